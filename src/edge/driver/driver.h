@@ -1,0 +1,51 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/units.h"
+#include "model/machine.h"
+
+namespace tranche {
+
+// Something the driver said happened.
+struct DriverEvent {
+  enum class Kind { kXid, kGpuLost, kMigChanged };
+  Kind kind = Kind::kXid;
+  std::string gpu_uuid;
+  uint64_t xid = 0;
+  std::optional<int> gpu_instance;      // when the driver attributes it
+  std::optional<int> compute_instance;
+};
+
+// The only way to the GPUs. One implementation over NVML, one fake for tests that scripts failures.
+// Not thread-safe except WaitForEvents, which one thread may call while another uses the rest.
+class Driver {
+ public:
+  virtual ~Driver() = default;
+
+  // Everything that can be read, whole and fresh, without fingerprint and capabilities (stage/inventory
+  // adds those). Fails with kUnavailable when there is no driver; a GPU that cannot be read is there with
+  // health.usable = false and the reason.
+  virtual Result<Machine> Read() = 0;
+
+  // Switches MIG mode and returns what is true afterwards; `pending` may differ from `current` (a reset is
+  // needed), which is the caller's to report. kBusy with who is in the way, kPermission, kUnsupported.
+  virtual Result<MigMode> SetMigMode(const std::string& gpu_uuid, bool enabled) = 0;
+
+  // Makes a GPU instance exactly at `placement` with one compute instance over all of it, and returns it
+  // as read back. If the compute instance fails, the GPU instance is destroyed again.
+  virtual Result<MigInstance> CreateInstance(const std::string& gpu_uuid, const std::string& profile,
+                                             MigPlacement placement) = 0;
+
+  // Destroys the compute instances and the GPU instance at `placement`. kBusy when a process is on it: then
+  // nothing was destroyed, or what was has been made again.
+  virtual Status DestroyInstance(const std::string& gpu_uuid, MigPlacement placement) = 0;
+
+  // Waits until something happens or the timeout passes (then: empty). kUnsupported where the driver
+  // cannot tell.
+  virtual Result<std::vector<DriverEvent>> WaitForEvents(Duration timeout) = 0;
+};
+
+}  // namespace tranche

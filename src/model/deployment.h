@@ -1,0 +1,69 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "base/units.h"
+#include "model/machine.h"
+#include "model/mechanism.h"
+
+namespace tranche {
+
+// What Tranche made and holds on a machine now: the planner's other input, the store's content. Anything
+// on the machine that is not in here is somebody else's and is never touched without `--adopt`.
+
+// The part of a GPU that one replica holds.
+struct Slice {
+  std::string gpu_uuid;
+  Mechanism mechanism = Mechanism::kExclusive;
+  std::string profile;                    // of a MIG instance; "" otherwise
+  std::optional<MigPlacement> placement;  // likewise
+  Bytes memory;                           // what the slice holds
+  double compute_fraction = 1;            // SMs of the slice / SMs of the GPU
+
+  bool operator==(const Slice&) const = default;
+};
+
+struct OwnedInstance {
+  std::string gpu_uuid;
+  std::string profile;
+  MigPlacement placement;
+  bool operator==(const OwnedInstance&) const = default;
+};
+
+struct DeployedReplica {
+  std::string workload;
+  int replica = 0;
+  std::string digest;  // WorkloadDigest of what it was started from
+  Slice slice;
+  bool stopped = false;  // by `tranche stop`; the slice stays held
+  bool operator==(const DeployedReplica&) const = default;
+};
+
+// A GPU as it was before Tranche first changed it; what `down` goes back to.
+struct Baseline {
+  std::string gpu_uuid;
+  bool mig_enabled = false;
+  std::vector<OwnedInstance> instances;  // somebody else's that Tranche adopted; `down` makes them again
+  bool operator==(const Baseline&) const = default;
+};
+
+struct Deployment {
+  std::string plan_id;  // of the plan that made it; "" when nothing is deployed
+  std::vector<OwnedInstance> instances;
+  std::vector<DeployedReplica> replicas;
+  std::vector<Baseline> baselines;
+
+  bool operator==(const Deployment&) const = default;
+  bool Owns(const std::string& gpu_uuid, MigPlacement placement) const;
+  const DeployedReplica* FindReplica(const std::string& workload, int replica) const;
+};
+
+Json ToJson(const Slice& slice);
+Result<Slice> SliceFromJson(const Json& json);
+Json ToJson(const Deployment& deployment);
+Result<Deployment> DeploymentFromJson(const Json& json);
+
+}  // namespace tranche

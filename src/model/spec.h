@@ -1,0 +1,143 @@
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "base/units.h"
+#include "model/guarantee.h"
+#include "model/mechanism.h"
+
+namespace tranche {
+
+// What a user asks for: the spec file, checked and with its defaults filled in. See docs/spec.md.
+
+enum class WorkloadKind { kInference, kTraining, kNotebook, kBatch };
+enum class ServingEngine { kCommand, kModelServer, kVllm, kTriton, kLlamaCpp };
+// What happens to a workload whose limiter does not report in.
+enum class OnUnenforced { kStop, kWarn };
+
+// What is guaranteed, and the most that may be borrowed. One value in the spec sets both.
+template <typename T>
+struct Share {
+  T request;
+  T limit;
+  bool operator==(const Share&) const = default;
+};
+
+struct IsolationAsk {
+  std::string word = "process";  // "hardware", "process", "none", or "axes" when given one by one
+  Guarantees axes;               // what the word stands for, or what was given
+  bool low_jitter = false;       // `jitter: low`: no co-tenant may stretch a kernel
+  bool operator==(const IsolationAsk&) const = default;
+};
+
+// A model whose memory Tranche works out: named in the catalog, or described.
+struct ModelAsk {
+  std::string name;                  // "" when described by parameters
+  std::optional<double> parameters;  // count, e.g. 8.03e9
+  std::string precision = "bf16";
+  int context = 4096;                // tokens a sequence may reach
+  int concurrency = 1;               // sequences at once
+  std::string kv_precision;          // "" = as the engine's default for `precision`
+  bool operator==(const ModelAsk&) const = default;
+};
+
+struct Traffic {
+  double requests_per_second = 0;
+  int prompt_tokens = 0;
+  int output_tokens = 0;
+  bool operator==(const Traffic&) const = default;
+};
+
+struct Slo {
+  std::optional<Duration> ttft_p50, ttft_p99, latency_p99;
+  std::optional<double> tokens_per_second;
+  bool operator==(const Slo&) const = default;
+};
+
+struct SourceMark {
+  std::string file;
+  int line = 0;
+  int column = 0;
+  bool operator==(const SourceMark&) const = default;
+};
+
+struct Workload {
+  std::string name;
+  std::string team;  // "" = the default team
+  WorkloadKind kind = WorkloadKind::kBatch;
+  IsolationAsk isolation;
+  bool trusted = false;
+  std::optional<Share<Bytes>> memory;      // absent when a model says it
+  std::optional<Share<Fraction>> compute;  // of one GPU's SMs
+  int gpus = 1;
+  std::string gpu;  // restrict to this catalog key; "" = any
+  std::optional<Mechanism> mechanism;  // restrict to this mechanism
+  std::optional<ModelAsk> model;
+  std::optional<Traffic> traffic;
+  std::optional<Slo> slo;
+  ServingEngine engine = ServingEngine::kCommand;
+  std::vector<std::string> command;  // for kCommand; "${PORT}" is replaced per replica
+  std::vector<std::string> args;     // appended to what an engine is started with
+  std::string image;
+  std::map<std::string, std::string> env;
+  std::string env_from;  // file of NAME=value lines, read when the workload starts; never stored
+  std::string working_directory;
+  std::optional<int> port;  // of replica 0; replica n takes the next free one. Absent: chosen at start
+  std::string route;        // "/phi"; "" = not routed
+  int replicas = 1;
+  Duration startup_grace = std::chrono::minutes(5);  // may be unhealthy this long after a start
+  std::optional<Duration> lease;
+  bool preemptible = false;
+  std::string tier;
+  OnUnenforced on_unenforced = OnUnenforced::kStop;
+  bool allow_root = false;
+  SourceMark at;  // not part of equality of meaning; see WorkloadDigest
+
+  bool operator==(const Workload&) const = default;
+};
+
+struct Team {
+  std::string name;
+  double weight = 1;
+  std::optional<Bytes> memory_quota;
+  std::optional<double> gpu_quota;
+  bool operator==(const Team&) const = default;
+};
+
+struct FleetEntry {
+  std::string gpu;  // catalog key
+  int count = 1;
+  std::optional<double> price_per_hour, spot_price_per_hour;
+  bool operator==(const FleetEntry&) const = default;
+};
+
+struct Spec {
+  int version = 1;
+  std::string currency = "USD";
+  bool allow_root = false;
+  std::vector<FleetEntry> fleet;         // plan without hardware when not empty
+  std::map<std::string, double> prices;  // catalog key -> price per hour, for GPUs on a real machine
+  std::vector<Team> teams;
+  std::vector<Workload> workloads;
+  std::string directory;  // of the spec file, absolute; relative paths in it start here
+
+  bool operator==(const Spec&) const = default;
+};
+
+// A digest of everything that a running replica was started from. Equal digest: nothing to restart.
+// Where the spec came from (`at`) and what only concerns other replicas (`replicas`) are left out.
+std::string WorkloadDigest(const Workload& workload);
+
+Json ToJson(const Spec& spec);
+Json ToJson(const Workload& workload);
+Result<Spec> SpecFromJson(const Json& json);
+Result<Workload> WorkloadFromJson(const Json& json);
+
+const char* WorkloadKindName(WorkloadKind kind);
+const char* ServingEngineName(ServingEngine engine);  // "llama.cpp"
+
+}  // namespace tranche

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "model/deployment.h"
+#include "model/guarantee.h"
+#include "model/reading.h"
+
+namespace tranche {
+
+enum class ReplicaState {
+  kStarting,   // process runs, not yet healthy, within its grace
+  kHealthy,
+  kUnhealthy,  // process runs, health checks fail; out of the route
+  kBackoff,    // died; waits before the next start
+  kFailing,    // keeps dying; still retried, at the longest interval
+  kFaulted,    // a hardware error took its slice; out of the route
+  kStopped,    // by the user
+  kEnded,      // finished by itself with exit code 0 (batch), or its lease ended
+};
+
+struct ReplicaStatus {
+  std::string workload;
+  int replica = 0;
+  std::string team;
+  ReplicaState state = ReplicaState::kStarting;
+  std::string detail;  // why, for people: "exit code 137, third time in a minute"
+  Slice slice;
+  int gpu_index = 0;
+  std::string device_uuid;  // what CUDA_VISIBLE_DEVICES says: MIG-... or GPU-...
+  Guarantees guarantee;
+  Reading<Bytes> memory_used;
+  std::optional<int> pid;
+  std::optional<int> port;
+  std::string route;
+  int restarts = 0;
+  std::optional<Time> started_at;
+  std::optional<Time> lease_ends_at;
+};
+
+struct RouterStatus {
+  bool running = false;
+  std::string url;     // "http://127.0.0.1:8080"
+  std::string detail;  // why not running
+};
+
+struct SystemStatus {
+  std::string plan_id;
+  bool daemon = false;
+  std::vector<ReplicaStatus> replicas;
+  RouterStatus router;
+  std::vector<std::string> warnings;  // what could not be re-established, and why
+};
+
+Json ToJson(const SystemStatus& status);
+Result<SystemStatus> SystemStatusFromJson(const Json& json);
+const char* ReplicaStateName(ReplicaState state);
+
+}  // namespace tranche
