@@ -7,8 +7,7 @@
 // - Kinds of value (return codes, modes, metrics) are plain integers with named constants, not enum
 //   types: a newer driver may return a value that this file does not know.
 // - An unversioned name is the oldest ABI of that function, exactly as dlsym finds it; `_vN` are
-// the
-//   newer ones. There are no macros that rename one to the other.
+//   the newer ones. There are no macros that rename one to the other.
 // - A versioned struct carries `version = sizeof(struct) | (N << 24)`; a wrong one is answered with
 //   NVML_ERROR_ARGUMENT_VERSION_MISMATCH.
 #pragma once
@@ -97,7 +96,7 @@ enum {
   NVML_BRAND_QUADRO = 1,
   NVML_BRAND_TESLA = 2,
   NVML_BRAND_GEFORCE = 5,
-  NVML_BRAND_NVIDIA_RTX = 12,
+  NVML_BRAND_NVIDIA_RTX = 13,
   NVML_BRAND_NVIDIA = 14,
 };
 

@@ -30,8 +30,10 @@ Result<Json> ParseJson(std::string_view text) {
   for (size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
     if (in_string) {
-      if (c == '\\') ++i;
-      else if (c == '"') in_string = false;
+      if (c == '\\')
+        ++i;
+      else if (c == '"')
+        in_string = false;
     } else if (c == '"') {
       in_string = true;
     } else if (c == '{' || c == '[') {
@@ -59,7 +61,8 @@ std::string PrintJsonLine(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-JsonReader::JsonReader(const Json& json, std::string where) : json_(&json), where_(std::move(where)) {
+JsonReader::JsonReader(const Json& json, std::string where)
+    : json_(&json), where_(std::move(where)) {
   if (!json.is_object()) {
     status_ = Fail(ErrorCode::kInvalid, fmt::format("{} is not an object", where_));
     json_ = &EmptyObject();
@@ -95,8 +98,12 @@ int64_t JsonReader::Int(const char* key) {
 }
 
 uint64_t JsonReader::Unsigned(const char* key) {
-  const Json* member = Find(key, "a number from 0 up", &Json::is_number_unsigned);
-  return member != nullptr ? member->get<uint64_t>() : 0;
+  // A document that was built rather than parsed holds small numbers as signed ones.
+  const Json* member = Find(key, "a number from 0 up", &Json::is_number_integer);
+  if (member == nullptr) return 0;
+  if (member->is_number_unsigned() || member->get<int64_t>() >= 0) return member->get<uint64_t>();
+  Add(Fail(ErrorCode::kInvalid, fmt::format("{}.{} is not a number from 0 up", where_, key)));
+  return 0;
 }
 
 double JsonReader::Number(const char* key) {

@@ -32,6 +32,66 @@ TEST(ParseYaml, RefusesDuplicateKeys) {
   EXPECT_EQ(root.error().line, 3);
 }
 
+TEST(ParseYaml, NotesDuplicateKeysAndKeepsTheFirst) {
+  std::vector<YamlError> duplicates;
+  const auto root = ParseYaml("a: 1\nb: {c: 2, c: 3}\na: 4\n", {}, &duplicates);
+  ASSERT_TRUE(root);
+  EXPECT_EQ(root->members.size(), 2u);
+  EXPECT_EQ(root->Find("a")->scalar, "1");
+  ASSERT_EQ(duplicates.size(), 2u);
+  EXPECT_EQ(duplicates[0].message, "'c' is given twice");
+  EXPECT_EQ(duplicates[1].line, 3);
+}
+
+TEST(ParseYaml, RefusesTagsButTakesStrings) {
+  EXPECT_FALSE(ParseYaml("a: !!binary aGVsbG8=\n"));
+  EXPECT_FALSE(ParseYaml("a: !python/object {x: 1}\n"));
+  EXPECT_FALSE(ParseYaml("a: !x [1]\n"));
+  const auto root = ParseYaml("a: !!str 10\n");
+  ASSERT_TRUE(root);
+  EXPECT_TRUE(root->Find("a")->quoted);
+}
+
+TEST(ParseYaml, RefusesTextThatIsNotClosed) {
+  for (const char* text : {"a: \"b\n", "a: 'b''\nc: 1\n", "x: \"1\"\na: \"b\\\"\n",
+                           "\xef\xbb\xbf\"b", "k\xc3\xa4se: 'b"}) {
+    const auto root = ParseYaml(text);
+    ASSERT_FALSE(root) << text;
+    EXPECT_EQ(root.error().message, "not YAML: a quoted text is not closed");
+  }
+  EXPECT_TRUE(ParseYaml("a: \"b\\\"\"\n"));
+  EXPECT_TRUE(ParseYaml("a: 'b'''\n"));
+  EXPECT_TRUE(ParseYaml("\xef\xbb\xbf\"b\""));
+}
+
+TEST(ParseYaml, SyntaxErrorsSayWhatToDo) {
+  EXPECT_EQ(ParseYaml("a:\n\t- b\n").error().hint, "indent with spaces; YAML takes no tabs");
+  EXPECT_EQ(ParseYaml("a: [b\nc: d\n").error().hint,
+            "a [ that was opened before is not closed with ]");
+  EXPECT_NE(ParseYaml("a: *b\n").error().hint, "");
+}
+
+TEST(ParseYaml, MissingValueIsWhereItsKeyIs) {
+  const auto root = ParseYaml("a:\n\n\nb: 1\n");
+  ASSERT_TRUE(root);
+  EXPECT_TRUE(root->Find("a")->IsNull());
+  EXPECT_EQ(root->Find("a")->line, 1);
+}
+
+// Copies cost what they hold: a long text behind many aliases, and anchors around anchors.
+TEST(ParseYaml, RefusesBombsOfLongTextsAndNestedAnchors) {
+  std::string text = "a: &a \"" + std::string(1 << 20, 'x') + "\"\nb: [";
+  for (int i = 0; i < 100; ++i) text += "*a, ";
+  const auto copies = ParseYaml(text + "*a]\n");
+  ASSERT_FALSE(copies);
+  EXPECT_EQ(copies.error().message, "the file's aliases stand for more than 16 MiB");
+
+  std::string nested;
+  for (int i = 0; i < 40; ++i) nested += "&a" + std::to_string(i) + " [";
+  for (int i = 0; i < 50000; ++i) nested += "1,";
+  EXPECT_FALSE(ParseYaml(nested + std::string(40, ']')));
+}
+
 TEST(ParseYaml, RefusesAliasBombs) {
   std::string bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n";
   for (int i = 1; i < 12; ++i) {
@@ -57,7 +117,9 @@ TEST(ParseYaml, RefusesBytesThatAreNoText) {
   ASSERT_FALSE(root);
   EXPECT_EQ(root.error().line, 2);
   EXPECT_EQ(root.error().column, 4);
-  EXPECT_TRUE(ParseYaml("a: Gr\xc3\xbc\xc3\x9f""e\n"));
+  EXPECT_TRUE(
+      ParseYaml("a: Gr\xc3\xbc\xc3\x9f"
+                "e\n"));
 }
 
 TEST(ParseYaml, RefusesSecondDocumentsAndLargeFiles) {

@@ -11,8 +11,9 @@
 
 namespace tranche {
 
-// What Tranche made and holds on a machine now: the planner's other input, the store's content. Anything
-// on the machine that is not in here is somebody else's and is never touched without `--adopt`.
+// What Tranche made and holds on a machine now: the planner's other input, the store's content.
+// Anything on the machine that is not in here is somebody else's and is never touched without
+// `--adopt`.
 
 // The part of a GPU that one replica holds.
 struct Slice {
@@ -22,6 +23,8 @@ struct Slice {
   std::optional<MigPlacement> placement;  // likewise
   Bytes memory;                           // what the slice holds
   double compute_fraction = 1;            // SMs of the slice / SMs of the GPU
+  // The other whole GPUs of a replica that asked for several; `memory` is then the sum of all.
+  std::vector<std::string> more_gpu_uuids = {};
 
   bool operator==(const Slice&) const = default;
 };
@@ -39,6 +42,11 @@ struct DeployedReplica {
   std::string digest;  // WorkloadDigest of what it was started from
   Slice slice;
   bool stopped = false;  // by `tranche stop`; the slice stays held
+  // Its processes as last seen; empty when nobody looked. Tells the planner ours from foreign on a
+  // GPU that is not divided by MIG.
+  std::vector<int> pids = {};
+  // Where it is routed to, "" when it is not; absent when nobody recorded it.
+  std::optional<std::string> route = {};
   bool operator==(const DeployedReplica&) const = default;
 };
 
@@ -46,7 +54,8 @@ struct DeployedReplica {
 struct Baseline {
   std::string gpu_uuid;
   bool mig_enabled = false;
-  std::vector<OwnedInstance> instances;  // somebody else's that Tranche adopted; `down` makes them again
+  std::vector<OwnedInstance>
+      instances;  // somebody else's that Tranche adopted; `down` makes them again
   bool operator==(const Baseline&) const = default;
 };
 

@@ -1,1 +1,220 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
 #include "model/deployment.h"
+
+namespace tranche {
+namespace {
+
+constexpr int kMostSlots = 1024;
+
+int IntIn(JsonReader& reader, const char* key, int low, int high) {
+  const int64_t value = reader.Int(key);
+  if (value < low || value > high) {
+    reader.Add(Fail(ErrorCode::kInvalid, fmt::format("{}.{} is {}, outside {} to {}",
+                                                     reader.where(), key, value, low, high)));
+    return low;
+  }
+  return static_cast<int>(value);
+}
+
+std::vector<std::string> Strings(JsonReader& reader, const char* key) {
+  std::vector<std::string> strings;
+  for (const Json& item : reader.Array(key)) {
+    if (!item.is_string()) {
+      reader.Add(Fail(ErrorCode::kInvalid, fmt::format("{}.{} holds something that is not a string",
+                                                       reader.where(), key)));
+      break;
+    }
+    strings.push_back(item.get<std::string>());
+  }
+  return strings;
+}
+
+MigPlacement ReadPlacement(JsonReader& reader) {
+  return {IntIn(reader, "placement_start", 0, kMostSlots),
+          IntIn(reader, "placement_size", 1, kMostSlots)};
+}
+
+Json InstanceToJson(const OwnedInstance& instance) {
+  return Json{{"gpu_uuid", instance.gpu_uuid},
+              {"profile", instance.profile},
+              {"placement_start", instance.placement.start},
+              {"placement_size", instance.placement.size}};
+}
+
+OwnedInstance ReadInstance(const Json& json, const std::string& where, Status* status) {
+  JsonReader reader(json, where);
+  OwnedInstance instance{reader.String("gpu_uuid"), reader.String("profile"),
+                         ReadPlacement(reader)};
+  if (*status) *status = reader.status();
+  return instance;
+}
+
+std::vector<OwnedInstance> ReadInstances(JsonReader& reader, const char* key) {
+  std::vector<OwnedInstance> instances;
+  Status status;
+  for (const Json& item : reader.Array(key)) {
+    instances.push_back(ReadInstance(
+        item, fmt::format("{}.{}[{}]", reader.where(), key, instances.size()), &status));
+  }
+  reader.Add(status);
+  return instances;
+}
+
+Json InstancesToJson(const std::vector<OwnedInstance>& instances) {
+  Json json = Json::array();
+  for (const OwnedInstance& instance : instances) json.push_back(InstanceToJson(instance));
+  return json;
+}
+
+DeployedReplica ReadReplica(const Json& json, const std::string& where, Status* status) {
+  JsonReader reader(json, where);
+  DeployedReplica replica;
+  replica.workload = reader.String("workload");
+  replica.replica = IntIn(reader, "replica", 0, std::numeric_limits<int>::max());
+  replica.digest = reader.String("digest");
+  const Result<Slice> slice = SliceFromJson(reader.Object("slice"));
+  if (slice) {
+    replica.slice = *slice;
+  } else {
+    reader.Add(FailedWhile(where, slice.error()));
+  }
+  replica.stopped = reader.Bool("stopped");
+  if (reader.Has("pids")) {
+    for (const Json& pid : reader.Array("pids")) {
+      if (!pid.is_number_integer() || pid.get<int64_t>() < 1 ||
+          pid.get<int64_t>() > std::numeric_limits<int>::max()) {
+        reader.Add(Fail(ErrorCode::kInvalid,
+                        fmt::format("{}.pids holds something that is no pid", where)));
+        break;
+      }
+      replica.pids.push_back(pid.get<int>());
+    }
+  }
+  if (reader.Has("route")) replica.route = reader.String("route");
+  if (*status) *status = reader.status();
+  return replica;
+}
+
+}  // namespace
+
+bool Deployment::Owns(const std::string& gpu_uuid, MigPlacement placement) const {
+  return std::any_of(instances.begin(), instances.end(), [&](const OwnedInstance& instance) {
+    return instance.gpu_uuid == gpu_uuid && instance.placement == placement;
+  });
+}
+
+const DeployedReplica* Deployment::FindReplica(const std::string& workload, int replica) const {
+  const auto found = std::find_if(replicas.begin(), replicas.end(), [&](const DeployedReplica& r) {
+    return r.workload == workload && r.replica == replica;
+  });
+  return found != replicas.end() ? &*found : nullptr;
+}
+
+Json ToJson(const Slice& slice) {
+  Json json;
+  json["gpu_uuid"] = slice.gpu_uuid;
+  if (!slice.more_gpu_uuids.empty()) json["more_gpu_uuids"] = slice.more_gpu_uuids;
+  json["mechanism"] = MechanismName(slice.mechanism);
+  if (!slice.profile.empty()) json["profile"] = slice.profile;
+  if (slice.placement) {
+    json["placement_start"] = slice.placement->start;
+    json["placement_size"] = slice.placement->size;
+  }
+  json["memory_bytes"] = slice.memory.value;
+  json["compute_fraction"] = slice.compute_fraction;
+  return json;
+}
+
+Result<Slice> SliceFromJson(const Json& json) {
+  JsonReader reader(json, "slice");
+  Slice slice;
+  slice.gpu_uuid = reader.String("gpu_uuid");
+  if (reader.Has("more_gpu_uuids")) slice.more_gpu_uuids = Strings(reader, "more_gpu_uuids");
+  const Result<Mechanism> mechanism = ParseMechanism(reader.String("mechanism"));
+  if (mechanism) {
+    slice.mechanism = *mechanism;
+  } else {
+    reader.Add(FailedWhile("slice.mechanism", mechanism.error()));
+  }
+  if (reader.Has("profile")) slice.profile = reader.String("profile");
+  if (reader.Has("placement_start") || reader.Has("placement_size")) {
+    slice.placement = ReadPlacement(reader);
+  }
+  // A MIG slice without a place would be made anywhere, so it is refused here, once, for everybody.
+  if (mechanism && (*mechanism == Mechanism::kMig) != slice.placement.has_value()) {
+    reader.Add(Fail(ErrorCode::kInvalid,
+                    *mechanism == Mechanism::kMig
+                        ? "slice: a mig slice needs placement_start and placement_size"
+                        : "slice: only a mig slice has a placement"));
+  }
+  slice.memory = Bytes{reader.Unsigned("memory_bytes")};
+  slice.compute_fraction = reader.Number("compute_fraction");
+  if (!(slice.compute_fraction >= 0 && slice.compute_fraction <= 1)) {
+    reader.Add(Fail(ErrorCode::kInvalid, fmt::format("slice.compute_fraction is {}, outside 0 to 1",
+                                                     slice.compute_fraction)));
+  }
+  if (!reader.status()) return tl::unexpected(reader.status().error());
+  return slice;
+}
+
+Json ToJson(const Deployment& deployment) {
+  Json json;
+  json["format_version"] = "1.0";
+  json["plan_id"] = deployment.plan_id;
+  json["instances"] = InstancesToJson(deployment.instances);
+  json["replicas"] = Json::array();
+  for (const DeployedReplica& replica : deployment.replicas) {
+    Json item;
+    item["workload"] = replica.workload;
+    item["replica"] = replica.replica;
+    item["digest"] = replica.digest;
+    item["slice"] = ToJson(replica.slice);
+    item["stopped"] = replica.stopped;
+    if (!replica.pids.empty()) item["pids"] = replica.pids;
+    if (replica.route) item["route"] = *replica.route;
+    json["replicas"].push_back(std::move(item));
+  }
+  json["baselines"] = Json::array();
+  for (const Baseline& baseline : deployment.baselines) {
+    json["baselines"].push_back(Json{{"gpu_uuid", baseline.gpu_uuid},
+                                     {"mig_enabled", baseline.mig_enabled},
+                                     {"instances", InstancesToJson(baseline.instances)}});
+  }
+  return json;
+}
+
+Result<Deployment> DeploymentFromJson(const Json& json) {
+  JsonReader reader(json, "deployment");
+  if (const std::string version = reader.String("format_version");
+      reader.status() && version != "1.0") {
+    return Fail(ErrorCode::kInvalid,
+                fmt::format("deployment.format_version is '{}'; only '1.0' is known", version));
+  }
+  Deployment deployment;
+  deployment.plan_id = reader.String("plan_id");
+  deployment.instances = ReadInstances(reader, "instances");
+  Status status;
+  for (const Json& item : reader.Array("replicas")) {
+    deployment.replicas.push_back(ReadReplica(
+        item, fmt::format("deployment.replicas[{}]", deployment.replicas.size()), &status));
+  }
+  for (const Json& item : reader.Array("baselines")) {
+    JsonReader baseline(item, fmt::format("deployment.baselines[{}]", deployment.baselines.size()));
+    Baseline read;
+    read.gpu_uuid = baseline.String("gpu_uuid");
+    read.mig_enabled = baseline.Bool("mig_enabled");
+    read.instances = ReadInstances(baseline, "instances");
+    deployment.baselines.push_back(std::move(read));
+    reader.Add(baseline.status());
+  }
+  reader.Add(status);
+  if (!reader.status()) return tl::unexpected(reader.status().error());
+  return deployment;
+}
+
+}  // namespace tranche

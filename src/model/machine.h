@@ -120,6 +120,8 @@ struct Gpu {
   std::string name;   // as NVML says: "NVIDIA H100 80GB HBM3"
   std::string model;  // key in the catalog: "H100-SXM5-80GB"; "" when the catalog does not know it
   std::string pci_bus_id;
+  std::string pci_device_id;               // "0x233010DE": device, then vendor; "" when unknown
+  Reading<int> minor_number;               // n of /dev/nvidia<n>
   std::string architecture;                // "hopper"
   Reading<std::string> compute_capability; // "9.0"
   Reading<int> sm_count;
@@ -128,6 +130,7 @@ struct Gpu {
   Reading<double> utilization;             // 0..1 of the time a kernel ran, last sample
   Reading<ComputeMode> compute_mode;
   Reading<bool> persistence_mode;
+  Reading<std::string> virtualization;     // "none", "passthrough", "vgpu_guest", "vgpu_host"
   Reading<MigMode> mig_mode;               // absent: no MIG here, with the reason
   int memory_slots = 0;                    // of MIG placements; 0 without MIG
   std::vector<MigProfile> mig_profiles;    // empty without MIG
@@ -164,17 +167,26 @@ struct Machine {
   std::string fingerprint;              // MachineFingerprint() when this was read
   Time read_at;
 
+  bool operator==(const Machine&) const = default;
   const Gpu* FindGpu(const std::string& uuid) const;
 };
 
 // A short digest of what a plan rests on: UUIDs, driver, MIG modes, instances with placements, compute
 // modes and MPS daemons; not of who is busy, nor of instance ids and UUIDs. "m1:" and 16 hex digits.
 std::string MachineFingerprint(const Machine& machine);
+// Only what the fingerprint covers, and the names that sentences need; everything else is as if not read.
+// It has the fingerprint of the whole.
+Machine MachineLayout(const Machine& machine);
 // What moved between two machines in the fingerprint's terms, one sentence each; empty when they match.
 std::vector<std::string> MachineDifferences(const Machine& planned, const Machine& now);
 
 Json ToJson(const Machine& machine);
 Result<Machine> MachineFromJson(const Json& json);
+
+// "gpu0 (H100-SXM5-80GB, GPU-1234abcd)", for sentences.
+std::string GpuLabel(const Gpu& gpu);
+// "slot 2", "slots 2-3".
+std::string SlotsText(MigPlacement placement);
 
 const char* ComputeModeName(ComputeMode mode);
 const char* MigVariantName(MigVariant variant);

@@ -97,6 +97,9 @@ struct Plan {
   bool operator==(const Plan&) const = default;
 };
 
+// What Plan::id must be: "p1:" and 16 hex digits over everything but the id itself.
+std::string PlanDigest(const Plan& plan);
+
 Json ToJson(const Plan& plan);
 Result<Plan> PlanFromJson(const Json& json);
 Json ToJson(const Step& step);

@@ -30,6 +30,12 @@ struct Receipt {
   Time started, finished;
 };
 
+// {"code": "busy", "message": ..., "hint": ...}; the hint is left out when there is none.
+Json ToJson(const Error& error);
+Result<Error> ErrorFromJson(const Json& json);
+
+Json ToJson(const StepReceipt& receipt);
+Result<StepReceipt> StepReceiptFromJson(const Json& json);
 Json ToJson(const Receipt& receipt);
 Result<Receipt> ReceiptFromJson(const Json& json);
 const char* StepOutcomeName(StepOutcome outcome);

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <array>
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/json.h"
@@ -18,6 +20,17 @@ enum class WorkloadKind { kInference, kTraining, kNotebook, kBatch };
 enum class ServingEngine { kCommand, kModelServer, kVllm, kTriton, kLlamaCpp };
 // What happens to a workload whose limiter does not report in.
 enum class OnUnenforced { kStop, kWarn };
+
+inline constexpr std::array<WorkloadKind, 4> kAllWorkloadKinds = {
+    WorkloadKind::kInference, WorkloadKind::kTraining, WorkloadKind::kNotebook, WorkloadKind::kBatch};
+inline constexpr std::array<ServingEngine, 5> kAllServingEngines = {
+    ServingEngine::kCommand, ServingEngine::kModelServer, ServingEngine::kVllm,
+    ServingEngine::kTriton, ServingEngine::kLlamaCpp};
+
+// Every word that ModelAsk::precision and ModelAsk::kv_precision may be.
+inline constexpr std::array<const char*, 11> kPrecisions = {
+    "fp32", "bf16", "fp16", "fp8", "int8", "int4", "awq", "gptq", "nf4", "mxfp4", "nvfp4"};
+inline constexpr std::array<const char*, 4> kKvPrecisions = {"bf16", "fp16", "fp8", "int8"};
 
 // What is guaranteed, and the most that may be borrowed. One value in the spec sets both.
 template <typename T>
@@ -139,5 +152,16 @@ Result<Workload> WorkloadFromJson(const Json& json);
 
 const char* WorkloadKindName(WorkloadKind kind);
 const char* ServingEngineName(ServingEngine engine);  // "llama.cpp"
+const char* OnUnenforcedName(OnUnenforced what);
+Result<WorkloadKind> ParseWorkloadKind(std::string_view name);
+Result<ServingEngine> ParseServingEngine(std::string_view name);
+Result<OnUnenforced> ParseOnUnenforced(std::string_view name);
+
+// What an isolation word asks for; nullopt for a word that is none of the three.
+std::optional<Guarantees> IsolationWordAxes(std::string_view word);
+
+// Whether starting the workload would start anything. A workload that names nothing to run can be planned
+// and priced; applying it is refused.
+bool HasSomethingToRun(const Workload& workload);
 
 }  // namespace tranche

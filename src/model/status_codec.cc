@@ -1,1 +1,184 @@
+#include <fmt/format.h>
+
+#include <limits>
+
 #include "model/status.h"
+
+namespace tranche {
+namespace {
+
+constexpr const char* kFormatVersion = "1.0";
+constexpr int kLargestPort = 65535;
+
+constexpr ReplicaState kReplicaStates[] = {ReplicaState::kStarting,  ReplicaState::kHealthy,
+                                           ReplicaState::kUnhealthy, ReplicaState::kBackoff,
+                                           ReplicaState::kFailing,   ReplicaState::kFaulted,
+                                           ReplicaState::kStopped,   ReplicaState::kEnded};
+
+ReplicaState ReadState(JsonReader& reader) {
+  const std::string name = reader.String("state");
+  for (const ReplicaState state : kReplicaStates) {
+    if (name == ReplicaStateName(state)) return state;
+  }
+  reader.Add(Fail(ErrorCode::kInvalid,
+                  fmt::format("{}.state is '{}', which is not known", reader.where(), name)));
+  return ReplicaState::kStopped;
+}
+
+int ReadInt(JsonReader& reader, const char* key, int least, int most) {
+  const int64_t value = reader.Int(key);
+  if (value >= least && value <= most) return static_cast<int>(value);
+  reader.Add(Fail(ErrorCode::kInvalid, fmt::format("{}.{} is {}, not from {} to {}", reader.where(),
+                                                   key, value, least, most)));
+  return least;
+}
+
+std::optional<Time> ReadTime(JsonReader& reader, const char* key) {
+  if (!reader.Has(key)) return std::nullopt;
+  const Result<Time> time = ParseTime(reader.String(key));
+  if (time) return *time;
+  reader.Add(FailedWhile(fmt::format("{}.{}", reader.where(), key), time.error()));
+  return std::nullopt;
+}
+
+Guarantee ReadGuarantee(JsonReader& reader, const char* key) {
+  const Result<Guarantee> guarantee = ParseGuarantee(reader.String(key));
+  if (guarantee) return *guarantee;
+  reader.Add(FailedWhile(fmt::format("{}.{}", reader.where(), key), guarantee.error()));
+  return Guarantee::kNone;
+}
+
+Json GuaranteesToJson(const Guarantees& guarantees) {
+  Json json;
+  json["memory"] = GuaranteeName(guarantees.memory);
+  json["compute"] = GuaranteeName(guarantees.compute);
+  json["fault"] = GuaranteeName(guarantees.fault);
+  json["access"] = GuaranteeName(guarantees.access);
+  return json;
+}
+
+Json ReplicaToJson(const ReplicaStatus& replica) {
+  Json json;
+  json["workload"] = replica.workload;
+  json["replica"] = replica.replica;
+  json["team"] = replica.team;
+  json["state"] = ReplicaStateName(replica.state);
+  json["detail"] = replica.detail;
+  json["slice"] = ToJson(replica.slice);
+  json["gpu_index"] = replica.gpu_index;
+  json["device_uuid"] = replica.device_uuid;
+  json["guarantee"] = GuaranteesToJson(replica.guarantee);
+  if (replica.memory_used) json["memory_used_bytes"] = replica.memory_used->value;
+  if (replica.pid) json["pid"] = *replica.pid;
+  if (replica.port) json["port"] = *replica.port;
+  json["route"] = replica.route;
+  json["restarts"] = replica.restarts;
+  if (replica.started_at) json["started_at"] = FormatTime(*replica.started_at);
+  if (replica.lease_ends_at) json["lease_ends_at"] = FormatTime(*replica.lease_ends_at);
+  if (!replica.memory_used) {
+    json["unavailable"]["memory_used_bytes"] = replica.memory_used.reason();
+  }
+  return json;
+}
+
+ReplicaStatus ReadReplica(const Json& json, const std::string& where, JsonReader& parent) {
+  JsonReader reader(json, where);
+  ReplicaStatus replica;
+  replica.workload = reader.String("workload");
+  replica.replica = ReadInt(reader, "replica", 0, std::numeric_limits<int>::max());
+  replica.team = reader.String("team");
+  replica.state = ReadState(reader);
+  replica.detail = reader.String("detail");
+  if (Result<Slice> slice = SliceFromJson(reader.Object("slice"))) {
+    replica.slice = std::move(*slice);
+  } else {
+    reader.Add(FailedWhile(where, slice.error()));
+  }
+  replica.gpu_index = ReadInt(reader, "gpu_index", -1, std::numeric_limits<int>::max());
+  replica.device_uuid = reader.String("device_uuid");
+  JsonReader guarantee(reader.Object("guarantee"), where + ".guarantee");
+  replica.guarantee = {ReadGuarantee(guarantee, "memory"), ReadGuarantee(guarantee, "compute"),
+                       ReadGuarantee(guarantee, "fault"), ReadGuarantee(guarantee, "access")};
+  reader.Add(guarantee.status());
+  if (reader.Has("memory_used_bytes")) {
+    replica.memory_used = Bytes{reader.Unsigned("memory_used_bytes")};
+  } else if (reader.Has("unavailable")) {
+    JsonReader unavailable(reader.Object("unavailable"), where + ".unavailable");
+    replica.memory_used = Reading<Bytes>::Absent(unavailable.String("memory_used_bytes"));
+    reader.Add(unavailable.status());
+  }
+  if (reader.Has("pid")) replica.pid = ReadInt(reader, "pid", 1, std::numeric_limits<int>::max());
+  if (reader.Has("port")) replica.port = ReadInt(reader, "port", 1, kLargestPort);
+  replica.route = reader.String("route");
+  replica.restarts = ReadInt(reader, "restarts", 0, std::numeric_limits<int>::max());
+  replica.started_at = ReadTime(reader, "started_at");
+  replica.lease_ends_at = ReadTime(reader, "lease_ends_at");
+  parent.Add(reader.status());
+  return replica;
+}
+
+}  // namespace
+
+const char* ReplicaStateName(ReplicaState state) {
+  switch (state) {
+    case ReplicaState::kStarting:
+      return "starting";
+    case ReplicaState::kHealthy:
+      return "healthy";
+    case ReplicaState::kUnhealthy:
+      return "unhealthy";
+    case ReplicaState::kBackoff:
+      return "backoff";
+    case ReplicaState::kFailing:
+      return "failing";
+    case ReplicaState::kFaulted:
+      return "faulted";
+    case ReplicaState::kStopped:
+      return "stopped";
+    case ReplicaState::kEnded:
+      return "ended";
+  }
+  return "stopped";
+}
+
+Json ToJson(const SystemStatus& status) {
+  Json json;
+  json["format_version"] = kFormatVersion;
+  json["plan_id"] = status.plan_id;
+  json["daemon"] = status.daemon;
+  Json replicas = Json::array();
+  for (const ReplicaStatus& replica : status.replicas) replicas.push_back(ReplicaToJson(replica));
+  json["replicas"] = std::move(replicas);
+  json["router"]["running"] = status.router.running;
+  json["router"]["url"] = status.router.url;
+  json["router"]["detail"] = status.router.detail;
+  json["warnings"] = status.warnings;
+  return json;
+}
+
+Result<SystemStatus> SystemStatusFromJson(const Json& json) {
+  JsonReader reader(json, "status");
+  SystemStatus status;
+  status.plan_id = reader.String("plan_id");
+  status.daemon = reader.Bool("daemon");
+  for (const Json& replica : reader.Array("replicas")) {
+    const std::string where = fmt::format("status.replicas[{}]", status.replicas.size());
+    status.replicas.push_back(ReadReplica(replica, where, reader));
+  }
+  JsonReader router(reader.Object("router"), "status.router");
+  status.router.running = router.Bool("running");
+  status.router.url = router.String("url");
+  status.router.detail = router.String("detail");
+  reader.Add(router.status());
+  for (const Json& warning : reader.Array("warnings")) {
+    if (warning.is_string()) {
+      status.warnings.push_back(warning.get<std::string>());
+    } else {
+      reader.Add(Fail(ErrorCode::kInvalid, "status.warnings holds something that is not text"));
+    }
+  }
+  if (!reader.status()) return tl::unexpected(reader.status().error());
+  return status;
+}
+
+}  // namespace tranche

@@ -15,7 +15,7 @@ struct DriverEvent {
   Kind kind = Kind::kXid;
   std::string gpu_uuid;
   uint64_t xid = 0;
-  std::optional<int> gpu_instance;      // when the driver attributes it
+  std::optional<int> gpu_instance;  // when the driver attributes it
   std::optional<int> compute_instance;
 };
 
@@ -25,26 +25,28 @@ class Driver {
  public:
   virtual ~Driver() = default;
 
-  // Everything that can be read, whole and fresh, without fingerprint and capabilities (stage/inventory
-  // adds those). Fails with kUnavailable when there is no driver; a GPU that cannot be read is there with
-  // health.usable = false and the reason.
+  // Everything that can be read, whole and fresh, without fingerprint and capabilities
+  // (stage/inventory adds those). Fails with kUnavailable when there is no driver; a GPU that
+  // cannot be read is there with health.usable = false and the reason.
   virtual Result<Machine> Read() = 0;
 
-  // Switches MIG mode and returns what is true afterwards; `pending` may differ from `current` (a reset is
-  // needed), which is the caller's to report. kBusy with who is in the way, kPermission, kUnsupported.
+  // Switches MIG mode and returns what is true afterwards; `pending` may differ from `current` (a
+  // reset is needed), which is the caller's to report. kBusy with who is in the way, kPermission,
+  // kUnsupported.
   virtual Result<MigMode> SetMigMode(const std::string& gpu_uuid, bool enabled) = 0;
 
-  // Makes a GPU instance exactly at `placement` with one compute instance over all of it, and returns it
-  // as read back. If the compute instance fails, the GPU instance is destroyed again.
-  virtual Result<MigInstance> CreateInstance(const std::string& gpu_uuid, const std::string& profile,
+  // Makes a GPU instance exactly at `placement` with one compute instance over all of it, and
+  // returns it as read back. If the compute instance fails, the GPU instance is destroyed again.
+  virtual Result<MigInstance> CreateInstance(const std::string& gpu_uuid,
+                                             const std::string& profile,
                                              MigPlacement placement) = 0;
 
-  // Destroys the compute instances and the GPU instance at `placement`. kBusy when a process is on it: then
-  // nothing was destroyed, or what was has been made again.
+  // Destroys the compute instances and the GPU instance at `placement`. kBusy when a process is on
+  // it: then nothing was destroyed, or what was has been made again.
   virtual Status DestroyInstance(const std::string& gpu_uuid, MigPlacement placement) = 0;
 
-  // Waits until something happens or the timeout passes (then: empty). kUnsupported where the driver
-  // cannot tell.
+  // Waits until something happens or the timeout passes (then: empty). kUnsupported where the
+  // driver cannot tell.
   virtual Result<std::vector<DriverEvent>> WaitForEvents(Duration timeout) = 0;
 };
 

@@ -8,13 +8,13 @@
 
 namespace tranche {
 
-// Reads the machine through `driver` and adds what the driver does not know: catalog keys, the user and
-// container of each process (from `root`/proc), capabilities, the fingerprint.
+// Reads the machine through `driver` and adds what the driver does not know: catalog keys, the user
+// and container of each process (from `root`/proc), capabilities, the fingerprint.
 Result<Machine> TakeInventory(Driver& driver, const Catalog& catalog, Clock& clock,
                               const std::string& root = "/");
 
-// The machine that a spec's `fleet:` describes, made from the catalog, for planning without hardware. GPUs
-// are called "fleet-<catalog key>-<n>".
+// The machine that a spec's `fleet:` describes, made from the catalog, for planning without
+// hardware. GPUs are called "fleet-<catalog key>-<n>".
 Machine MachineFromFleet(const Spec& spec, const Catalog& catalog);
 
 }  // namespace tranche

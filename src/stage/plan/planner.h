@@ -13,14 +13,14 @@ struct PlanOptions {
   bool adopt = false;
 };
 
-// Fits every replica of `spec` onto `machine`, changing as little of what runs (`deployment`) as it can.
-// Pure: the same inputs give the same plan, byte for byte. Always succeeds; what does not fit is in
-// `unplaced` with the reason and the nearest thing that would fit, and then `steps` is empty.
+// Fits every replica of `spec` onto `machine`, changing as little of what runs (`deployment`) as it
+// can. Pure: the same inputs give the same plan, byte for byte. Always succeeds; what does not fit
+// is in `unplaced` with the reason and the nearest thing that would fit, and then `steps` is empty.
 Plan MakePlan(const Machine& machine, const Spec& spec, const Deployment& deployment,
               const Catalog& catalog, const PlanOptions& options);
 
-// The plan that takes everything down again: stops all replicas, destroys what Tranche made, and goes back
-// to the baselines.
+// The plan that takes everything down again: stops all replicas, destroys what Tranche made, and
+// goes back to the baselines.
 Plan MakeDownPlan(const Machine& machine, const Deployment& deployment, const Catalog& catalog);
 
 }  // namespace tranche

@@ -21,9 +21,10 @@ struct Diagnostic {
 // "spec.yaml:12:5: unknown key 'memroy'\n    did you mean 'memory'?"
 std::string FormatDiagnostic(const Diagnostic& diagnostic);
 
-// Reads a spec with its defaults filled in, or every mistake in it at once, by place. `file` is the name to
-// show; `directory` is where relative paths start. Touches no file.
-tl::expected<Spec, std::vector<Diagnostic>> ParseSpec(std::string_view text, const std::string& file,
+// Reads a spec with its defaults filled in, or every mistake in it at once, by place. `file` is the
+// name to show; `directory` is where relative paths start. Touches no file.
+tl::expected<Spec, std::vector<Diagnostic>> ParseSpec(std::string_view text,
+                                                      const std::string& file,
                                                       const std::string& directory,
                                                       const Catalog& catalog);
 

@@ -1,0 +1,32 @@
+#pragma once
+
+#include "sim/machine/machine.h"
+
+// What happens to a machine as a whole, and what goes wrong with it. Called inside a transaction.
+namespace tranche::sim {
+
+// How a fresh machine starts.
+void InitialState(const MachineSpec& spec, MachineState* state);
+
+// A GPU reset: instances vanish, the pending MIG and ECC modes come into force, pending row remaps
+// are done. kInUse while a process holds the GPU; kGpuLost when it has fallen off the bus;
+// kNotSupported inside a virtual machine.
+Rc ResetGpu(const MachineSpec& spec, MachineState* state, uint32_t gpu);
+// The driver unloaded and loaded again. kInUse while a process holds any GPU. Instances vanish; MIG
+// mode stays where the GPU keeps it (A100, A30) and is lost elsewhere; modes of the driver fall
+// back.
+Rc ReloadDriver(const MachineSpec& spec, MachineState* state, uint64_t wall_ns);
+// Everything above for all GPUs, whoever holds them; lost GPUs come back. Processes are forgotten:
+// the caller kills them.
+Rc Reboot(const MachineSpec& spec, MachineState* state, uint64_t wall_ns);
+
+// An error report of the GPU: the event, and what that XID does to counters, contexts and the GPU.
+// `gi` and `ci` are instance ids or kNoId; with them only contexts there are hit.
+Rc RaiseXid(const MachineSpec& spec, MachineState* state, uint32_t gpu, uint32_t xid, uint32_t gi,
+            uint32_t ci, uint64_t wall_ns);
+void AddEvent(MachineState* state, uint32_t gpu, uint64_t type, uint64_t data, uint32_t gi,
+              uint32_t ci, uint64_t wall_ns);
+// Takes all faults of a GPU back, counters included.
+void ClearFaults(MachineState* state, uint32_t gpu);
+
+}  // namespace tranche::sim

@@ -1,0 +1,128 @@
+#pragma once
+
+#include <cstdint>
+
+#include "sim/machine/spec.h"
+
+// What changes while a simulated machine runs. Plain old data; a transaction (machine.h) changes
+// all of it or nothing. Every object that can vanish has a serial number that is never used again,
+// so that a handle to a destroyed one is recognised.
+namespace tranche::sim {
+
+inline constexpr uint32_t kMaxGis = 8;   // per GPU
+inline constexpr uint32_t kMaxCis = 16;  // per GPU
+inline constexpr uint32_t kMaxProcesses = 256;
+inline constexpr uint32_t kMaxContexts = 512;
+inline constexpr uint32_t kMaxEvents = 256;    // a ring: older ones are lost to slow listeners
+inline constexpr uint32_t kMaxAccounts = 256;  // a ring over all GPUs
+inline constexpr uint32_t kMaxSlow = 8;
+inline constexpr uint32_t kMaxMissingSymbols = 16;
+inline constexpr uint32_t kNoId = 0xffffffffu;
+
+struct ComputeInstance {
+  uint64_t serial = 0;  // 0 = a free entry
+  uint64_t gi = 0;      // serial of its GPU instance
+  uint32_t id = 0;
+  uint32_t profile_id = 0;
+  uint32_t start = 0, size = 0;  // in compute slices of the GPU instance
+  char uuid[48] = {};            // "MIG-..."
+};
+
+struct GpuInstance {
+  uint64_t serial = 0;  // 0 = a free entry
+  uint32_t id = 0;
+  uint32_t profile_id = 0;
+  uint32_t start = 0, size = 0;  // in memory slots
+  double busy_seconds = 0;       // SM time integral: 1.0 per second when all its SMs are busy
+  double memory_busy_seconds = 0;
+};
+
+struct Gpu {
+  uint32_t mig_mode = 0;
+  uint32_t mig_pending = 0;
+  uint32_t compute_mode = 0;
+  uint32_t persistence = 0;
+  uint32_t accounting = 0;
+  uint32_t ecc_mode = 0, ecc_pending = 0;
+  uint32_t power_limit_mw = 0;
+  uint32_t gpm_streaming = 0;
+  uint32_t locked_min_mhz = 0, locked_max_mhz = 0;  // 0 = not locked
+  uint32_t lost = 0;
+  uint32_t no_permission = 0;
+  uint32_t recovery_action = 0;  // NVML_GPU_RECOVERY_ACTION_*
+  uint32_t rows_correctable = 0, rows_uncorrectable = 0;
+  uint32_t rows_pending = 0, rows_failure = 0;
+  uint64_t ecc_volatile_corrected = 0, ecc_volatile_uncorrected = 0;
+  uint64_t ecc_aggregate_corrected = 0, ecc_aggregate_uncorrected = 0;
+  double busy_seconds = 0;
+  double memory_busy_seconds = 0;
+  double energy_joules = 0;
+  GpuInstance gis[kMaxGis];
+  ComputeInstance cis[kMaxCis];
+};
+
+// A process that holds a GPU. Known by pid and start time, so that a reused pid is another process.
+struct Process {
+  uint32_t pid = 0;  // 0 = a free entry
+  uint32_t uid = 0;
+  uint64_t start_ticks = 0;
+  char name[64] = {};
+};
+
+struct Context {
+  uint64_t serial = 0;  // 0 = a free entry
+  uint32_t pid = 0;
+  uint32_t gpu = 0;
+  uint64_t ci = 0;            // serial of the compute instance; 0 = the whole GPU
+  uint64_t memory_bytes = 0;  // what it holds, its own overhead included
+  uint64_t limit_bytes = kNoLimit;
+  double load = 0;         // share of its device's SMs that it keeps busy
+  double memory_load = 0;  // share of its device's memory bandwidth
+  uint32_t kind = 0;       // ContextKind
+  uint32_t fault_xid = 0;  // not 0: the context is dead with this XID; only destroying it works
+};
+
+struct Event {
+  uint64_t number = 0;  // from 1; 0 = a free entry
+  uint64_t type = 0;    // nvmlEventType*
+  uint64_t data = 0;
+  uint64_t time_ns = 0;
+  uint32_t gpu = 0;
+  uint32_t gi = kNoId, ci = kNoId;
+};
+
+struct Account {
+  uint64_t number = 0;  // from 1; 0 = a free entry
+  uint32_t gpu = 0;
+  uint32_t pid = 0;
+  uint32_t running = 0;
+  uint64_t max_memory_bytes = 0;
+  uint64_t start_us = 0;  // wall clock
+  uint64_t end_us = 0;
+  double busy_seconds = 0;
+  double memory_busy_seconds = 0;
+};
+
+struct SlowCall {
+  char name[72] = {};
+  uint32_t milliseconds = 0;
+};
+
+struct MachineState {
+  uint64_t next_serial = 1;
+  uint64_t next_event = 1;
+  uint64_t next_account = 1;
+  uint64_t boot = 1;     // counts reboots and driver reloads
+  uint64_t time_ns = 0;  // up to which the integrals are right
+  Gpu gpus[kMaxGpus];
+  Process processes[kMaxProcesses];
+  Context contexts[kMaxContexts];
+  Event events[kMaxEvents];
+  Account accounts[kMaxAccounts];
+  SlowCall slow[kMaxSlow];
+  char missing_symbols[kMaxMissingSymbols][72] = {};
+};
+
+enum ContextKind : uint32_t { kCompute = 0, kGraphics = 1, kMps = 2 };
+
+}  // namespace tranche::sim

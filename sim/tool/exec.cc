@@ -1,0 +1,66 @@
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "sim/tool/commands.h"
+#include "sim/tool/library_folder.h"
+
+namespace tranche::sim {
+namespace {
+
+int Say(const Error& error) {
+  std::fprintf(stderr, "tranche-sim: %s\n", error.message.c_str());
+  if (!error.hint.empty()) std::fprintf(stderr, "  %s\n", error.hint.c_str());
+  return ExitCodeOf(error.code);
+}
+
+void Prepend(const char* variable, const std::string& value) {
+  const char* old = std::getenv(variable);
+  std::string all = old == nullptr || *old == 0 ? value : value + ":" + old;
+  setenv(variable, all.c_str(), 1);
+}
+
+}  // namespace
+
+int Exec(const std::vector<std::string>& arguments) {
+  size_t program = 1;
+  if (arguments.size() > 1 && arguments[1] == "--") ++program;
+  if (arguments.empty() || arguments[0].empty() || arguments[0][0] == '-' ||
+      arguments.size() <= program) {
+    return Say({ErrorCode::kInvalid, "exec wants a machine's directory and a program",
+                "tranche-sim exec DIR -- PROGRAM ARGUMENTS..."});
+  }
+  char* resolved = realpath(arguments[0].c_str(), nullptr);
+  std::string dir = resolved == nullptr ? arguments[0] : resolved;
+  std::free(resolved);
+  Result<std::unique_ptr<Machine>> machine = Machine::Open(dir);
+  if (!machine) return Say(machine.error());
+
+  // Only the owner of the machine can bring its folder of libraries up to date; for others it is as
+  // it was left.
+  if (access(dir.c_str(), W_OK) == 0) {
+    Status refreshed = RefreshLibraries(machine->get());
+    if (!refreshed) return Say(refreshed.error());
+  }
+  std::string installed = InstalledLibraries();
+  Prepend("LD_LIBRARY_PATH", dir + "/lib:" + installed);
+  std::string programs = installed + "/bin";
+  if (access(programs.c_str(), X_OK) == 0) Prepend("PATH", programs);
+  setenv("TRANCHE_SIM_DIR", dir.c_str(), 1);
+  setenv("TRANCHE_STATE_DIR", (dir + "/tranche").c_str(), 1);
+
+  std::vector<char*> argv;
+  for (size_t i = program; i < arguments.size(); ++i) {
+    argv.push_back(const_cast<char*>(arguments[i].c_str()));
+  }
+  argv.push_back(nullptr);
+  execvp(argv[0], argv.data());
+  int why = errno;
+  std::fprintf(stderr, "tranche-sim: cannot run %s: %s\n", argv[0], std::strerror(why));
+  return why == ENOENT ? 127 : 126;
+}
+
+}  // namespace tranche::sim

@@ -1,0 +1,368 @@
+#include "engine/engine.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/suggest.h"
+#include "edge/runtime/log_file.h"
+#include "engine/engine_impl.h"
+#include "engine/launch_command.h"
+#include "engine/plan_executor.h"
+#include "stage/apply/apply.h"
+#include "stage/inventory/inventory.h"
+
+namespace tranche {
+namespace {
+
+constexpr const char* kInterrupted = "interrupted";  // what warnings are about
+constexpr const char* kPartial = "partial";
+constexpr const char* kWorkloads = "workloads";
+
+SupervisorOptions OptionsFor(const Paths& paths, const std::string& root) {
+  SupervisorOptions options;
+  options.log_directory = paths.state + "/logs";
+  options.program_directory = OwnProgramDirectory();
+  options.root = root;
+  return options;
+}
+
+Status MakeDirectories(const Paths& paths) {
+  for (const std::string& directory : {paths.state, paths.run, paths.state + "/logs"}) {
+    std::error_code error;
+    std::filesystem::create_directories(directory, error);
+    if (!error) continue;
+    const bool denied =
+        error == std::errc::permission_denied || error == std::errc::read_only_file_system;
+    return Fail(denied ? ErrorCode::kPermission : ErrorCode::kFailed,
+                fmt::format("making {}: {}", directory, error.message()),
+                "run as a user who may write there, or set TRANCHE_STATE_DIR");
+  }
+  return {};
+}
+
+bool HasStep(const Plan& plan, StepKind kind) {
+  return std::any_of(plan.steps.begin(), plan.steps.end(),
+                     [&](const Step& step) { return step.kind == kind; });
+}
+
+}  // namespace
+
+EngineEdges MakeEdges(const Engine::Parts& parts) {
+  RuntimeOptions runtime;
+  runtime.root = parts.root;
+  runtime.environment = CurrentEnvironment();
+  RouterOptions router;
+  router.directory = parts.paths.run + "/router";
+  return {MakeProcessRuntime(std::move(runtime), parts.clock),
+          MakeNginxRouter(std::move(router), parts.clock), MakeHealthChecker(HealthOptions())};
+}
+
+Result<std::unique_ptr<Engine>> Engine::Open(Parts parts) {
+  if (const Status made = MakeDirectories(parts.paths); !made) return tl::unexpected(made.error());
+  EngineEdges edges = MakeEdges(parts);
+  return OpenEngine(std::move(parts), std::move(edges));
+}
+
+Result<std::unique_ptr<Engine>> OpenEngine(Engine::Parts parts, EngineEdges edges) {
+  if (const Status made = MakeDirectories(parts.paths); !made) return tl::unexpected(made.error());
+  Result<StateLock> lock = StateLock::Acquire(parts.paths.state);
+  if (!lock) return tl::unexpected(lock.error());
+  // From here on nobody else writes below the state directory.
+  Result<std::unique_ptr<Store>> store = Store::Open(parts.paths.state + "/tranche.db");
+  if (!store) return tl::unexpected(store.error());
+  auto engine = std::make_unique<EngineImpl>(std::move(parts), std::move(edges), std::move(*lock),
+                                             std::move(*store));
+  if (const Status started = engine->Start(); !started) return tl::unexpected(started.error());
+  return engine;
+}
+
+EngineImpl::EngineImpl(Parts parts, EngineEdges edges, StateLock lock, std::unique_ptr<Store> store)
+    : lock_(std::move(lock)),
+      catalog_(std::move(parts.catalog)),
+      clock_(std::move(parts.clock)),
+      paths_(std::move(parts.paths)),
+      root_(std::move(parts.root)),
+      driver_(std::move(parts.driver)),
+      store_(std::move(store)),
+      runtime_(std::move(edges.runtime)),
+      supervisor_(Supervisor::Parts{*store_, *runtime_, std::move(edges.router),
+                                    std::move(edges.health), catalog_, clock_,
+                                    [this](const Slice& slice) -> Result<SliceDevice> {
+                                      const auto machine = driver_.Recent();
+                                      if (!machine) return tl::unexpected(machine.error());
+                                      return FindDevice(**machine, slice);
+                                    }},
+                  OptionsFor(paths_, root_)) {}
+
+Status EngineImpl::Start() {
+  const Result<Installation> installed = store_->GetInstallation();
+  if (!installed) return tl::unexpected(installed.error());
+  const Result<std::optional<ApplyRecord>> open = store_->FindOpenApply();
+  if (!open) return tl::unexpected(open.error());
+  installation_ = *installed;
+
+  std::vector<const Installation*> candidates;
+  if (*open) candidates = {&(*open)->after, &(*open)->before};
+  candidates.push_back(&installation_);
+  if (const Status adopted = supervisor_.Adopt(candidates); !adopted) {
+    return FailedWhile("taking over the workloads that run", adopted.error());
+  }
+  if (!*open) {
+    if (const Status aligned = supervisor_.Align(installation_); !aligned) {
+      Warn(kWorkloads, aligned.error().message);
+    }
+    return {};
+  }
+
+  const ApplyRecord& apply = **open;
+  StoreJournal journal(*store_, apply.id);
+  PlanExecutor executor(driver_, supervisor_, apply.before, apply.after);
+  const Receipt receipt = Recover(apply, {executor, journal, *clock_});
+  Close(apply.id, receipt, apply.before, apply.after);
+  Warn(kInterrupted, fmt::format("Tranche ended while it applied plan {} (begun {}); {}",
+                                 apply.plan.id, FormatTime(apply.started),
+                                 receipt.outcome == ApplyOutcome::kDone ? "it was completed"
+                                 : receipt.outcome == ApplyOutcome::kRolledBack
+                                     ? "it was undone"
+                                     : "it could not be undone completely"));
+  return {};
+}
+
+Installation EngineImpl::installation() {
+  const std::lock_guard lock(state_mutex_);
+  return installation_;
+}
+
+// ---- Planning ----
+
+Result<Machine> EngineImpl::Inventory() {
+  return TakeInventory(driver_, *catalog_, *clock_, root_);
+}
+
+Result<Plan> EngineImpl::MakePlan(const Spec& spec, const PlanOptions& options) {
+  if (!spec.fleet.empty()) {
+    return tranche::MakePlan(MachineFromFleet(spec, *catalog_), spec, Deployment(), *catalog_,
+                             options);
+  }
+  const Result<Machine> machine = Inventory();
+  if (!machine) return tl::unexpected(machine.error());
+  return tranche::MakePlan(*machine, spec, DeploymentWithProcesses(*machine), *catalog_, options);
+}
+
+Deployment EngineImpl::DeploymentWithProcesses(const Machine& machine) {
+  Deployment deployment = installation().deployment;
+  for (const Gpu& gpu : machine.gpus) {
+    for (const GpuProcess& process : gpu.processes) {
+      const std::optional<ReplicaKey> owner = supervisor_.OwnerOf(process.pid);
+      if (!owner) continue;
+      for (DeployedReplica& replica : deployment.replicas) {
+        if (replica.workload == owner->workload && replica.replica == owner->replica) {
+          replica.pids.push_back(process.pid);
+        }
+      }
+    }
+  }
+  return deployment;
+}
+
+// ---- Changing ----
+
+Result<Receipt> EngineImpl::Apply(const Plan& plan, const ApplyOptions& options,
+                                  const StepProgress& progress) {
+  const std::lock_guard changing(change_mutex_);
+  const Result<Machine> machine = Inventory();
+  if (!machine) return tl::unexpected(machine.error());
+  const Installation before = installation();
+  const auto owner = [this](int pid) { return supervisor_.OwnerOf(pid); };
+  for (const Status& check :
+       {CheckPlanFits(plan, *machine, before.deployment),
+        CheckRoot(plan, options.caller.uid, options.allow_root),
+        HasStep(plan, StepKind::kRoute) ? supervisor_.RouterAvailable() : Status(),
+        CheckNobodyInTheWay(plan, *machine, before.deployment, owner)}) {
+    if (!check) return tl::unexpected(check.error());
+  }
+  // Nothing was changed so far; from here on there is a receipt.
+  const Owner caller{options.caller.uid, options.caller.gid, options.allow_root};
+  return Carry(plan, NextInstallation(before, plan, *machine, caller), progress);
+}
+
+Result<Receipt> EngineImpl::Down(const ApplyOptions&, const StepProgress& progress) {
+  const std::lock_guard changing(change_mutex_);
+  const Result<Machine> machine = Inventory();
+  if (!machine) return tl::unexpected(machine.error());
+  const Installation before = installation();
+  const Plan plan = MakeDownPlan(*machine, DeploymentWithProcesses(*machine), *catalog_);
+  const auto owner = [this](int pid) { return supervisor_.OwnerOf(pid); };
+  if (const Status free = CheckNobodyInTheWay(plan, *machine, before.deployment, owner); !free) {
+    return tl::unexpected(free.error());
+  }
+  return Carry(plan, EmptyInstallation(), progress);
+}
+
+Result<Receipt> EngineImpl::Carry(const Plan& plan, const Installation& after,
+                                  const StepProgress& progress) {
+  ApplyRecord apply;
+  apply.plan = plan;
+  apply.before = installation();
+  apply.after = after;
+  apply.started = clock_->Now();
+  // A job that has finished is not run again when this is undone.
+  const std::set<ReplicaKey> ended = supervisor_.Ended();
+  for (Launch& launch : apply.before.launches) {
+    launch.ended = ended.count({launch.workload.name, launch.replica}) != 0;
+  }
+  const Result<int64_t> id = store_->BeginApply(apply);
+  if (!id) return tl::unexpected(id.error());
+
+  StoreJournal journal(*store_, *id);
+  PlanExecutor executor(driver_, supervisor_, apply.before, apply.after);
+  Receipt receipt = RunPlan(plan, {executor, journal, *clock_, progress});
+  Warn(kInterrupted, "");
+  Close(*id, receipt, apply.before, apply.after);
+  return receipt;
+}
+
+void EngineImpl::Close(int64_t apply_id, const Receipt& receipt, const Installation& before,
+                       const Installation& after) {
+  Installation result = receipt.outcome == ApplyOutcome::kDone ? after : before;
+  Warn(kPartial, "");
+  if (receipt.outcome == ApplyOutcome::kPartial) {
+    const Result<Machine> machine = driver_.Read();
+    result = PartialInstallation(before, after, machine ? &*machine : nullptr);
+    Warn(kPartial, fmt::format("applying plan {} stopped part-way: {}", receipt.plan_id,
+                               receipt.error ? receipt.error->message : ""));
+  }
+  for (Launch& launch : result.launches) launch.ended = false;
+  if (const Status closed = store_->CloseApply(apply_id, receipt, result); !closed) {
+    // The journal stays open; the next start finds every outcome in it and comes to the same end.
+    Warn(kPartial, closed.error().message);
+  }
+  {
+    const std::lock_guard lock(state_mutex_);
+    installation_ = result;
+  }
+  const Status aligned = supervisor_.Align(result);
+  Warn(kWorkloads, aligned ? "" : aligned.error().message);
+}
+
+Result<std::vector<ReplicaKey>> EngineImpl::Select(const std::string& workload,
+                                                   std::optional<int> replica) {
+  std::vector<ReplicaKey> keys;
+  std::vector<std::string> names;
+  for (const DeployedReplica& deployed : installation().deployment.replicas) {
+    names.push_back(deployed.workload);
+    if (deployed.workload != workload) continue;
+    if (!replica || deployed.replica == *replica) keys.push_back({workload, deployed.replica});
+  }
+  if (!keys.empty()) return keys;
+  if (std::find(names.begin(), names.end(), workload) != names.end()) {
+    return Fail(ErrorCode::kNotFound,
+                fmt::format("workload '{}' has no replica {}", workload, *replica));
+  }
+  return Fail(ErrorCode::kNotFound, fmt::format("no workload '{}' is deployed", workload),
+              names.empty() ? "nothing is deployed" : DidYouMean(workload, names));
+}
+
+Status EngineImpl::SetStopped(const std::vector<ReplicaKey>& keys, bool stopped) {
+  Installation changed = installation();
+  for (DeployedReplica& replica : changed.deployment.replicas) {
+    const ReplicaKey key{replica.workload, replica.replica};
+    if (std::find(keys.begin(), keys.end(), key) != keys.end()) replica.stopped = stopped;
+  }
+  if (const Status put = store_->PutInstallation(changed); !put) return put;
+  const std::lock_guard lock(state_mutex_);
+  installation_ = std::move(changed);
+  return {};
+}
+
+Status EngineImpl::Stop(const std::string& workload, std::optional<int> replica) {
+  const std::lock_guard changing(change_mutex_);
+  const Result<std::vector<ReplicaKey>> keys = Select(workload, replica);
+  if (!keys) return tl::unexpected(keys.error());
+  if (const Status recorded = SetStopped(*keys, true); !recorded) return recorded;
+  for (const ReplicaKey& key : *keys) supervisor_.Stop(key);
+  return {};
+}
+
+Status EngineImpl::Restart(const std::string& workload, std::optional<int> replica) {
+  const std::lock_guard changing(change_mutex_);
+  const Result<std::vector<ReplicaKey>> keys = Select(workload, replica);
+  if (!keys) return tl::unexpected(keys.error());
+  if (const Status recorded = SetStopped(*keys, false); !recorded) return recorded;
+  for (size_t i = 0; i < keys->size(); ++i) {
+    if (const Status restarted = supervisor_.Restart((*keys)[i]); !restarted) return restarted;
+    // Replica by replica, so that somebody is always there to answer.
+    if (i + 1 == keys->size()) break;
+    if (const Status healthy = supervisor_.WaitHealthy((*keys)[i]); !healthy) return healthy;
+  }
+  return {};
+}
+
+void EngineImpl::StopAll() {
+  const std::lock_guard changing(change_mutex_);
+  if (const Status stopped = supervisor_.StopAll(); !stopped) {
+    Warn(kWorkloads, stopped.error().message);
+  }
+}
+
+// ---- Asking ----
+
+Result<SystemStatus> EngineImpl::GetStatus() {
+  SystemStatus status;
+  status.replicas = supervisor_.GetReplicas();
+  status.router = supervisor_.GetRouter();
+  {
+    const std::lock_guard lock(state_mutex_);
+    status.plan_id = installation_.deployment.plan_id;
+    for (const auto& [about, text] : warnings_) status.warnings.push_back(text);
+  }
+  // Fresh where nobody is changing the machine, else as it was a moment ago.
+  (void)driver_.TryRead();
+  const auto machine = driver_.Recent();
+  for (ReplicaStatus& replica : status.replicas) {
+    if (!machine) {
+      replica.memory_used = Reading<Bytes>::Absent(machine.error().message);
+      continue;
+    }
+    const Gpu* gpu = (*machine)->FindGpu(replica.slice.gpu_uuid);
+    replica.gpu_index = gpu != nullptr ? gpu->index : -1;
+    replica.memory_used = MemoryUsed(**machine, replica.slice);
+  }
+  return status;
+}
+
+Result<Engine::LogPart> EngineImpl::Logs(const std::string& workload, int replica, int lines,
+                                         std::optional<uint64_t> from) {
+  const Result<std::vector<ReplicaKey>> keys = Select(workload, replica);
+  if (!keys) return tl::unexpected(keys.error());
+  const Result<LogText> log = ReadLog(supervisor_.LogPath(keys->front()), lines, from);
+  if (!log) {
+    if (log.error().code == ErrorCode::kNotFound) return LogPart{};  // it never wrote anything
+    return tl::unexpected(log.error());
+  }
+  return LogPart{log->text, log->next};
+}
+
+Result<Deployment> EngineImpl::GetDeployment() { return installation().deployment; }
+
+void EngineImpl::Warn(const std::string& about, const std::string& text) {
+  {
+    const std::lock_guard lock(state_mutex_);
+    if (text.empty()) {
+      warnings_.erase(about);
+      return;
+    }
+    const auto known = warnings_.find(about);
+    if (known != warnings_.end() && known->second == text) return;
+    warnings_[about] = text;
+  }
+  Note("tranche", text);
+}
+
+void EngineImpl::Note(const std::string& subject, const std::string& message) {
+  (void)store_->AddEvent({clock_->Now(), subject, message});
+}
+
+}  // namespace tranche

@@ -1,0 +1,97 @@
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "edge/store/state_lock.h"
+#include "engine/engine.h"
+#include "engine/locked_driver.h"
+#include "engine/supervisor.h"
+#include "stage/apply/next_installation.h"
+
+namespace tranche {
+
+// What Engine::Open makes itself on a real machine, and a test may replace.
+struct EngineEdges {
+  std::unique_ptr<Runtime> runtime;
+  Result<std::unique_ptr<Router>> router;
+  std::unique_ptr<HealthChecker> health;
+};
+
+EngineEdges MakeEdges(const Engine::Parts& parts);
+
+Result<std::unique_ptr<Engine>> OpenEngine(Engine::Parts parts, EngineEdges edges);
+
+class EngineImpl final : public Engine {
+ public:
+  EngineImpl(Parts parts, EngineEdges edges, StateLock lock, std::unique_ptr<Store> store);
+
+  // Finishes or undoes what was interrupted, and takes over what runs. Once, before anything else.
+  Status Start();
+
+  Result<Machine> Inventory() override;
+  Result<Plan> MakePlan(const Spec& spec, const PlanOptions& options) override;
+  Result<Receipt> Apply(const Plan& plan, const ApplyOptions& options,
+                        const StepProgress& progress) override;
+  Result<Receipt> Down(const ApplyOptions& options, const StepProgress& progress) override;
+  Result<SystemStatus> GetStatus() override;
+  Result<LogPart> Logs(const std::string& workload, int replica, int lines,
+                       std::optional<uint64_t> from) override;
+  Status Stop(const std::string& workload, std::optional<int> replica) override;
+  Status Restart(const std::string& workload, std::optional<int> replica) override;
+  Result<Deployment> GetDeployment() override;
+  void Tick() override;
+  void StopAll() override;
+
+ private:
+  Installation installation();
+  // What is deployed, with the processes of ours that the machine shows.
+  Deployment DeploymentWithProcesses(const Machine& machine);
+  // Runs the plan from `before` to `after` and makes what came of it the current installation.
+  Result<Receipt> Carry(const Plan& plan, const Installation& after, const StepProgress& progress);
+  void Close(int64_t apply_id, const Receipt& receipt, const Installation& before,
+             const Installation& after);
+  // The replicas that `stop` and `restart` mean.
+  Result<std::vector<ReplicaKey>> Select(const std::string& workload, std::optional<int> replica);
+  // Records for them that they are to run, or not.
+  Status SetStopped(const std::vector<ReplicaKey>& keys, bool stopped);
+
+  void HandleEvents();
+  void HandleEvent(const DriverEvent& event);
+  void CheckMachine();
+  void CheckDevices(const Machine& machine);
+  void Reestablish(const Machine& machine);
+
+  void Warn(const std::string& about, const std::string& text);  // "" takes it back
+  void Note(const std::string& subject, const std::string& message);
+
+  // Constant after construction; each is safe from any thread.
+  StateLock lock_;
+  const std::shared_ptr<const Catalog> catalog_;
+  const std::shared_ptr<Clock> clock_;
+  const Paths paths_;
+  const std::string root_;
+  LockedDriver driver_;
+  std::unique_ptr<Store> store_;
+  std::unique_ptr<Runtime> runtime_;
+  Supervisor supervisor_;
+
+  std::mutex change_mutex_;  // held by whoever changes the machine or what is to run
+
+  std::mutex state_mutex_;
+  Installation installation_;                    // guarded by state_mutex_
+  std::map<std::string, std::string> warnings_;  // by what they are about; guarded by state_mutex_
+
+  std::mutex tick_mutex_;  // one Tick at a time; guards what is below
+  bool events_supported_ = true;
+  Duration machine_checked_{-1};
+  std::map<std::string, Duration> retry_at_;  // of instances that could not be made again
+  std::set<std::string> lost_gpus_;
+};
+
+}  // namespace tranche

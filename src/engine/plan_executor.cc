@@ -1,0 +1,105 @@
+#include "engine/plan_executor.h"
+
+#include <fmt/format.h>
+
+namespace tranche {
+namespace {
+
+ReplicaKey KeyOf(const Step& step) { return {step.workload, step.replica}; }
+
+// What a plan and an installation say of one replica; both pointers, or neither.
+struct Known {
+  const Launch* launch = nullptr;
+  const DeployedReplica* deployed = nullptr;
+};
+
+Result<Known> Find(const Installation& installation, const Step& step) {
+  const Known known{installation.FindLaunch(step.workload, step.replica),
+                    installation.deployment.FindReplica(step.workload, step.replica)};
+  if (known.launch != nullptr && known.deployed != nullptr) return known;
+  return Fail(ErrorCode::kInvalid, fmt::format("the plan names {}/{}, but does not say what it is",
+                                               step.workload, step.replica));
+}
+
+}  // namespace
+
+Status PlanExecutor::StopReplica(const ReplicaKey& key) {
+  // Replica by replica: the next one goes only when those that were replaced take its requests.
+  for (const ReplicaKey& other : started_) {
+    if (other.workload != key.workload) continue;
+    if (const Status healthy = supervisor_.WaitHealthy(other); !healthy) return healthy;
+  }
+  return supervisor_.StopReplica(key);
+}
+
+Result<std::string> PlanExecutor::Do(const Step& step) {
+  switch (step.kind) {
+    case StepKind::kStopReplica: {
+      if (const Status stopped = StopReplica(KeyOf(step)); !stopped) {
+        return tl::unexpected(stopped.error());
+      }
+      return std::string();
+    }
+    case StepKind::kStartReplica: {
+      const Result<Known> known = Find(after_, step);
+      if (!known) return tl::unexpected(known.error());
+      started_.insert(KeyOf(step));
+      return supervisor_.StartReplica(*known->launch, *known->deployed);
+    }
+    case StepKind::kRoute: {
+      if (const Status routed = supervisor_.UpdateRoutes(); !routed) {
+        return tl::unexpected(routed.error());
+      }
+      return supervisor_.GetRouter().url;
+    }
+    case StepKind::kUnroute: {
+      if (const Status stopped = supervisor_.Unroute(); !stopped) {
+        return tl::unexpected(stopped.error());
+      }
+      return std::string();
+    }
+    default:
+      return mig_.Do(step);
+  }
+}
+
+Result<bool> PlanExecutor::Holds(const Step& step) {
+  switch (step.kind) {
+    case StepKind::kStopReplica:
+      return !supervisor_.IsRunning(KeyOf(step));
+    case StepKind::kStartReplica: {
+      const Result<Known> known = Find(after_, step);
+      if (!known) return tl::unexpected(known.error());
+      return supervisor_.WasStarted(*known->deployed);
+    }
+    case StepKind::kRoute:
+      return supervisor_.GetRouter().running;
+    case StepKind::kUnroute:
+      return !supervisor_.GetRouter().running;
+    default:
+      return mig_.Holds(step);
+  }
+}
+
+Status PlanExecutor::Undo(const Step& step, const std::string& made) {
+  switch (step.kind) {
+    case StepKind::kStopReplica: {
+      const Result<Known> known = Find(before_, step);
+      if (!known) return tl::unexpected(known.error());
+      return supervisor_.RestoreReplica(*known->launch, *known->deployed);
+    }
+    case StepKind::kStartReplica: {
+      const Result<Known> known = Find(after_, step);
+      if (!known) return tl::unexpected(known.error());
+      return supervisor_.IsFrom(*known->deployed) ? supervisor_.StopReplica(KeyOf(step)) : Status();
+    }
+    // Routes follow the replicas; they are put into force when all of those are as before.
+    case StepKind::kRoute:
+    case StepKind::kUnroute:
+      return {};
+    default:
+      return mig_.Undo(step, made);
+  }
+}
+
+}  // namespace tranche

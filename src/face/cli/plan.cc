@@ -1,0 +1,96 @@
+#include "stage/plan/planner.h"
+
+#include "face/cli/context.h"
+#include "face/cli/files.h"
+#include "face/cli/verb.h"
+#include "face/cli/views.h"
+#include "stage/inventory/inventory.h"
+
+namespace tranche {
+namespace {
+
+constexpr int kChangesPending = 2;
+
+class PlanVerb final : public Verb {
+ public:
+  Info info() const override {
+    return {"plan",
+            "Shows what applying a spec would do, why, and what it costs; changes nothing",
+            {"tranche plan -f spec.yaml", "tranche plan -f spec.yaml --machine machine.json",
+             "tranche plan -f spec.yaml --out plan.json && tranche apply plan.json"},
+            "Plans on the saved machine of --machine, else on the spec's own fleet, else on the daemon's machine,\n"
+            "else on this machine as its driver shows it. Needs no root, no daemon and, with the first two, no GPU.\n"
+            "Exit code 3 when something does not fit; with --detailed-exitcode, 2 when there are changes."};
+  }
+
+  void Declare(Arguments& arguments) override {
+    arguments.Option("-f,--file", "FILE", spec_file_, "the spec; - for standard input")
+        .Option("--machine", "FILE", machine_file_, "plan on a saved machine ('inventory -o json')")
+        .Option("--out", "FILE", out_file_, "keep the plan, for 'tranche apply FILE'")
+        .Flag("--adopt", adopt_, "may destroy instances that Tranche did not make and nobody uses")
+        .Flag("--explain", explain_, "give every reason")
+        .Flag("--detailed-exitcode", detailed_, "exit with 2 when there are changes");
+  }
+
+  Result<int> Run(Context& context) override {
+    if (spec_file_.empty()) {
+      return Fail(ErrorCode::kInvalid, "plan needs a spec", "tranche plan -f spec.yaml");
+    }
+    const auto catalog = context.catalog();
+    if (!catalog) return tl::unexpected<Error>(catalog.error());
+    const auto spec = LoadSpec(spec_file_, **catalog);
+    if (!spec) return tl::unexpected<Error>(spec.error());
+    const auto plan = Make(context, **catalog, *spec);
+    if (!plan) return tl::unexpected<Error>(plan.error());
+    if (!out_file_.empty()) {
+      if (const Status wrote = WriteWholeFile(out_file_, PrintJson(ToJson(*plan))); !wrote) {
+        return tl::unexpected<Error>(wrote.error());
+      }
+    }
+    context.Print(ViewPlan(*plan, explain_, context.out_terminal()));
+    if (!plan->feasible()) return ExitCodeOf(ErrorCode::kDoesNotFit);
+    return detailed_ && plan->HasChanges() ? kChangesPending : 0;
+  }
+
+ private:
+  Result<Plan> Make(Context& context, const Catalog& catalog, const Spec& spec) {
+    const PlanOptions options{adopt_};
+    const auto on_paper = [&](const Machine& machine) {
+      return tranche::MakePlan(machine, spec, Deployment{}, catalog, options);
+    };
+    if (!machine_file_.empty()) {
+      const auto machine = LoadMachine(machine_file_);
+      if (!machine) return tl::unexpected<Error>(machine.error());
+      return on_paper(*machine);
+    }
+    if (!spec.fleet.empty()) return on_paper(MachineFromFleet(spec, catalog));
+    const auto daemon = context.FindDaemon();
+    if (daemon) return (*daemon)->MakePlan(spec, adopt_);
+    if (daemon.error().code != ErrorCode::kUnavailable && daemon.error().code != ErrorCode::kPermission) {
+      return tl::unexpected<Error>(daemon.error());
+    }
+    auto driver = context.world().open_driver();
+    if (!driver) {
+      Error why = driver.error();
+      why.hint = "plan on a saved machine with --machine FILE, or write a 'fleet:' into the spec";
+      return tl::unexpected<Error>(why);
+    }
+    const auto machine = TakeInventory(**driver, catalog, *context.world().clock);
+    if (!machine) return tl::unexpected<Error>(machine.error());
+    context.Say("No daemon answers, so this plan takes everything on the machine to be somebody else's.");
+    return on_paper(*machine);
+  }
+
+  std::string spec_file_;
+  std::string machine_file_;
+  std::string out_file_;
+  bool adopt_ = false;
+  bool explain_ = false;
+  bool detailed_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Verb> MakePlanVerb() { return std::make_unique<PlanVerb>(); }
+
+}  // namespace tranche

@@ -1,0 +1,106 @@
+#include <fmt/format.h>
+
+#include <map>
+
+#include "face/cli/views.h"
+
+namespace tranche {
+namespace {
+
+Style StyleOf(ReplicaState state) {
+  switch (state) {
+    case ReplicaState::kHealthy: return Style::kGreen;
+    case ReplicaState::kStarting: return Style::kCyan;
+    case ReplicaState::kUnhealthy:
+    case ReplicaState::kBackoff: return Style::kYellow;
+    case ReplicaState::kFailing:
+    case ReplicaState::kFaulted: return Style::kRed;
+    case ReplicaState::kStopped:
+    case ReplicaState::kEnded: return Style::kDim;
+  }
+  return Style::kPlain;
+}
+
+// Whole seconds and at most two units: "3h12m", "45s".
+std::string Roughly(Duration duration) {
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(duration).count();
+  if (seconds < 0) return "0s";
+  if (seconds < 60) return fmt::format("{}s", seconds);
+  if (seconds < 3600) return fmt::format("{}m{}s", seconds / 60, seconds % 60);
+  if (seconds < 86400) return fmt::format("{}h{}m", seconds / 3600, seconds / 60 % 60);
+  return fmt::format("{}d{}h", seconds / 86400, seconds / 3600 % 24);
+}
+
+std::string RouteUrl(const SystemStatus& status, const ReplicaStatus& replica) {
+  if (replica.route.empty()) return "";
+  return status.router.running ? status.router.url + replica.route : replica.route;
+}
+
+Table ReplicaTable(const SystemStatus& status, Time now) {
+  Table table;
+  table.columns = {{"workload", "WORKLOAD"},
+                   {"state", "STATE"},
+                   {"slice", "SLICE"},
+                   {"memory_used_bytes", "USED", Align::kRight},
+                   {"memory_bytes", "HOLDS", Align::kRight},
+                   {"restarts", "RESTARTS", Align::kRight},
+                   {"uptime", "UP", Align::kRight},
+                   {"route", "ROUTE"},
+                   {"detail", "DETAIL", Align::kLeft, false, true},
+                   {"team", "TEAM", Align::kLeft, true},
+                   {"pid", "PID", Align::kRight, true},
+                   {"port", "PORT", Align::kRight, true},
+                   {"guarantee", "GUARANTEE", Align::kLeft, true},
+                   {"device_uuid", "DEVICE", Align::kLeft, true}};
+  for (const ReplicaStatus& replica : status.replicas) {
+    const std::string state = ReplicaStateName(replica.state);
+    table.rows.push_back(
+        {fmt::format("{}/{}", replica.workload, replica.replica), Cell(state, state, StyleOf(replica.state)),
+         SliceName(replica.slice, replica.gpu_index),
+         replica.memory_used ? Cell(FormatBytes(*replica.memory_used), std::to_string(replica.memory_used->value))
+                             : Cell(),
+         Cell(FormatBytes(replica.slice.memory), std::to_string(replica.slice.memory.value)),
+         std::to_string(replica.restarts),
+         replica.started_at ? Cell(Roughly(now - *replica.started_at), FormatTime(*replica.started_at)) : Cell(),
+         RouteUrl(status, replica), replica.detail, replica.team,
+         replica.pid ? Cell(std::to_string(*replica.pid)) : Cell(),
+         replica.port ? Cell(std::to_string(*replica.port)) : Cell(), GuaranteesText(replica.guarantee),
+         replica.device_uuid});
+  }
+  return table;
+}
+
+}  // namespace
+
+std::string ReplicaCounts(const SystemStatus& status) {
+  std::map<ReplicaState, int> counts;
+  for (const ReplicaStatus& replica : status.replicas) ++counts[replica.state];
+  std::string out;
+  // Worst last in the enum, best near the front; people look for what is not healthy.
+  for (const auto& [state, count] : counts) {
+    out += fmt::format("{}{} {}", out.empty() ? "" : ", ", count, ReplicaStateName(state));
+  }
+  return out.empty() ? "nothing is deployed" : out;
+}
+
+Answer ViewStatus(const SystemStatus& status, Time now) {
+  Answer answer;
+  answer.json = ToJson(status);
+  Table table = ReplicaTable(status, now);
+  std::string tail;
+  if (status.replicas.empty()) {
+    answer.blocks.emplace_back("Nothing is deployed.\n");
+    answer.csv = std::move(table);
+  } else {
+    answer.blocks.emplace_back(std::move(table));
+    tail = "\n" + ReplicaCounts(status) + ".";
+    if (status.router.running) tail += " Routes at " + status.router.url + ".";
+    else if (!status.router.detail.empty()) tail += " No routes: " + status.router.detail + ".";
+    tail += "\n";
+  }
+  for (const std::string& warning : status.warnings) tail += "warning: " + warning + "\n";
+  if (!tail.empty()) answer.blocks.emplace_back(Printable(tail, true));
+  return answer;
+}
+
+}  // namespace tranche

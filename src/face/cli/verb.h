@@ -1,0 +1,46 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "face/cli/arguments.h"
+
+namespace tranche {
+
+class Context;
+
+// One word after `tranche`. One file per verb; cli.cc holds the list.
+class Verb {
+ public:
+  struct Info {
+    std::string name;
+    std::string summary;                // one line
+    std::vector<std::string> examples;  // first in the help
+    std::string details = {};           // what else a user should know; paragraphs
+  };
+
+  virtual ~Verb() = default;
+  virtual Info info() const = 0;
+  // The members named here are filled before Run.
+  virtual void Declare(Arguments& arguments) = 0;
+  // The exit code where it is not an error's.
+  virtual Result<int> Run(Context& context) = 0;
+};
+
+// In the order of the help.
+std::vector<std::unique_ptr<Verb>> AllVerbs();
+
+std::unique_ptr<Verb> MakeInventoryVerb();
+std::unique_ptr<Verb> MakeCatalogVerb();
+std::unique_ptr<Verb> MakePlanVerb();
+std::unique_ptr<Verb> MakeApplyVerb();
+std::unique_ptr<Verb> MakeStatusVerb();
+std::unique_ptr<Verb> MakeLogsVerb();
+std::unique_ptr<Verb> MakeStopVerb();
+std::unique_ptr<Verb> MakeRestartVerb();
+std::unique_ptr<Verb> MakeDownVerb();
+std::unique_ptr<Verb> MakeVersionVerb();
+
+}  // namespace tranche

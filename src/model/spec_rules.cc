@@ -1,0 +1,49 @@
+#include "model/spec_rules.h"
+
+#include <algorithm>
+
+namespace tranche {
+namespace {
+
+bool IsLower(char c) { return c >= 'a' && c <= 'z'; }
+bool IsUpper(char c) { return c >= 'A' && c <= 'Z'; }
+bool IsDigit(char c) { return c >= '0' && c <= '9'; }
+
+}  // namespace
+
+bool IsLabel(std::string_view text) {
+  if (text.empty() || text.size() > 63 || text.front() == '-' || text.back() == '-') return false;
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return IsLower(c) || IsDigit(c) || c == '-'; });
+}
+
+bool IsRoute(std::string_view text) {
+  if (text.empty() || text.size() > 200 || text.front() != '/') return false;
+  if (text == "/") return true;
+  std::string_view rest = text.substr(1);
+  for (;;) {
+    const size_t slash = rest.find('/');
+    const std::string_view segment = rest.substr(0, slash);
+    if (segment.empty() || segment == "." || segment == "..") return false;
+    for (const char c : segment) {
+      if (!IsLower(c) && !IsUpper(c) && !IsDigit(c) &&
+          std::string_view("._~-").find(c) == std::string_view::npos) {
+        return false;
+      }
+    }
+    if (slash == std::string_view::npos) return true;
+    rest = rest.substr(slash + 1);
+  }
+}
+
+bool IsEnvName(std::string_view text) {
+  if (text.empty() || IsDigit(text.front())) return false;
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return IsLower(c) || IsUpper(c) || IsDigit(c) || c == '_'; });
+}
+
+bool IsCurrency(std::string_view text) {
+  return text.size() == 3 && std::all_of(text.begin(), text.end(), IsUpper);
+}
+
+}  // namespace tranche

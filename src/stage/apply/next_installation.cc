@@ -1,0 +1,140 @@
+#include "stage/apply/next_installation.h"
+
+#include <algorithm>
+
+namespace tranche {
+namespace {
+
+bool ChangesGpu(StepKind kind) {
+  return kind == StepKind::kEnableMig || kind == StepKind::kDisableMig ||
+         kind == StepKind::kCreateInstance || kind == StepKind::kDestroyInstance;
+}
+
+Baseline& BaselineOf(Deployment& deployment, const Machine& machine, const std::string& gpu_uuid) {
+  for (Baseline& baseline : deployment.baselines) {
+    if (baseline.gpu_uuid == gpu_uuid) return baseline;
+  }
+  Baseline baseline;
+  baseline.gpu_uuid = gpu_uuid;
+  if (const Gpu* gpu = machine.FindGpu(gpu_uuid); gpu != nullptr && gpu->mig_mode) {
+    baseline.mig_enabled = gpu->mig_mode->current;
+  }
+  return deployment.baselines.emplace_back(std::move(baseline));
+}
+
+OwnedInstance InstanceOf(const Step& step) {
+  return {step.gpu_uuid, step.slice->profile, *step.slice->placement};
+}
+
+void Disown(Deployment& deployment, const OwnedInstance& instance) {
+  auto& owned = deployment.instances;
+  owned.erase(std::remove_if(owned.begin(), owned.end(),
+                             [&](const OwnedInstance& one) {
+                               return one.gpu_uuid == instance.gpu_uuid &&
+                                      one.placement == instance.placement;
+                             }),
+              owned.end());
+}
+
+// What the plan does to who owns which instance.
+void ApplyHardwareStep(const Step& step, const Plan& plan, const Machine& machine,
+                       Deployment& deployment) {
+  if (ChangesGpu(step.kind)) BaselineOf(deployment, machine, step.gpu_uuid);
+  if (!step.slice || !step.slice->placement) return;
+  const OwnedInstance instance = InstanceOf(step);
+  const bool owned = deployment.Owns(instance.gpu_uuid, instance.placement);
+  switch (step.kind) {
+    case StepKind::kDestroyInstance:
+      if (owned) {
+        Disown(deployment, instance);
+      } else {
+        BaselineOf(deployment, machine, step.gpu_uuid).instances.push_back(instance);
+      }
+      break;
+    case StepKind::kCreateInstance:
+      // Ours already when it had vanished and is made again.
+      if (!owned) deployment.instances.push_back(instance);
+      break;
+    case StepKind::kKeepInstance:
+      // Somebody else's instance that an adopting plan puts to use.
+      if (!owned && plan.adopts) {
+        BaselineOf(deployment, machine, step.gpu_uuid).instances.push_back(instance);
+        deployment.instances.push_back(instance);
+      }
+      break;
+    default:
+      break;
+  }
+}
+
+bool IsKept(const Plan& plan, const Assignment& assignment) {
+  return std::any_of(plan.steps.begin(), plan.steps.end(), [&](const Step& step) {
+    return step.kind == StepKind::kKeepReplica && step.workload == assignment.workload &&
+           step.replica == assignment.replica;
+  });
+}
+
+}  // namespace
+
+Installation NextInstallation(const Installation& before, const Plan& plan, const Machine& machine,
+                              const Owner& owner) {
+  Installation after;
+  after.deployment = before.deployment;
+  after.deployment.plan_id = plan.id;
+  after.deployment.replicas.clear();
+  for (const Step& step : plan.steps) {
+    ApplyHardwareStep(step, plan, machine, after.deployment);
+  }
+  for (const Assignment& assignment : plan.assignments) {
+    const auto workload =
+        std::find_if(plan.spec.workloads.begin(), plan.spec.workloads.end(),
+                     [&](const Workload& w) { return w.name == assignment.workload; });
+    if (workload == plan.spec.workloads.end()) continue;
+
+    Launch launch{.replica = assignment.replica,
+                  .workload = *workload,
+                  .engine_flags = assignment.engine_flags,
+                  .guarantee = assignment.guarantee,
+                  .uid = owner.uid,
+                  .gid = owner.gid,
+                  .allow_root = owner.allow_root || workload->allow_root || plan.spec.allow_root};
+    DeployedReplica replica{.workload = assignment.workload,
+                            .replica = assignment.replica,
+                            .digest = WorkloadDigest(*workload),
+                            .slice = assignment.slice,
+                            .route = workload->route};
+    if (IsKept(plan, assignment)) {
+      if (const Launch* kept = before.FindLaunch(assignment.workload, assignment.replica)) {
+        launch.uid = kept->uid;
+        launch.gid = kept->gid;
+        launch.allow_root = kept->allow_root;
+      }
+      const DeployedReplica* kept =
+          before.deployment.FindReplica(assignment.workload, assignment.replica);
+      replica.stopped = kept != nullptr && kept->stopped;
+    }
+    after.launches.push_back(std::move(launch));
+    after.deployment.replicas.push_back(std::move(replica));
+  }
+  return after;
+}
+
+Installation EmptyInstallation() { return {}; }
+
+Installation PartialInstallation(const Installation& before, const Installation& after,
+                                 const Machine* machine) {
+  Installation left = before;
+  left.deployment.baselines = after.deployment.baselines;
+  for (const OwnedInstance& instance : after.deployment.instances) {
+    if (left.deployment.Owns(instance.gpu_uuid, instance.placement)) continue;
+    if (machine != nullptr) {
+      const Gpu* gpu = machine->FindGpu(instance.gpu_uuid);
+      const MigInstance* there = gpu != nullptr ? gpu->FindInstance(instance.placement) : nullptr;
+      if (there == nullptr || there->profile != instance.profile) continue;
+    }
+    left.deployment.instances.push_back(instance);
+  }
+  return left;
+}
+
+}  // namespace tranche

@@ -1,0 +1,80 @@
+#include <fmt/format.h>
+
+#include <map>
+
+#include "stage/inventory/capabilities.h"
+#include "stage/inventory/inventory.h"
+
+namespace tranche {
+namespace {
+
+constexpr const char* kNoHardware = "a fleet has no hardware behind it";
+
+template <typename T>
+Reading<T> FromCatalog(const std::optional<T>& value) {
+  return value ? Reading<T>(*value) : Reading<T>::Absent("the catalog does not know");
+}
+
+Gpu FleetGpu(const CatalogGpu& known) {
+  Gpu gpu;
+  gpu.name = known.nvml_names.empty() ? known.key : known.nvml_names.front();
+  gpu.model = known.key;
+  if (!known.pci_device_ids.empty()) gpu.pci_device_id = known.pci_device_ids.front();
+  gpu.minor_number = Reading<int>::Absent(kNoHardware);
+  gpu.architecture = known.architecture;
+  gpu.compute_capability = known.compute_capability;
+  gpu.sm_count = FromCatalog(known.sm_count);
+  gpu.memory_total = known.memory.value_or(Bytes{0});
+  gpu.memory_used = Bytes{0};
+  gpu.utilization = Reading<double>::Absent(kNoHardware);
+  gpu.compute_mode = ComputeMode::kDefault;
+  gpu.persistence_mode = Reading<bool>::Absent(kNoHardware);
+  gpu.virtualization = std::string("none");
+  gpu.health.recovery_action = Reading<std::string>::Absent(kNoHardware);
+  gpu.health.remapped_rows = Reading<RemappedRows>::Absent(kNoHardware);
+  gpu.health.uncorrectable_ecc_errors = Reading<uint64_t>::Absent(kNoHardware);
+  if (!known.mig_capable) {
+    gpu.mig_mode = Reading<MigMode>::Absent("this GPU has no MIG");
+    return gpu;
+  }
+  gpu.mig_mode = MigMode{};
+  gpu.memory_slots = known.mig_memory_slots;
+  gpu.mig_profiles = known.mig_profiles;
+  return gpu;
+}
+
+}  // namespace
+
+Machine MachineFromFleet(const Spec& spec, const Catalog& catalog) {
+  Machine machine;
+  machine.simulated_fleet = true;
+  machine.hostname = "fleet";
+  machine.driver_version = Reading<std::string>::Absent(kNoHardware);
+  machine.cuda_version = Reading<std::string>::Absent(kNoHardware);
+  std::map<std::string, int> numbers;
+  for (const FleetEntry& entry : spec.fleet) {
+    const auto known = catalog.FindGpu(entry.gpu);
+    for (int i = 0; i < entry.count; ++i) {
+      Gpu gpu;
+      if (known) {
+        gpu = FleetGpu(**known);
+      } else {
+        gpu.name = entry.gpu;
+        gpu.health.usable = false;
+        gpu.health.problems.push_back(known.error().message);
+      }
+      const std::string& key = gpu.model.empty() ? entry.gpu : gpu.model;
+      gpu.uuid = fmt::format("fleet-{}-{}", key, numbers[key]++);
+      gpu.index = static_cast<int>(machine.gpus.size());
+      gpu.price_per_hour = entry.price_per_hour;
+      gpu.spot_price_per_hour = entry.spot_price_per_hour;
+      machine.gpus.push_back(std::move(gpu));
+    }
+  }
+  // What a daemon that runs as root on such machines could do.
+  machine.capabilities = JudgeCapabilities(machine, catalog, HostAbilities{true, true, true});
+  machine.fingerprint = MachineFingerprint(machine);
+  return machine;
+}
+
+}  // namespace tranche

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+namespace tranche {
+
+// What the caller may do on this host, as far as it decides which guarantees can be given.
+struct HostAbilities {
+  // CAP_SYS_ADMIN: switches modes, makes instances, mounts.
+  bool administrator = false;
+  // The driver's right to make MIG instances without being an administrator; absent where the
+  // driver does not say.
+  std::optional<bool> mig_config;
+  // NVIDIA device nodes are there, so that a workload can be shown its own and no others.
+  bool device_nodes = false;
+};
+
+HostAbilities ReadHostAbilities(const std::string& root);
+
+// The name of the host, printable; "" when unknown.
+std::string ReadHostname(const std::string& root);
+
+}  // namespace tranche

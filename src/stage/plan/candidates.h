@@ -1,0 +1,66 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "decide/geometry/mig_geometry.h"
+#include "model/deployment.h"
+#include "model/machine.h"
+#include "model/plan.h"
+#include "stage/plan/needs.h"
+
+namespace tranche::planning {
+
+// What planning may do with one GPU, before any workload is looked at.
+struct GpuView {
+  const Gpu* gpu = nullptr;
+  std::optional<MigGeometry>
+      geometry;  // absent: not to be divided by MIG, for the reason in no_mig
+  std::string no_mig;
+  std::string no_whole;  // why it cannot be used undivided; "" when it can
+  std::string unusable;  // why not at all; "" when it can
+  bool mig_on = false;
+  Occupancy foreign;                          // instances that are not ours and stay where they are
+  std::vector<MigInstance> removable;         // not ours, idle, and --adopt was given
+  std::vector<GpuProcess> foreign_processes;  // outside MIG instances
+  Bytes free_undivided;                       // memory, less what foreign processes hold
+  std::string free_unknown;                   // why free_undivided cannot be relied on
+  std::optional<double> price_per_hour;
+  std::vector<Capability> capabilities;  // of this GPU
+
+  const Capability* Find(Mechanism mechanism) const;
+  // "gpu0"
+  std::string name() const;
+};
+
+std::vector<GpuView> ViewsOf(const Machine& machine, const Deployment& deployment, const Spec& spec,
+                             const Catalog& catalog, bool adopt);
+
+// The processes that hold a GPU against a change, in words: "pid 4711 (python train.py, user ana)".
+std::string WhoIs(const std::vector<GpuProcess>& processes);
+
+// One way to put a replica on one GPU.
+struct Option {
+  Mechanism mechanism = Mechanism::kExclusive;
+  int profile = -1;  // index into the GPU's geometry, with kMig
+  Bytes memory;  // what the slice takes of each GPU: the profile's, the whole GPU's, or the need
+  double compute_fraction = 1;  // likewise: SMs of the slice / SMs of the GPU
+  double memory_share = 1;      // of the GPU's memory slots, or of its memory
+  double compute_share = 1;     // of the GPU's compute slices, or of its SMs
+  Guarantees guarantees;
+};
+
+// Every way worth trying on one GPU, the least of the GPU first; or why there is none.
+struct Candidates {
+  std::vector<Option> options;
+  std::string refusal;
+};
+Candidates CandidatesOn(const GpuView& view, const ReplicaNeed& need, const Catalog& catalog);
+
+// "hardware isolation", or the axes that were asked one by one.
+std::string IsolationText(const IsolationAsk& isolation);
+// Whether two tenants may share a fault domain (MPS, fraction).
+bool MayShareFaultDomain(const Workload& a, const Workload& b);
+
+}  // namespace tranche::planning

@@ -1,0 +1,445 @@
+#include "stage/plan/layout.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+#include <set>
+
+#include "decide/geometry/packing.h"
+
+namespace tranche::planning {
+namespace {
+
+// Replicas of one class may stand in for each other.
+std::string ClassKey(const ReplicaNeed& need) {
+  const Workload& w = *need.workload;
+  const Guarantees& axes = w.isolation.axes;
+  return fmt::format("{}|{}|{}|{:.17g}|{}|{}|{},{},{},{}|{}|{}|{}", w.gpu,
+                     w.mechanism ? MechanismName(*w.mechanism) : "", need.least.value, need.compute,
+                     w.gpus, need.whole_gpu, static_cast<int>(axes.memory),
+                     static_cast<int>(axes.compute), static_cast<int>(axes.fault),
+                     static_cast<int>(axes.access), w.isolation.low_jitter, w.trusted, w.team);
+}
+
+// Everything that tells one GPU from another as far as candidates go. Reasons in words do not.
+std::string ViewKey(const GpuView& view) {
+  const Gpu& gpu = *view.gpu;
+  std::string key = fmt::format(
+      "{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}", gpu.model, gpu.model.empty() ? gpu.name : "",
+      gpu.memory_total.value, gpu.sm_count.value_or(0), view.mig_on, view.geometry.has_value(),
+      view.no_whole.empty(), view.unusable.empty(), view.foreign_processes.size(),
+      view.free_undivided.value, view.free_unknown.empty());
+  for (const Capability& capability : view.capabilities) {
+    const Guarantees& g = capability.guarantees;
+    key +=
+        fmt::format("|{}:{}:{}{}{}{}", static_cast<int>(capability.mechanism), capability.available,
+                    static_cast<int>(g.memory), static_cast<int>(g.compute),
+                    static_cast<int>(g.fault), static_cast<int>(g.access));
+  }
+  for (const MigProfile& profile : gpu.mig_profiles) {
+    key += fmt::format("|{}:{}:{}:{}", profile.name, profile.memory.value, profile.sm_count,
+                       profile.max_instances);
+    for (const MigPlacement placement : profile.placements) {
+      key += fmt::format(",{}+{}", placement.start, placement.size);
+    }
+  }
+  return key;
+}
+
+std::string BinKey(const Bin& bin, const GpuView& view) {
+  std::string key = fmt::format("{}#{}|{}|{}|{}|{}|{}|{}|{}|{}", ViewKey(view), bin.price,
+                                static_cast<int>(bin.use), static_cast<int>(bin.shared_by),
+                                bin.memory_used, bin.compute_used, bin.team, bin.all_trusted,
+                                bin.taken.slots, bin.taken.compute_slices);
+  for (const uint8_t count : bin.taken.counts) key += static_cast<char>('0' + count);
+  for (const uint8_t count : bin.reusable) key += static_cast<char>('0' + count);
+  const EngineCounts& engines = bin.taken.engines;
+  return key +
+         fmt::format("|{},{},{},{}", engines.decoder, engines.encoder, engines.jpeg, engines.ofa);
+}
+
+void PutTenant(const ReplicaNeed& need, const Option& option, int team, Bin* bin) {
+  bin->shared_by = option.mechanism;
+  bin->memory_used += option.memory.value;
+  bin->compute_used += option.compute_share;
+  bin->team = bin->team == -1 || bin->team == team ? team : -2;
+  bin->all_trusted = bin->all_trusted && need.workload->trusted;
+}
+
+int TeamNumber(const std::string& team, std::map<std::string, int>* numbers) {
+  return numbers->emplace(team, static_cast<int>(numbers->size())).first->second;
+}
+
+}  // namespace
+
+LayoutSolver::LayoutSolver(const std::vector<GpuView>& views, const std::vector<ReplicaNeed>& needs,
+                           const Deployment& deployment, const Catalog& catalog)
+    : views_(views), needs_(needs), deployment_(deployment), catalog_(catalog) {}
+
+const Candidates& LayoutSolver::CandidatesOf(const ReplicaNeed& need, size_t view) const {
+  const std::string key = ClassKey(need);
+  auto known = candidates_.find(key);
+  if (known == candidates_.end()) {
+    std::vector<Candidates> all;
+    for (const GpuView& one : views_) all.push_back(CandidatesOn(one, need, catalog_));
+    known = candidates_.emplace(key, std::move(all)).first;
+  }
+  return known->second[view];
+}
+
+// A replica whose spec did not change stays wherever it can go on; a changed one starts anew
+// anyway, so it stays only where it would be put today.
+std::optional<LayoutSolver::Pin> LayoutSolver::PinOf(size_t index) const {
+  const ReplicaNeed& need = needs_[index];
+  const DeployedReplica* before = deployment_.FindReplica(need.workload->name, need.replica);
+  if (before == nullptr) return std::nullopt;
+  const bool same = before->digest == need.digest;
+  Pin pin;
+  std::vector<std::string> uuids = {before->slice.gpu_uuid};
+  uuids.insert(uuids.end(), before->slice.more_gpu_uuids.begin(),
+               before->slice.more_gpu_uuids.end());
+  if (static_cast<int>(uuids.size()) != need.workload->gpus) return std::nullopt;
+  for (const std::string& uuid : uuids) {
+    const auto view = std::find_if(views_.begin(), views_.end(),
+                                   [&](const GpuView& v) { return v.gpu->uuid == uuid; });
+    if (view == views_.end() || !view->unusable.empty()) return std::nullopt;
+    pin.gpus.push_back(static_cast<int>(view - views_.begin()));
+  }
+  const size_t first = static_cast<size_t>(pin.gpus.front());
+  const GpuView& view = views_[first];
+  const Capability* capability = view.Find(before->slice.mechanism);
+  if (capability == nullptr || !capability->available) return std::nullopt;
+  if (!capability->guarantees.Satisfies(need.workload->isolation.axes)) return std::nullopt;
+
+  // On a shared GPU what all tenants need together decides, so a changed one is looked at anew.
+  const bool shared = before->slice.mechanism != Mechanism::kMig &&
+                      before->slice.mechanism != Mechanism::kExclusive;
+  if (shared && !same) return std::nullopt;
+
+  int profile = -1;
+  if (before->slice.mechanism == Mechanism::kMig) {
+    if (!view.geometry || !before->slice.placement) return std::nullopt;
+    profile = view.geometry->Find(before->slice.profile).value_or(-1);
+    if (profile < 0) return std::nullopt;
+    pin.placement = before->slice.placement;
+    if (!view.geometry->Fits(view.foreign, profile, *pin.placement)) return std::nullopt;
+  } else if (!view.no_whole.empty()) {
+    return std::nullopt;
+  }
+  for (const Option& option : CandidatesOf(need, first).options) {
+    if (option.mechanism != before->slice.mechanism || option.profile != profile) continue;
+    pin.option = option;
+    return pin;
+  }
+  if (!same) return std::nullopt;
+  pin.option.mechanism = before->slice.mechanism;
+  pin.option.profile = profile;
+  pin.option.memory = before->slice.memory;
+  pin.option.compute_fraction = before->slice.compute_fraction;
+  pin.option.compute_share = need.compute;
+  pin.option.guarantees = capability->guarantees;
+  return pin;
+}
+
+Bin LayoutSolver::BinOf(const GpuView& view, size_t index, const Pins& pins) const {
+  Bin bin;
+  bin.price = view.price_per_hour.value_or(1);
+  bin.mig_on = view.mig_on;
+  bin.memory = view.free_undivided.value;
+  bin.geometry = view.geometry ? &*view.geometry : nullptr;
+  bin.taken = view.foreign;
+  std::map<std::string, int> teams;
+  for (const ReplicaNeed& need : needs_) TeamNumber(need.workload->team, &teams);
+  std::set<MigPlacement> held;
+  for (const auto& [need, pin] : pins) {
+    if (std::find(pin.gpus.begin(), pin.gpus.end(), static_cast<int>(index)) == pin.gpus.end())
+      continue;
+    switch (pin.option.mechanism) {
+      case Mechanism::kMig:
+        bin.use = BinUse::kMig;
+        view.geometry->Add({pin.option.profile, *pin.placement}, &bin.taken);
+        held.insert(*pin.placement);
+        break;
+      case Mechanism::kExclusive:
+        bin.use = BinUse::kWhole;
+        break;
+      default:
+        bin.use = BinUse::kShared;
+        PutTenant(needs_[need], pin.option, TeamNumber(needs_[need].workload->team, &teams), &bin);
+    }
+  }
+  if (view.geometry) {
+    for (const MigInstance& instance : view.gpu->mig_instances) {
+      const bool ours = deployment_.Owns(view.gpu->uuid, instance.placement);
+      const bool removable =
+          std::find(view.removable.begin(), view.removable.end(), instance) != view.removable.end();
+      const std::optional<int> profile = view.geometry->Find(instance.profile);
+      if ((ours || removable) && profile && held.count(instance.placement) == 0) {
+        ++bin.reusable[static_cast<size_t>(*profile)];
+      }
+    }
+  }
+  return bin;
+}
+
+SearchProblem LayoutSolver::ProblemOf(const std::vector<const ReplicaNeed*>& items,
+                                      const std::vector<GpuView>& views, const Pins& pins) const {
+  SearchProblem problem;
+  std::map<std::string, int> types;
+  std::vector<size_t> example;  // of each type, a view
+  for (size_t v = 0; v < views.size(); ++v) {
+    Bin bin = BinOf(views[v], v, pins);
+    const auto [type, is_new] =
+        types.emplace(BinKey(bin, views[v]), static_cast<int>(types.size()));
+    if (is_new) example.push_back(v);
+    bin.type = type->second;
+    problem.bins.push_back(std::move(bin));
+  }
+  // Prices that are not all known would compare money with nothing: then every GPU counts the same.
+  const bool priced = std::all_of(views.begin(), views.end(),
+                                  [](const GpuView& v) { return v.price_per_hour.has_value(); });
+  if (!priced) {
+    for (Bin& bin : problem.bins) bin.price = 1;
+  }
+  std::map<std::string, int> classes, teams;
+  for (const ReplicaNeed& need : needs_) TeamNumber(need.workload->team, &teams);
+  for (const ReplicaNeed* need : items) {
+    const auto [index, is_new] = classes.emplace(ClassKey(*need), static_cast<int>(classes.size()));
+    problem.items.push_back(index->second);
+    if (!is_new) continue;
+    ItemClass item;
+    item.gpus = std::max(1, need->workload->gpus);
+    item.team = TeamNumber(need->workload->team, &teams);
+    item.trusted = need->workload->trusted;
+    for (size_t type = 0; type < example.size(); ++type) {
+      const Candidates found = &views == &views_
+                                   ? CandidatesOf(*need, example[type])
+                                   : CandidatesOn(views[example[type]], *need, catalog_);
+      if (!found.options.empty()) item.options.emplace(static_cast<int>(type), found.options);
+    }
+    problem.classes.push_back(std::move(item));
+  }
+  return problem;
+}
+
+SearchOutcome LayoutSolver::TrySearch(const std::vector<size_t>& needs, const Pins& pins,
+                                      const SearchLimits& limits, SearchAnswer* answer) const {
+  std::vector<const ReplicaNeed*> items;
+  for (const size_t need : needs) {
+    if (pins.count(need) == 0) items.push_back(&needs_[need]);
+  }
+  return Search(ProblemOf(items, views_, pins), limits, answer);
+}
+
+bool LayoutSolver::MoveFewest(const std::vector<size_t>& needs, const Pins& pins, Pins* kept,
+                              SearchAnswer* answer, bool* gave_up) const {
+  SearchAnswer anyhow;
+  const SearchOutcome outcome = TrySearch(needs, {}, {}, &anyhow);
+  if (outcome != SearchOutcome::kFound) {
+    *gave_up = outcome == SearchOutcome::kGaveUp;
+    return false;
+  }
+  std::vector<size_t> pinned;
+  for (const auto& [need, pin] : pins) pinned.push_back(need);
+  // Sets of moves by size. Beyond this many it is no longer exact, and everything may move.
+  int tries = 200;
+  for (size_t moves = 1; moves < pinned.size() && tries > 0; ++moves) {
+    std::vector<bool> moved(pinned.size(), false);
+    std::fill(moved.begin(), moved.begin() + static_cast<std::ptrdiff_t>(moves), true);
+    do {
+      Pins rest;
+      for (size_t i = 0; i < pinned.size(); ++i) {
+        if (!moved[i]) rest.emplace(pinned[i], pins.at(pinned[i]));
+      }
+      if (TrySearch(needs, rest, {.nodes = 5000}, answer) == SearchOutcome::kFound) {
+        *kept = std::move(rest);
+        return true;
+      }
+    } while (--tries > 0 && std::prev_permutation(moved.begin(), moved.end()));
+  }
+  kept->clear();
+  *answer = std::move(anyhow);
+  return true;
+}
+
+NodeLayout LayoutSolver::Solve() const {
+  std::vector<size_t> all(needs_.size());
+  std::iota(all.begin(), all.end(), size_t{0});
+  Pins pins;
+  for (const size_t need : all) {
+    if (std::optional<Pin> pin = PinOf(need)) pins.emplace(need, *std::move(pin));
+  }
+  NodeLayout layout;
+  SearchAnswer answer;
+  const SearchOutcome outcome = TrySearch(all, pins, {}, &answer);
+  bool gave_up = outcome == SearchOutcome::kGaveUp;
+  if (outcome != SearchOutcome::kFound) {
+    Pins kept;
+    if (pins.empty() || !MoveFewest(all, pins, &kept, &answer, &gave_up)) {
+      return PlaceWhatFits(pins, gave_up);
+    }
+    pins = std::move(kept);
+  }
+  layout.exact = answer.exact;
+  layout.placed = Settle(all, pins, std::move(answer));
+  return layout;
+}
+
+// In the order of the spec, each that still fits beside those before it. What runs keeps its place.
+NodeLayout LayoutSolver::PlaceWhatFits(const Pins& pins, bool gave_up) const {
+  NodeLayout layout;
+  layout.gave_up = gave_up;
+  std::vector<size_t> accepted;
+  for (const auto& [need, pin] : pins) accepted.push_back(need);
+  std::set<std::string> refused;  // no replica of these classes fits any more
+  SearchAnswer answer;
+  TrySearch(accepted, pins, {}, &answer);
+  for (size_t need = 0; need < needs_.size(); ++need) {
+    if (pins.count(need) > 0) continue;
+    const std::string key = ClassKey(needs_[need]);
+    if (refused.count(key) == 0) {
+      accepted.push_back(need);
+      SearchAnswer with;
+      const SearchOutcome outcome =
+          TrySearch(accepted, pins, {.nodes = 20000, .first_will_do = true}, &with);
+      if (outcome == SearchOutcome::kFound) {
+        answer = std::move(with);
+        continue;
+      }
+      layout.gave_up = layout.gave_up || outcome == SearchOutcome::kGaveUp;
+      accepted.pop_back();
+      refused.insert(key);
+    }
+    layout.unplaced.push_back(need);
+  }
+  layout.placed = Settle(accepted, pins, std::move(answer));
+  return layout;
+}
+
+// Identical items are interchangeable, so one that moves within its class may as well stay.
+void LayoutSolver::GiveBackOldPlaces(const std::vector<size_t>& items, SearchAnswer* answer) const {
+  const auto stood_there = [&](size_t need, const Choice& choice) {
+    const DeployedReplica* before =
+        deployment_.FindReplica(needs_[need].workload->name, needs_[need].replica);
+    if (before == nullptr) return false;
+    const GpuView& view = views_[static_cast<size_t>(choice.bins.front())];
+    if (before->slice.gpu_uuid != view.gpu->uuid) return false;
+    const auto& options =
+        CandidatesOf(needs_[need], static_cast<size_t>(choice.bins.front())).options;
+    const Option& option = options[static_cast<size_t>(choice.option)];
+    return option.mechanism == before->slice.mechanism &&
+           (option.profile < 0 ||
+            view.geometry->profile(option.profile).name == before->slice.profile);
+  };
+  for (size_t i = 0; i < items.size(); ++i) {
+    if (stood_there(items[i], answer->choices[i])) continue;
+    for (size_t k = 0; k < items.size(); ++k) {
+      if (k == i || ClassKey(needs_[items[i]]) != ClassKey(needs_[items[k]])) continue;
+      if (!stood_there(items[i], answer->choices[k])) continue;
+      if (stood_there(items[k], answer->choices[k]) && !stood_there(items[k], answer->choices[i]))
+        continue;
+      std::swap(answer->choices[i], answer->choices[k]);
+      break;
+    }
+  }
+}
+
+std::vector<Placed> LayoutSolver::Settle(const std::vector<size_t>& needs, const Pins& pins,
+                                         SearchAnswer answer) const {
+  std::vector<size_t> items;
+  for (const size_t need : needs) {
+    if (pins.count(need) == 0) items.push_back(need);
+  }
+  GiveBackOldPlaces(items, &answer);
+  std::vector<Placed> placed;
+  for (const auto& [need, pin] : pins) {
+    placed.push_back({need, pin.gpus, pin.option, pin.placement, nullptr, false});
+  }
+  for (size_t i = 0; i < items.size(); ++i) {
+    const Choice& choice = answer.choices[i];
+    const size_t first = static_cast<size_t>(choice.bins.front());
+    const Option& option =
+        CandidatesOf(needs_[items[i]], first).options[static_cast<size_t>(choice.option)];
+    placed.push_back({items[i], choice.bins, option, std::nullopt, nullptr, false});
+  }
+  std::sort(placed.begin(), placed.end(),
+            [](const Placed& a, const Placed& b) { return a.need < b.need; });
+  for (Placed& one : placed) {
+    const ReplicaNeed& need = needs_[one.need];
+    one.before = deployment_.FindReplica(need.workload->name, need.replica);
+  }
+  PlaceInstances(pins, &placed);
+  for (Placed& one : placed) {
+    if (one.before == nullptr) continue;
+    const Slice& was = one.before->slice;
+    const GpuView& view = views_[static_cast<size_t>(one.gpus.front())];
+    const std::string profile =
+        one.placement ? view.geometry->profile(one.option.profile).name : std::string();
+    one.stays = was.profile == profile && was.gpu_uuid == view.gpu->uuid &&
+                was.mechanism == one.option.mechanism && was.placement == one.placement &&
+                was.more_gpu_uuids.size() + 1 == one.gpus.size();
+    for (size_t g = 1; one.stays && g < one.gpus.size(); ++g) {
+      one.stays = was.more_gpu_uuids[g - 1] == views_[static_cast<size_t>(one.gpus[g])].gpu->uuid;
+    }
+  }
+  return placed;
+}
+
+// The exact places of the instances that are not pinned: where their replica stood, else where an
+// instance is left over, else so that the largest profiles stay possible.
+void LayoutSolver::PlaceInstances(const Pins& pins, std::vector<Placed>* placed) const {
+  for (size_t v = 0; v < views_.size(); ++v) {
+    const GpuView& view = views_[v];
+    std::vector<Placed*> here;
+    for (Placed& one : *placed) {
+      const bool mig = one.option.mechanism == Mechanism::kMig && !one.placement;
+      if (mig && one.gpus.front() == static_cast<int>(v)) here.push_back(&one);
+    }
+    if (here.empty()) continue;
+    const Bin bin = BinOf(view, v, pins);
+    std::set<MigPlacement> spoken_for;
+    std::vector<WantedInstance> wanted;
+    for (const Placed* one : here) {
+      WantedInstance instance{one->option.profile, std::nullopt};
+      if (one->before != nullptr && one->before->slice.gpu_uuid == view.gpu->uuid &&
+          one->before->slice.profile == view.geometry->profile(one->option.profile).name &&
+          one->before->slice.placement && spoken_for.insert(*one->before->slice.placement).second) {
+        instance.at = one->before->slice.placement;
+      }
+      wanted.push_back(instance);
+    }
+    for (WantedInstance& instance : wanted) {
+      if (instance.at) continue;
+      for (const MigInstance& there : view.gpu->mig_instances) {
+        const bool free =
+            deployment_.Owns(view.gpu->uuid, there.placement) ||
+            std::find(view.removable.begin(), view.removable.end(), there) != view.removable.end();
+        if (!free || there.profile != view.geometry->profile(instance.profile).name) continue;
+        if (!view.geometry->Fits(bin.taken, instance.profile, there.placement)) continue;
+        if (!spoken_for.insert(there.placement).second) continue;
+        instance.at = there.placement;
+        break;
+      }
+    }
+    const auto placements = PackProfiles(*view.geometry, bin.taken, wanted);
+    // The search has packed the same set, so there is an answer.
+    for (size_t i = 0; placements && i < here.size(); ++i) here[i]->placement = (*placements)[i];
+  }
+}
+
+bool LayoutSolver::WouldFit(const std::vector<Placed>& placed, const ReplicaNeed& extra,
+                            const GpuView* more) const {
+  std::vector<GpuView> views = views_;
+  if (more != nullptr) views.push_back(*more);
+  std::vector<const ReplicaNeed*> items;
+  for (const Placed& one : placed) items.push_back(&needs_[one.need]);
+  items.push_back(&extra);
+  SearchAnswer answer;
+  const SearchLimits limits{.nodes = 5000, .first_will_do = true};
+  const bool same = more == nullptr;
+  return Search(ProblemOf(items, same ? views_ : views, {}), limits, &answer) ==
+         SearchOutcome::kFound;
+}
+
+}  // namespace tranche::planning

@@ -1,0 +1,77 @@
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "stage/plan/candidates.h"
+#include "stage/plan/search.h"
+
+namespace tranche::planning {
+
+// Where one replica goes.
+struct Placed {
+  size_t need = 0;        // index into the needs
+  std::vector<int> gpus;  // indices into the views; several only for whole GPUs
+  Option option;
+  std::optional<MigPlacement> placement;    // with MIG
+  const DeployedReplica* before = nullptr;  // what runs under that name now
+  bool stays = false;                       // on the very slice that it holds now
+};
+
+struct NodeLayout {
+  std::vector<Placed> placed;    // by need
+  std::vector<size_t> unplaced;  // needs
+  bool gave_up = false;          // `unplaced` is what was not found room for, without proof
+  bool exact = true;             // no cheaper layout exists
+};
+
+// Fits needs onto GPUs. Holds references to all it is given.
+class LayoutSolver {
+ public:
+  LayoutSolver(const std::vector<GpuView>& views, const std::vector<ReplicaNeed>& needs,
+               const Deployment& deployment, const Catalog& catalog);
+
+  // What runs stays where it is when all fits that way; otherwise as few as possible move.
+  NodeLayout Solve() const;
+
+  // Whether `extra` would fit beside the placed ones, which may be arranged anew; `more`, if given,
+  // is one more GPU.
+  bool WouldFit(const std::vector<Placed>& placed, const ReplicaNeed& extra,
+                const GpuView* more = nullptr) const;
+
+  const Candidates& CandidatesOf(const ReplicaNeed& need, size_t view) const;
+
+ private:
+  // A replica that stays on its slice.
+  struct Pin {
+    std::vector<int> gpus;
+    Option option;
+    std::optional<MigPlacement> placement;
+  };
+  using Pins = std::map<size_t, Pin>;  // by need
+
+  std::optional<Pin> PinOf(size_t need) const;
+  SearchProblem ProblemOf(const std::vector<const ReplicaNeed*>& items,
+                          const std::vector<GpuView>& views, const Pins& pins) const;
+  Bin BinOf(const GpuView& view, size_t index, const Pins& pins) const;
+  SearchOutcome TrySearch(const std::vector<size_t>& needs, const Pins& pins,
+                          const SearchLimits& limits, SearchAnswer* answer) const;
+  // Moves as few pinned replicas as will do; false when no set of moves does.
+  bool MoveFewest(const std::vector<size_t>& needs, const Pins& pins, Pins* kept,
+                  SearchAnswer* answer, bool* gave_up) const;
+  NodeLayout PlaceWhatFits(const Pins& pins, bool gave_up) const;
+  std::vector<Placed> Settle(const std::vector<size_t>& needs, const Pins& pins,
+                             SearchAnswer answer) const;
+  void GiveBackOldPlaces(const std::vector<size_t>& items, SearchAnswer* answer) const;
+  void PlaceInstances(const Pins& pins, std::vector<Placed>* placed) const;
+
+  const std::vector<GpuView>& views_;
+  const std::vector<ReplicaNeed>& needs_;
+  const Deployment& deployment_;
+  const Catalog& catalog_;
+  mutable std::map<std::string, std::vector<Candidates>> candidates_;  // by class, per view
+};
+
+}  // namespace tranche::planning

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "catalog/catalog.h"
+#include "decide/sizing/sizing.h"
+#include "model/spec.h"
+
+namespace tranche::planning {
+
+// What one replica needs, wherever it goes.
+struct ReplicaNeed {
+  const Workload* workload = nullptr;   // of the spec that is planned
+  const CatalogModel* model = nullptr;  // nullptr: none, or one the catalog does not know
+  int replica = 0;
+  std::string digest;
+  // With the smallest tuning of its engine, over all of its GPUs. A slice that holds this will do.
+  Bytes least;
+  // Says nothing of its memory: only a whole GPU can be meant.
+  bool whole_gpu = false;
+  double compute = 0;  // of one GPU's SMs; 0 = not asked
+
+  Bytes least_per_gpu() const;
+  std::string name() const;  // "phi/0"
+};
+
+// One per replica, in the order of the spec.
+std::vector<ReplicaNeed> NeedsOf(const Spec& spec, const Catalog& catalog);
+ReplicaNeed NeedOf(const Workload& workload, int replica, const Catalog& catalog);
+
+// What the replica needs of `slice` (of one GPU, times its GPUs) once its engine is told to use it.
+Bytes NeededIn(const ReplicaNeed& need, Bytes slice);
+// How that number came about, a sentence. Empty when the spec states it.
+std::string WhyNeeded(const ReplicaNeed& need, Bytes slice);
+
+}  // namespace tranche::planning

@@ -1,0 +1,194 @@
+#include "stage/plan/planner.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "stage/plan/explain.h"
+#include "stage/plan/quota.h"
+#include "stage/plan/steps.h"
+
+namespace tranche {
+namespace {
+
+using planning::GpuView;
+using planning::LayoutSolver;
+using planning::NodeLayout;
+using planning::Placed;
+using planning::ReplicaNeed;
+
+// A MIG slice costs its share of the memory slots, a shared one its share of the memory, a whole
+// GPU all.
+std::optional<double> CostOf(const Placed& placed, const std::vector<GpuView>& views) {
+  double cost = 0;
+  for (const int gpu : placed.gpus) {
+    const std::optional<double>& price = views[static_cast<size_t>(gpu)].price_per_hour;
+    if (!price) return std::nullopt;
+    cost += *price * placed.option.memory_share;
+  }
+  return cost;
+}
+
+Assignment AssignmentOf(const Placed& placed, const ReplicaNeed& need, const NodeLayout& layout,
+                        const std::vector<GpuView>& views) {
+  const GpuView& view = views[static_cast<size_t>(placed.gpus.front())];
+  const Workload& workload = *need.workload;
+  Assignment assignment;
+  assignment.workload = workload.name;
+  assignment.replica = need.replica;
+  assignment.team = workload.team;
+  assignment.slice = SliceOf(placed, need, views);
+  assignment.gpu_model = view.gpu->model.empty() ? view.gpu->name : view.gpu->model;
+  assignment.gpu_index = view.gpu->index;
+  const Bytes per_gpu{assignment.slice.memory.value / placed.gpus.size()};
+  assignment.needed = NeededIn(need, per_gpu);
+  assignment.guarantee = placed.option.guarantees;
+  assignment.reasons = ReasonsFor(placed, need, assignment.slice, layout, views);
+  assignment.cost_per_hour = CostOf(placed, views);
+  if (workload.model) {
+    const bool alone = placed.option.mechanism == Mechanism::kMig ||
+                       placed.option.mechanism == Mechanism::kExclusive;
+    // A shared tenant sees the whole GPU and is told its part of it.
+    const Bytes seen = alone ? per_gpu : view.gpu->memory_total;
+    const MemoryNeed sized = SizeToFit(*workload.model, workload.engine, need.model,
+                                       assignment.slice.memory, workload.gpus);
+    assignment.engine_flags = EngineFlags(workload, sized, seen, alone);
+  }
+  return assignment;
+}
+
+// Of the GPUs used, where every price is known.
+void AddCost(const NodeLayout& layout, const std::vector<GpuView>& views, Plan* plan) {
+  std::set<int> used;
+  for (const Placed& placed : layout.placed) used.insert(placed.gpus.begin(), placed.gpus.end());
+  double cost = 0;
+  std::set<std::string> unknown;
+  for (const int gpu : used) {
+    const GpuView& view = views[static_cast<size_t>(gpu)];
+    if (view.price_per_hour) {
+      cost += *view.price_per_hour;
+    } else {
+      unknown.insert(view.gpu->model.empty() ? view.gpu->name : view.gpu->model);
+    }
+  }
+  if (unknown.empty() && !used.empty()) plan->cost_per_hour = cost;
+  for (const std::string& model : unknown) {
+    plan->notes.push_back(
+        fmt::format("the cost per hour is not known: no price for {}; "
+                    "add it to the spec, for example prices: {{{}: 2.40}}",
+                    model, model));
+  }
+}
+
+void AddNotes(const NodeLayout& layout, const std::vector<GpuView>& views,
+              const Deployment& deployment, Plan* plan) {
+  for (const GpuView& view : views) {
+    if (!view.unusable.empty()) {
+      plan->notes.push_back(fmt::format("{} is left out: {}", view.name(), view.unusable));
+      continue;
+    }
+    for (const MigInstance& instance : view.gpu->mig_instances) {
+      if (deployment.Owns(view.gpu->uuid, instance.placement)) continue;
+      const bool removable =
+          std::find(view.removable.begin(), view.removable.end(), instance) != view.removable.end();
+      plan->notes.push_back(fmt::format(
+          "{} on {} is not Tranche's{}", DescribePlacement(instance.profile, instance.placement),
+          view.name(), removable ? "; --adopt lets it be replaced" : " and stays where it is"));
+    }
+    if (!view.foreign_processes.empty()) {
+      plan->notes.push_back(fmt::format("{} is used by {}, which is not Tranche's", view.name(),
+                                        planning::WhoIs(view.foreign_processes)));
+    }
+  }
+  if (!layout.exact) {
+    plan->notes.push_back(
+        "everything fits; whether it could be cheaper was not proven within the limit "
+        "of the search");
+  }
+}
+
+void Finish(const Machine& machine, Plan* plan) {
+  plan->machine_fingerprint =
+      machine.fingerprint.empty() ? MachineFingerprint(machine) : machine.fingerprint;
+  plan->simulated_fleet = machine.simulated_fleet;
+  Machine rests_on = MachineLayout(machine);
+  rests_on.read_at = {};  // when it was looked at changes nothing
+  plan->machine_layout = ToJson(rests_on);
+  plan->id = PlanDigest(*plan);
+}
+
+NodeLayout Solve(const std::vector<GpuView>& views, const std::vector<ReplicaNeed>& needs,
+                 const Deployment& deployment, const Catalog& catalog) {
+  return LayoutSolver(views, needs, deployment, catalog).Solve();
+}
+
+void SortAsInSpec(const Spec& spec, std::vector<Unplaced>* unplaced) {
+  const auto rank = [&](const Unplaced& one) {
+    const auto found = std::find_if(spec.workloads.begin(), spec.workloads.end(),
+                                    [&](const Workload& w) { return w.name == one.workload; });
+    return std::pair(found - spec.workloads.begin(), one.replica);
+  };
+  std::stable_sort(unplaced->begin(), unplaced->end(),
+                   [&](const Unplaced& a, const Unplaced& b) { return rank(a) < rank(b); });
+}
+
+}  // namespace
+
+Plan MakePlan(const Machine& machine, const Spec& spec, const Deployment& deployed,
+              const Catalog& catalog, const PlanOptions& options) {
+  // Nothing runs on a fleet that exists on paper only.
+  const Deployment deployment = machine.simulated_fleet ? Deployment{} : deployed;
+  Plan plan;
+  plan.spec = spec;
+  plan.adopts = options.adopt;
+
+  // What each replica needs.
+  std::vector<ReplicaNeed> needs = planning::NeedsOf(plan.spec, catalog);
+  plan.unplaced = planning::TakeOutOverQuota(plan.spec, &needs);
+
+  // Where each goes. What is not ours is planned around first, and only then taken.
+  std::vector<GpuView> views = planning::ViewsOf(machine, deployment, spec, catalog, false);
+  NodeLayout layout = Solve(views, needs, deployment, catalog);
+  if (options.adopt && !layout.unplaced.empty()) {
+    views = planning::ViewsOf(machine, deployment, spec, catalog, true);
+    layout = Solve(views, needs, deployment, catalog);
+  }
+
+  // What did not fit, and what would.
+  const LayoutSolver solver(views, needs, deployment, catalog);
+  std::string last_name;
+  for (const size_t need : layout.unplaced) {
+    // Replicas of one workload fail alike.
+    if (needs[need].workload->name == last_name) {
+      Unplaced same = plan.unplaced.back();
+      same.replica = needs[need].replica;
+      plan.unplaced.push_back(std::move(same));
+    } else {
+      plan.unplaced.push_back(ExplainUnplaced(needs[need], layout, solver, views, catalog));
+    }
+    last_name = needs[need].workload->name;
+  }
+  const std::vector<Unplaced> over = planning::TakeOutOverGpuQuota(plan.spec, needs, &layout);
+  plan.unplaced.insert(plan.unplaced.end(), over.begin(), over.end());
+  SortAsInSpec(plan.spec, &plan.unplaced);
+
+  // What that is in slices, money and steps.
+  for (const Placed& placed : layout.placed) {
+    plan.assignments.push_back(AssignmentOf(placed, needs[placed.need], layout, views));
+  }
+  AddCost(layout, views, &plan);
+  AddNotes(layout, views, deployment, &plan);
+  if (plan.feasible()) plan.steps = StepsTo(layout, needs, views, deployment, plan.spec);
+  Finish(machine, &plan);
+  return plan;
+}
+
+Plan MakeDownPlan(const Machine& machine, const Deployment& deployment, const Catalog&) {
+  Plan plan;
+  plan.steps = planning::StepsDown(machine, deployment);
+  Finish(machine, &plan);
+  return plan;
+}
+
+}  // namespace tranche

@@ -1,0 +1,112 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "stage/plan/explain.h"
+
+namespace tranche::planning {
+namespace {
+
+std::string Asked(const ReplicaNeed& need) {
+  return need.workload->mechanism
+             ? fmt::format("the spec wants {}", MechanismName(*need.workload->mechanism))
+             : fmt::format("{} is asked", IsolationText(need.workload->isolation));
+}
+
+// What a MIG GPU can still be cut into once the plan stands.
+std::string LargestLeft(const GpuView& view, int index, const NodeLayout& layout) {
+  Occupancy taken = view.foreign;
+  for (const Placed& one : layout.placed) {
+    if (one.placement && one.gpus.front() == index) {
+      view.geometry->Add({one.option.profile, *one.placement}, &taken);
+    }
+  }
+  const MigProfile* largest = nullptr;
+  for (int p = 0; p < static_cast<int>(view.geometry->profiles().size()); ++p) {
+    const MigProfile& profile = view.geometry->profile(p);
+    if (profile.variant != MigVariant::kPlain || !view.geometry->FitsSomewhere(taken, p)) continue;
+    if (largest == nullptr || profile.compute_slices > largest->compute_slices ||
+        (profile.compute_slices == largest->compute_slices && profile.memory > largest->memory)) {
+      largest = &profile;
+    }
+  }
+  return largest != nullptr ? largest->name : "";
+}
+
+std::string ProfileReason(const Placed& placed, const ReplicaNeed& need, const GpuView& view,
+                          Bytes needed) {
+  const MigProfile& profile = view.geometry->profile(placed.option.profile);
+  std::string text = fmt::format("{} ({}) on {} holds the {} needed", profile.name,
+                                 FormatBytes(profile.memory), view.name(), FormatBytes(needed));
+  if (need.compute > 0) {
+    text += fmt::format(" and has {} of the SMs where {} is asked",
+                        FormatPercent(placed.option.compute_fraction), FormatPercent(need.compute));
+  }
+  const MigProfile* below = nullptr;
+  for (const MigProfile& other : view.geometry->profiles()) {
+    if (other.variant != MigVariant::kPlain || other.memory >= profile.memory) continue;
+    if (below == nullptr || other.memory > below->memory) below = &other;
+  }
+  if (below != nullptr && below->memory < need.least) {
+    text += fmt::format("; {} ({}) would be too small", below->name, FormatBytes(below->memory));
+  }
+  return text;
+}
+
+}  // namespace
+
+std::vector<std::string> ReasonsFor(const Placed& placed, const ReplicaNeed& need,
+                                    const Slice& slice, const NodeLayout& layout,
+                                    const std::vector<GpuView>& views) {
+  const int index = placed.gpus.front();
+  const GpuView& view = views[static_cast<size_t>(index)];
+  const Bytes per_gpu{slice.memory.value / placed.gpus.size()};
+  const Bytes needed = NeededIn(need, per_gpu);
+  std::vector<std::string> reasons;
+  if (std::string why = WhyNeeded(need, per_gpu); !why.empty()) reasons.push_back(std::move(why));
+  switch (placed.option.mechanism) {
+    case Mechanism::kMig:
+      reasons.push_back(fmt::format(
+          "mig because {}: memory, SMs and faults are kept apart by the hardware", Asked(need)));
+      reasons.push_back(ProfileReason(placed, need, view, needed));
+      break;
+    case Mechanism::kExclusive:
+      reasons.push_back(fmt::format(
+          "{} because {}{}",
+          placed.gpus.size() > 1 ? fmt::format("{} whole GPUs", placed.gpus.size()) : "a whole GPU",
+          Asked(need),
+          placed.gpus.size() > 1 ? ", and GPUs that reach each other are asked"
+          : need.whole_gpu       ? ", and the spec does not say how much memory is needed"
+                                 : ", and no smaller piece of this GPU gives that"));
+      break;
+    default:
+      reasons.push_back(fmt::format(
+          "{} because {}: {} {} among {} tenants of {}", MechanismName(placed.option.mechanism),
+          Asked(need), FormatBytes(needed), "are reserved by the plan",
+          std::count_if(layout.placed.begin(), layout.placed.end(),
+                        [&](const Placed& other) { return other.gpus.front() == index; }),
+          view.name()));
+      if (placed.option.guarantees.memory == Guarantee::kNone) {
+        reasons.push_back("nothing holds a tenant that takes more than it asked for");
+      }
+  }
+  if (placed.stays) {
+    reasons.push_back("it stays on the slice that it holds");
+  } else if (placed.placement) {
+    const std::string left = LargestLeft(view, index, layout);
+    reasons.push_back(fmt::format("at {}, which leaves {} for others", SlotsText(*placed.placement),
+                                  left.empty() ? "no slice" : "a " + left));
+  }
+  if (!need.workload->memory && need.workload->model) {
+    const MemoryNeed sized = SizeToFit(*need.workload->model, need.workload->engine, need.model,
+                                       slice.memory, need.workload->gpus);
+    const Bytes room = slice.memory - sized.total();
+    if (placed.option.mechanism != Mechanism::kTimeSlicing && room < sized.error()) {
+      reasons.push_back(fmt::format("tight: {} are to spare, and the estimate may be off by {}",
+                                    FormatBytes(room), FormatBytes(sized.error())));
+    }
+  }
+  return reasons;
+}
+
+}  // namespace tranche::planning

@@ -1,0 +1,79 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "stage/plan/candidates.h"
+
+namespace tranche::planning {
+
+// The combinatorial heart: which item goes into which bin, and how. Knows replicas and GPUs only as
+// items and bins, so that a brute force can check it.
+
+// Items that may stand in for each other.
+struct ItemClass {
+  int gpus = 1;  // whole bins of one type; with more than one only exclusive options count
+  int team = 0;  // who may share a fault domain: the same team, or only trusted ones
+  bool trusted = false;
+  std::map<int, std::vector<Option>> options;  // by bin type, the least of the GPU first
+};
+
+// How a bin is used. Undivided and shared bins are outside MIG.
+enum class BinUse { kEmpty, kMig, kWhole, kShared };
+
+struct Bin {
+  int type = 0;  // bins of one type are interchangeable, in what they offer and in what is in them
+  double price = 1;  // of using it at all
+  bool mig_on = false;
+  const MigGeometry* geometry = nullptr;  // with MIG options
+  Occupancy taken;                        // by instances that stay
+  // Instances that nobody holds any more, by profile: taking one over changes less than making one.
+  std::array<uint8_t, Occupancy::kMaxProfiles> reusable{};
+  uint64_t memory = 0;  // for shared use
+  // What is in it already and stays.
+  BinUse use = BinUse::kEmpty;
+  Mechanism shared_by = Mechanism::kTimeSlicing;
+  uint64_t memory_used = 0;
+  double compute_used = 0;
+  int tenants = 0;
+  int team = -1;  // of all tenants; -1: none, -2: several
+  bool all_trusted = true;
+};
+
+struct SearchProblem {
+  std::vector<Bin> bins;
+  std::vector<ItemClass> classes;
+  std::vector<int> items;  // the class of each
+};
+
+struct Choice {
+  std::vector<int> bins;  // one, or as many as the class asks
+  int option = 0;         // of the class, for the type of the first bin
+};
+
+struct SearchAnswer {
+  std::vector<Choice> choices;  // of each item
+  double price = 0;             // of the bins used, those used before included
+  // Proven: no answer is cheaper. False when the search gave up looking for one.
+  bool exact = true;
+};
+
+struct SearchLimits {
+  int64_t nodes = 200000;      // until a first answer, or the proof that there is none
+  int64_t proving = 50000;     // more, to find a cheaper one or prove that there is none
+  int64_t polishing = 1000;    // more, once the price is proven, to change and take less
+  bool first_will_do = false;  // only whether it fits is of interest
+};
+
+enum class SearchOutcome { kFound, kImpossible, kGaveUp };
+
+// Finds the assignment that costs least, then switches MIG off on the fewest GPUs, then takes the
+// least of them, then makes the fewest changes. Deterministic.
+SearchOutcome Search(const SearchProblem& problem, const SearchLimits& limits,
+                     SearchAnswer* answer);
+
+}  // namespace tranche::planning

@@ -1,0 +1,207 @@
+#include "stage/plan/search.h"
+
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include "decide/geometry/packing.h"
+#include "stage/plan/testing.h"
+
+namespace tranche::planning {
+namespace {
+
+const MigGeometry& H100() {
+  static const MigGeometry geometry =
+      *MigGeometry::Make((*TestCatalog().FindGpu("H100-SXM5-80GB"))->mig_profiles);
+  return geometry;
+}
+
+Option MigOption(const std::string& profile) {
+  const int index = *H100().Find(profile);
+  Option option;
+  option.mechanism = Mechanism::kMig;
+  option.profile = index;
+  option.memory = H100().profile(index).memory;
+  option.memory_share = H100().profile(index).placements.front().size / 8.0;
+  option.compute_share = H100().profile(index).compute_slices / 7.0;
+  return option;
+}
+
+Option WholeOption() {
+  Option option;
+  option.memory = GiB(79);
+  return option;
+}
+
+Option SharedOption(uint64_t memory) {
+  Option option;
+  option.mechanism = Mechanism::kTimeSlicing;
+  option.memory = Bytes{memory};
+  option.memory_share = static_cast<double>(memory) / 80;
+  option.compute_share = 0;
+  return option;
+}
+
+// Every assignment of every item to every bin and option, without any cleverness.
+class BruteForce {
+ public:
+  explicit BruteForce(const SearchProblem& problem)
+      : problem_(problem), bins_(problem.bins.size()) {}
+
+  // The least price, or nothing when nothing fits.
+  std::optional<double> Run() {
+    Visit(0);
+    return best_;
+  }
+
+ private:
+  struct Contents {
+    std::vector<int> profiles;
+    int whole = 0;
+    uint64_t shared = 0;
+    int tenants = 0;
+  };
+
+  bool Legal(size_t b) const {
+    const Contents& in = bins_[b];
+    if (in.whole > 0) return in.whole == 1 && in.profiles.empty() && in.tenants == 0;
+    if (in.tenants > 0) return in.profiles.empty() && in.shared <= problem_.bins[b].memory;
+    return in.profiles.empty() ||
+           CanPlace(*problem_.bins[b].geometry, in.profiles, problem_.bins[b].taken).has_value();
+  }
+
+  void Visit(size_t i) {
+    if (i == problem_.items.size()) {
+      double price = 0;
+      for (size_t b = 0; b < bins_.size(); ++b) {
+        const Contents& in = bins_[b];
+        if (in.whole + in.tenants > 0 || !in.profiles.empty()) price += problem_.bins[b].price;
+      }
+      if (!best_ || price < *best_) best_ = price;
+      return;
+    }
+    const ItemClass& item = problem_.classes[static_cast<size_t>(problem_.items[i])];
+    for (size_t b = 0; b < bins_.size(); ++b) {
+      const auto options = item.options.find(problem_.bins[b].type);
+      if (options == item.options.end()) continue;
+      for (const Option& option : options->second) {
+        const Contents before = bins_[b];
+        if (option.mechanism == Mechanism::kMig) {
+          bins_[b].profiles.push_back(option.profile);
+        } else if (option.mechanism == Mechanism::kExclusive) {
+          ++bins_[b].whole;
+        } else {
+          ++bins_[b].tenants;
+          bins_[b].shared += option.memory.value;
+        }
+        if (Legal(b)) Visit(i + 1);
+        bins_[b] = before;
+      }
+    }
+  }
+
+  const SearchProblem& problem_;
+  std::vector<Contents> bins_;
+  std::optional<double> best_;
+};
+
+SearchProblem RandomProblem() {
+  SearchProblem problem;
+  const int bins = *rc::gen::inRange(1, 4);
+  const int types = *rc::gen::inRange(1, 3);
+  for (int b = 0; b < bins; ++b) {
+    Bin bin;
+    bin.type = *rc::gen::inRange(0, types);
+    bin.price = bin.type == 0 ? 1 : 2.5;
+    bin.memory = 80;
+    bin.geometry = &H100();
+    if (bin.type == 1) H100().Add({*H100().Find("1g.10gb"), {1, 1}}, &bin.taken);
+    problem.bins.push_back(bin);
+  }
+  const int classes = *rc::gen::inRange(1, 4);
+  for (int c = 0; c < classes; ++c) {
+    ItemClass item;
+    for (int type = 0; type < types; ++type) {
+      std::vector<Option> options;
+      const int kind = *rc::gen::inRange(0, 6);
+      if (kind == 0) options.push_back(WholeOption());
+      if (kind == 1)
+        options.push_back(SharedOption(static_cast<uint64_t>(*rc::gen::inRange(5, 60))));
+      if (kind >= 2) {
+        const auto profile = *rc::gen::elementOf(
+            std::vector<std::string>{"1g.10gb", "1g.20gb", "2g.20gb", "3g.40gb", "4g.40gb"});
+        options.push_back(MigOption(profile));
+        if (kind == 5) options.push_back(WholeOption());
+      }
+      item.options.emplace(type, options);
+    }
+    problem.classes.push_back(item);
+  }
+  const int items = *rc::gen::inRange(1, 7);
+  for (int i = 0; i < items; ++i) problem.items.push_back(*rc::gen::inRange(0, classes));
+  return problem;
+}
+
+RC_GTEST_PROP(SearchProperty, FindsWhatABruteForceFindsAtTheSamePrice, ()) {
+  const SearchProblem problem = RandomProblem();
+  SearchAnswer answer;
+  const SearchOutcome outcome = Search(problem, {}, &answer);
+  const std::optional<double> best = BruteForce(problem).Run();
+  RC_ASSERT((outcome == SearchOutcome::kFound) == best.has_value());
+  if (!best) return;
+  RC_ASSERT(std::abs(answer.price - *best) < 1e-9);
+  RC_ASSERT(answer.exact);
+  RC_ASSERT(answer.choices.size() == problem.items.size());
+}
+
+TEST(Search, SevenSmallOnesFillAGpuAndEightNeedAnother) {
+  SearchProblem problem;
+  Bin bin;
+  bin.geometry = &H100();
+  problem.bins = {bin, bin};
+  problem.classes.resize(1);
+  problem.classes[0].options[0] = {MigOption("1g.10gb")};
+  problem.items.assign(7, 0);
+  SearchAnswer answer;
+  ASSERT_EQ(Search(problem, {}, &answer), SearchOutcome::kFound);
+  EXPECT_EQ(answer.price, 1);
+  problem.items.assign(8, 0);
+  ASSERT_EQ(Search(problem, {}, &answer), SearchOutcome::kFound);
+  EXPECT_EQ(answer.price, 2);
+  problem.items.assign(15, 0);
+  EXPECT_EQ(Search(problem, {}, &answer), SearchOutcome::kImpossible);
+}
+
+TEST(Search, SeveralGpusAreOfOneType) {
+  SearchProblem problem;
+  Bin a, b;
+  b.type = 1;
+  problem.bins = {a, b, b};
+  problem.classes.resize(1);
+  problem.classes[0].gpus = 2;
+  problem.classes[0].options[0] = {WholeOption()};
+  problem.classes[0].options[1] = {WholeOption()};
+  problem.items = {0};
+  SearchAnswer answer;
+  ASSERT_EQ(Search(problem, {}, &answer), SearchOutcome::kFound);
+  EXPECT_EQ(answer.choices[0].bins, (std::vector<int>{1, 2}));
+}
+
+TEST(Search, SaysWhenItGaveUp) {
+  SearchProblem problem;
+  Bin bin;
+  bin.memory = 80;
+  problem.bins.assign(6, bin);
+  // Seven of which no two go together, which the sum of their sizes does not show.
+  for (int i = 0; i < 7; ++i) {
+    ItemClass item;
+    item.options[0] = {SharedOption(static_cast<uint64_t>(41 + i))};
+    problem.classes.push_back(item);
+    problem.items.push_back(i);
+  }
+  SearchAnswer answer;
+  EXPECT_EQ(Search(problem, {}, &answer), SearchOutcome::kImpossible);
+  EXPECT_EQ(Search(problem, {.nodes = 3}, &answer), SearchOutcome::kGaveUp);
+}
+
+}  // namespace
+}  // namespace tranche::planning

@@ -1,0 +1,388 @@
+#include "stage/plan/steps.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "stage/plan/step_list.h"
+
+namespace tranche::planning {
+namespace {
+
+bool Overlap(MigPlacement a, MigPlacement b) {
+  return a.start < b.start + b.size && b.start < a.start + a.size;
+}
+
+std::vector<std::string> UuidsOf(const Slice& slice) {
+  std::vector<std::string> uuids = {slice.gpu_uuid};
+  uuids.insert(uuids.end(), slice.more_gpu_uuids.begin(), slice.more_gpu_uuids.end());
+  return uuids;
+}
+
+// What becomes of one replica of the layout.
+enum class Fate {
+  kKeep,     // same spec, same slice
+  kChange,   // new spec, same slice
+  kRestore,  // same spec and slice, but the instance is gone
+  kMove,     // another slice
+  kNew
+};
+
+class Differ {
+ public:
+  Differ(const NodeLayout& layout, const std::vector<ReplicaNeed>& needs,
+         const std::vector<GpuView>& views, const Deployment& deployment, const Spec& spec)
+      : layout_(layout),
+        needs_(needs),
+        views_(views),
+        deployment_(deployment),
+        spec_(spec),
+        list_(GpusOf(views)) {
+    for (const Placed& placed : layout.placed) {
+      slices_.push_back(SliceOf(placed, needs[placed.need], views));
+      fates_.push_back(FateOf(placed, slices_.back()));
+    }
+    FindModeChanges();
+    FindLeavers();
+  }
+
+  std::vector<Step> Run() {
+    Keep();
+    SwitchModes(false);  // GPUs on which nothing of ours has to end first
+    MakeRoom();
+    SwitchModes(true);
+    Create();
+    // From here on every slice of the new layout is there.
+    Start();
+    Route();
+    // From here on nothing new comes to be.
+    TakeAway();
+    return list_.Take();
+  }
+
+ private:
+  // A deployed replica whose slice is given up.
+  struct Leaver {
+    const DeployedReplica* replica;
+    bool removed;  // from the spec; otherwise it starts elsewhere
+    bool early;    // its slice is needed for something new
+    bool stopped = false;
+  };
+
+  static std::vector<const Gpu*> GpusOf(const std::vector<GpuView>& views) {
+    std::vector<const Gpu*> gpus;
+    for (const GpuView& view : views) gpus.push_back(view.gpu);
+    return gpus;
+  }
+
+  const GpuView* ViewOf(const std::string& uuid) const {
+    const auto view = std::find_if(views_.begin(), views_.end(),
+                                   [&](const GpuView& v) { return v.gpu->uuid == uuid; });
+    return view != views_.end() ? &*view : nullptr;
+  }
+
+  bool IsThere(const Slice& slice) const {
+    if (slice.mechanism != Mechanism::kMig) return true;
+    const GpuView* view = ViewOf(slice.gpu_uuid);
+    const MigInstance* instance =
+        view != nullptr ? view->gpu->FindInstance(*slice.placement) : nullptr;
+    return instance != nullptr && instance->profile == slice.profile;
+  }
+
+  Fate FateOf(const Placed& placed, const Slice& slice) const {
+    if (placed.before == nullptr) return Fate::kNew;
+    if (!placed.stays) return Fate::kMove;
+    if (placed.before->digest != needs_[placed.need].digest) return Fate::kChange;
+    return IsThere(slice) ? Fate::kKeep : Fate::kRestore;
+  }
+
+  void FindModeChanges() {
+    for (size_t i = 0; i < slices_.size(); ++i) {
+      for (const std::string& uuid : UuidsOf(slices_[i])) {
+        const bool mig = slices_[i].mechanism == Mechanism::kMig;
+        const GpuView* view = ViewOf(uuid);
+        if (view == nullptr || view->mig_on == mig) continue;
+        modes_.emplace(uuid, std::pair(mig, NameOf(i)));
+      }
+    }
+  }
+
+  std::string NameOf(size_t i) const { return needs_[layout_.placed[i].need].name(); }
+
+  bool Needed(const DeployedReplica& replica) const {
+    const std::vector<std::string> uuids = UuidsOf(replica.slice);
+    for (const std::string& uuid : uuids) {
+      if (modes_.count(uuid) > 0) return true;
+    }
+    for (size_t i = 0; i < slices_.size(); ++i) {
+      const bool same = needs_[layout_.placed[i].need].workload->name == replica.workload &&
+                        needs_[layout_.placed[i].need].replica == replica.replica;
+      if (same || fates_[i] == Fate::kKeep || fates_[i] == Fate::kChange) continue;
+      for (const std::string& uuid : UuidsOf(slices_[i])) {
+        if (std::find(uuids.begin(), uuids.end(), uuid) == uuids.end()) continue;
+        if (!slices_[i].placement || !replica.slice.placement) return true;
+        if (Overlap(*slices_[i].placement, *replica.slice.placement)) return true;
+      }
+    }
+    return false;
+  }
+
+  // An old slice of a moved replica that its own new one overlaps is needed, too.
+  bool OverlapsItself(const DeployedReplica& replica, const Slice& now) const {
+    return now.gpu_uuid == replica.slice.gpu_uuid && now.placement && replica.slice.placement &&
+           Overlap(*now.placement, *replica.slice.placement);
+  }
+
+  void FindLeavers() {
+    for (const DeployedReplica& replica : deployment_.replicas) {
+      Leaver leaver{&replica, true, Needed(replica)};
+      for (size_t i = 0; i < slices_.size(); ++i) {
+        if (layout_.placed[i].before != &replica) continue;
+        leaver.removed = false;
+        if (fates_[i] == Fate::kMove) {
+          leaver.early = leaver.early || OverlapsItself(replica, slices_[i]);
+          leavers_.push_back(leaver);
+        }
+        // One to be restored has nothing left to run on: stop what may be left of it at once.
+        if (fates_[i] == Fate::kRestore) {
+          leaver.early = true;
+          leavers_.push_back(leaver);
+        }
+      }
+      if (leaver.removed) leavers_.push_back(leaver);
+    }
+  }
+
+  void Keep() {
+    std::set<std::pair<std::string, MigPlacement>> shown;
+    for (size_t i = 0; i < slices_.size(); ++i) {
+      if (slices_[i].mechanism != Mechanism::kMig || !IsThere(slices_[i])) continue;
+      shown.emplace(slices_[i].gpu_uuid, *slices_[i].placement);
+      const bool ours = deployment_.Owns(slices_[i].gpu_uuid, *slices_[i].placement);
+      std::string why =
+          fmt::format("{} {} it", NameOf(i), fates_[i] == Fate::kNew ? "takes" : "holds");
+      if (fates_[i] == Fate::kMove) why = fmt::format("{} moves to it", NameOf(i));
+      if (!ours) why += "; it was not Tranche's and is adopted";
+      list_.Instance(StepKind::kKeepInstance, slices_[i], std::move(why));
+    }
+    for (size_t i = 0; i < slices_.size(); ++i) {
+      if (fates_[i] != Fate::kKeep) continue;
+      const DeployedReplica& before = *layout_.placed[i].before;
+      list_.Replica(StepKind::kKeepReplica, Change::kKeep, before.workload, before.replica,
+                    before.slice,
+                    before.stopped ? "nothing changed; it stays stopped" : "nothing changed");
+    }
+  }
+
+  bool HasOursToEnd(const std::string& uuid) const {
+    for (const Leaver& leaver : leavers_) {
+      const std::vector<std::string> uuids = UuidsOf(leaver.replica->slice);
+      if (std::find(uuids.begin(), uuids.end(), uuid) != uuids.end()) return true;
+    }
+    const GpuView* view = ViewOf(uuid);
+    return view != nullptr && !view->gpu->mig_instances.empty();
+  }
+
+  void SwitchModes(bool after_making_room) {
+    for (const GpuView& view : views_) {
+      const auto mode = modes_.find(view.gpu->uuid);
+      if (mode == modes_.end() || HasOursToEnd(view.gpu->uuid) != after_making_room) continue;
+      const auto& [on, who] = mode->second;
+      list_.SwitchMig(view.gpu->uuid, on,
+                      on ? fmt::format("{} gets a MIG slice of it; nothing else runs on it", who)
+                         : fmt::format("{} gets it undivided", who));
+    }
+  }
+
+  void Stop(Leaver& leaver) {
+    if (leaver.stopped) return;
+    leaver.stopped = true;
+    const DeployedReplica& replica = *leaver.replica;
+    const bool gone = !IsThere(replica.slice);
+    std::string why = leaver.removed ? "it is not in the spec any more"
+                      : gone         ? "its slice is gone; it starts again once the slice is back"
+                                     : "it moves to another slice";
+    list_.Replica(StepKind::kStopReplica, leaver.removed ? Change::kDestroy : Change::kChange,
+                  replica.workload, replica.replica, replica.slice, std::move(why), replica.pids);
+  }
+
+  bool IsWanted(const std::string& uuid, const MigInstance& instance) const {
+    return std::any_of(slices_.begin(), slices_.end(), [&](const Slice& slice) {
+      return slice.gpu_uuid == uuid && slice.placement == instance.placement &&
+             slice.profile == instance.profile;
+    });
+  }
+
+  // Whether something new needs the room of the instance.
+  bool IsInTheWay(const std::string& uuid, const MigInstance& instance) const {
+    if (modes_.count(uuid) > 0) return true;
+    return std::any_of(slices_.begin(), slices_.end(), [&](const Slice& slice) {
+      return slice.gpu_uuid == uuid && slice.placement && !IsThere(slice) &&
+             Overlap(*slice.placement, instance.placement);
+    });
+  }
+
+  Slice SliceOfInstance(const GpuView& view, const MigInstance& instance) const {
+    Slice slice;
+    slice.gpu_uuid = view.gpu->uuid;
+    slice.mechanism = Mechanism::kMig;
+    slice.profile = instance.profile;
+    slice.placement = instance.placement;
+    slice.memory = instance.memory;
+    const MigProfile* profile = view.gpu->FindProfile(instance.profile);
+    if (profile != nullptr && view.gpu->sm_count && *view.gpu->sm_count > 0) {
+      slice.compute_fraction =
+          std::min(1.0, static_cast<double>(profile->sm_count) / *view.gpu->sm_count);
+    }
+    return slice;
+  }
+
+  void Destroy(bool in_the_way) {
+    for (const GpuView& view : views_) {
+      for (const MigInstance& instance : view.gpu->mig_instances) {
+        if (IsWanted(view.gpu->uuid, instance)) continue;
+        const bool ours = deployment_.Owns(view.gpu->uuid, instance.placement);
+        const bool blocks = IsInTheWay(view.gpu->uuid, instance);
+        if (blocks != in_the_way || (!ours && !blocks)) continue;
+        const bool removable = std::find(view.removable.begin(), view.removable.end(), instance) !=
+                               view.removable.end();
+        if (!ours && !removable) continue;
+        list_.Instance(
+            StepKind::kDestroyInstance, SliceOfInstance(view, instance),
+            !ours    ? "it is not Tranche's, but idle and in the way; adopted to be made room of"
+            : blocks ? "its room is needed"
+                     : "no workload needs it any more");
+      }
+    }
+  }
+
+  void MakeRoom() {
+    for (Leaver& leaver : leavers_) {
+      if (leaver.early) Stop(leaver);
+    }
+    // Replicas that only restart keep their instance; nothing of theirs is in the way.
+    Destroy(true);
+  }
+
+  void Create() {
+    for (size_t i = 0; i < slices_.size(); ++i) {
+      if (slices_[i].mechanism != Mechanism::kMig || IsThere(slices_[i])) continue;
+      list_.Instance(StepKind::kCreateInstance, slices_[i],
+                     fates_[i] == Fate::kRestore
+                         ? fmt::format("{} ran on it and it is gone", NameOf(i))
+                         : fmt::format("for {}", NameOf(i)));
+    }
+  }
+
+  void Start() {
+    for (size_t i = 0; i < slices_.size(); ++i) {
+      const ReplicaNeed& need = needs_[layout_.placed[i].need];
+      const std::string& workload = need.workload->name;
+      const auto start = [&](Change change, std::string why) {
+        list_.Replica(StepKind::kStartReplica, change, workload, need.replica, slices_[i],
+                      std::move(why));
+      };
+      switch (fates_[i]) {
+        case Fate::kKeep:
+          break;
+        case Fate::kNew:
+          start(Change::kCreate, "it is new");
+          break;
+        case Fate::kChange: {
+          const DeployedReplica& before = *layout_.placed[i].before;
+          list_.Replica(StepKind::kStopReplica, Change::kChange, workload, need.replica,
+                        before.slice, "its spec changed; its slice stays", before.pids);
+          start(Change::kChange, "with the new spec, on the same slice");
+          break;
+        }
+        case Fate::kRestore:
+          start(Change::kChange, "its slice is back");
+          break;
+        case Fate::kMove:
+          for (Leaver& leaver : leavers_) {
+            if (leaver.replica == layout_.placed[i].before) Stop(leaver);
+          }
+          start(Change::kChange, "on its new slice");
+          break;
+      }
+    }
+  }
+
+  void Route() {
+    std::vector<std::string> routes;
+    for (const Workload& workload : spec_.workloads) {
+      if (!workload.route.empty() && workload.replicas > 0) routes.push_back(workload.route);
+    }
+    // A route that was not recorded may have been there.
+    const auto was_routed = [](const DeployedReplica& r) { return !r.route || !r.route->empty(); };
+    bool before = false, touched = false;
+    for (const DeployedReplica& replica : deployment_.replicas)
+      before = before || was_routed(replica);
+    for (const Leaver& leaver : leavers_) touched = touched || was_routed(*leaver.replica);
+    for (size_t i = 0; i < slices_.size(); ++i) {
+      if (fates_[i] == Fate::kKeep) continue;
+      const Placed& placed = layout_.placed[i];
+      touched = touched || !needs_[placed.need].workload->route.empty() ||
+                (placed.before != nullptr && was_routed(*placed.before));
+    }
+    if (!touched) return;
+    if (routes.empty()) {
+      if (before)
+        list_.Routes(StepKind::kUnroute, Change::kDestroy, "routes", "no workload has a route");
+      return;
+    }
+    std::string target = "routes";
+    for (size_t i = 0; i < routes.size(); ++i) target += (i == 0 ? " " : ", ") + routes[i];
+    list_.Routes(StepKind::kRoute, before ? Change::kChange : Change::kCreate, target,
+                 "so that requests reach the replicas of this plan");
+  }
+
+  void TakeAway() {
+    for (Leaver& leaver : leavers_) Stop(leaver);
+    Destroy(false);
+  }
+
+  const NodeLayout& layout_;
+  const std::vector<ReplicaNeed>& needs_;
+  const std::vector<GpuView>& views_;
+  const Deployment& deployment_;
+  const Spec& spec_;
+  StepList list_;
+  std::vector<Slice> slices_;                                  // beside layout_.placed
+  std::vector<Fate> fates_;                                    // likewise
+  std::map<std::string, std::pair<bool, std::string>> modes_;  // MIG as wanted, for whom; by GPU
+  std::vector<Leaver> leavers_;
+};
+
+}  // namespace
+
+Slice SliceOf(const Placed& placed, const ReplicaNeed& need, const std::vector<GpuView>& views) {
+  const GpuView& view = views[static_cast<size_t>(placed.gpus.front())];
+  // A slice that is kept is kept to the byte, whatever the driver says of its profile by now.
+  if (placed.stays && placed.before->digest == need.digest) return placed.before->slice;
+  Slice slice;
+  slice.gpu_uuid = view.gpu->uuid;
+  slice.mechanism = placed.option.mechanism;
+  slice.placement = placed.placement;
+  slice.memory = Bytes{};
+  for (size_t g = 0; g < placed.gpus.size(); ++g) {
+    const GpuView& one = views[static_cast<size_t>(placed.gpus[g])];
+    if (g > 0) slice.more_gpu_uuids.push_back(one.gpu->uuid);
+    slice.memory += placed.option.mechanism == Mechanism::kExclusive ? one.gpu->memory_total
+                                                                     : placed.option.memory;
+  }
+  slice.compute_fraction = std::min(1.0, placed.option.compute_fraction);
+  if (placed.option.profile >= 0)
+    slice.profile = view.geometry->profile(placed.option.profile).name;
+  return slice;
+}
+
+std::vector<Step> StepsTo(const NodeLayout& layout, const std::vector<ReplicaNeed>& needs,
+                          const std::vector<GpuView>& views, const Deployment& deployment,
+                          const Spec& spec) {
+  return Differ(layout, needs, views, deployment, spec).Run();
+}
+
+}  // namespace tranche::planning

@@ -1,0 +1,385 @@
+#include "stage/plan/testing.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "decide/geometry/mig_geometry.h"
+
+namespace tranche::planning {
+namespace {
+
+Guarantees All(Guarantee guarantee) {
+  return {guarantee, guarantee, guarantee, Guarantee::kKernel};
+}
+
+Gpu GpuFrom(const CatalogGpu& entry, int index) {
+  Gpu gpu;
+  gpu.uuid = fmt::format("GPU-{}", index);
+  gpu.index = index;
+  gpu.name = entry.nvml_names.empty() ? entry.key : entry.nvml_names.front();
+  gpu.model = entry.key;
+  gpu.architecture = entry.architecture;
+  if (entry.sm_count) gpu.sm_count = *entry.sm_count;
+  gpu.memory_total = entry.memory.value_or(Bytes{});
+  if (entry.mig_capable) {
+    gpu.mig_mode = MigMode{};
+    gpu.memory_slots = entry.mig_memory_slots;
+    gpu.mig_profiles = entry.mig_profiles;
+  } else {
+    gpu.mig_mode = Reading<MigMode>::Absent("this GPU has no MIG");
+  }
+  return gpu;
+}
+
+Gpu* FindGpu(Machine& machine, const std::string& uuid) {
+  for (Gpu& gpu : machine.gpus) {
+    if (gpu.uuid == uuid) return &gpu;
+  }
+  return nullptr;
+}
+
+bool Overlap(MigPlacement a, MigPlacement b) {
+  return a.start < b.start + b.size && b.start < a.start + a.size;
+}
+
+void Do(const Step& step, const Spec& spec, World& world) {
+  SCOPED_TRACE(fmt::format("step {}: {} {}", step.id, StepKindName(step.kind), step.target));
+  Gpu* gpu = FindGpu(world.machine, step.gpu_uuid);
+  auto& instances = world.deployment.instances;
+  auto& replicas = world.deployment.replicas;
+  const auto runs_on = [&](const DeployedReplica& replica) {
+    const auto& more = replica.slice.more_gpu_uuids;
+    return replica.slice.gpu_uuid == step.gpu_uuid ||
+           std::find(more.begin(), more.end(), step.gpu_uuid) != more.end();
+  };
+  switch (step.kind) {
+    case StepKind::kEnableMig:
+    case StepKind::kDisableMig:
+      ASSERT_NE(gpu, nullptr);
+      EXPECT_TRUE(gpu->mig_instances.empty());
+      EXPECT_TRUE(gpu->processes.empty());
+      EXPECT_TRUE(std::none_of(replicas.begin(), replicas.end(), runs_on));
+      EXPECT_NE(gpu->mig_mode->current, step.kind == StepKind::kEnableMig);
+      gpu->mig_mode = MigMode{step.kind == StepKind::kEnableMig, step.kind == StepKind::kEnableMig};
+      return;
+    case StepKind::kDestroyInstance: {
+      ASSERT_NE(gpu, nullptr);
+      const MigInstance* instance = gpu->FindInstance(*step.slice->placement);
+      ASSERT_NE(instance, nullptr);
+      EXPECT_EQ(instance->profile, step.slice->profile);
+      for (const DeployedReplica& replica : replicas) {
+        EXPECT_FALSE(runs_on(replica) && replica.slice.placement == step.slice->placement)
+            << replica.workload << " runs on it";
+      }
+      gpu->mig_instances.erase(gpu->mig_instances.begin() + (instance - gpu->mig_instances.data()));
+      instances.erase(std::remove_if(instances.begin(), instances.end(),
+                                     [&](const OwnedInstance& owned) {
+                                       return owned.gpu_uuid == step.gpu_uuid &&
+                                              owned.placement == *step.slice->placement;
+                                     }),
+                      instances.end());
+      return;
+    }
+    case StepKind::kCreateInstance: {
+      ASSERT_NE(gpu, nullptr);
+      EXPECT_TRUE(gpu->mig_mode->current);
+      const MigGeometry geometry = *MigGeometry::Make(gpu->mig_profiles);
+      const auto profile = geometry.Find(step.slice->profile);
+      ASSERT_TRUE(profile);
+      const Status fits = geometry.CheckFits(geometry.OccupancyOf(gpu->mig_instances), *profile,
+                                             *step.slice->placement);
+      EXPECT_TRUE(fits) << fits.error().message;
+      PutInstance(world.machine, static_cast<size_t>(gpu->index), step.slice->profile,
+                  step.slice->placement->start);
+      instances.push_back({step.gpu_uuid, step.slice->profile, *step.slice->placement});
+      return;
+    }
+    case StepKind::kKeepInstance:
+      ASSERT_NE(gpu, nullptr);
+      ASSERT_NE(gpu->FindInstance(*step.slice->placement), nullptr);
+      EXPECT_EQ(gpu->FindInstance(*step.slice->placement)->profile, step.slice->profile);
+      if (!world.deployment.Owns(step.gpu_uuid, *step.slice->placement)) {
+        instances.push_back({step.gpu_uuid, step.slice->profile, *step.slice->placement});
+      }
+      return;
+    case StepKind::kStopReplica: {
+      const DeployedReplica* running = world.deployment.FindReplica(step.workload, step.replica);
+      ASSERT_NE(running, nullptr);
+      EXPECT_EQ(running->slice, *step.slice);
+      replicas.erase(replicas.begin() + (running - replicas.data()));
+      return;
+    }
+    case StepKind::kStartReplica: {
+      EXPECT_EQ(world.deployment.FindReplica(step.workload, step.replica), nullptr);
+      ASSERT_NE(gpu, nullptr);
+      if (step.slice->placement) {
+        const MigInstance* instance = gpu->FindInstance(*step.slice->placement);
+        ASSERT_NE(instance, nullptr);
+        EXPECT_EQ(instance->profile, step.slice->profile);
+      } else if (gpu->mig_mode) {
+        EXPECT_FALSE(gpu->mig_mode->current);
+      }
+      for (const DeployedReplica& other : replicas) {
+        if (!runs_on(other)) continue;
+        if (step.slice->placement) {
+          ASSERT_TRUE(other.slice.placement);
+          EXPECT_FALSE(Overlap(*other.slice.placement, *step.slice->placement));
+        } else {
+          EXPECT_EQ(other.slice.mechanism, step.slice->mechanism);
+          EXPECT_NE(other.slice.mechanism, Mechanism::kExclusive);
+        }
+      }
+      const auto workload =
+          std::find_if(spec.workloads.begin(), spec.workloads.end(),
+                       [&](const Workload& w) { return w.name == step.workload; });
+      ASSERT_NE(workload, spec.workloads.end());
+      DeployedReplica replica;
+      replica.workload = step.workload;
+      replica.replica = step.replica;
+      replica.digest = WorkloadDigest(*workload);
+      replica.slice = *step.slice;
+      replica.route = workload->route;
+      replica.pids = {100000 + static_cast<int>(replicas.size())};
+      replicas.push_back(std::move(replica));
+      return;
+    }
+    case StepKind::kKeepReplica: {
+      const DeployedReplica* running = world.deployment.FindReplica(step.workload, step.replica);
+      ASSERT_NE(running, nullptr);
+      EXPECT_EQ(running->slice, *step.slice);
+      return;
+    }
+    case StepKind::kRoute:
+    case StepKind::kUnroute:
+      return;
+  }
+}
+
+}  // namespace
+
+const Catalog& TestCatalog() {
+  static const std::shared_ptr<const Catalog> catalog = *Catalog::Load();
+  return *catalog;
+}
+
+Machine MachineWith(const std::vector<std::string>& gpus) {
+  Machine machine;
+  machine.hostname = "node";
+  machine.driver_version = std::string("580.95");
+  for (const std::string& key : gpus) {
+    machine.gpus.push_back(
+        GpuFrom(**TestCatalog().FindGpu(key), static_cast<int>(machine.gpus.size())));
+    const Gpu& gpu = machine.gpus.back();
+    const auto offer = [&](Mechanism mechanism, bool available, Guarantees guarantees) {
+      machine.capabilities.push_back(
+          {gpu.uuid, mechanism, available, available ? "" : "not on this GPU", guarantees});
+    };
+    offer(Mechanism::kExclusive, true, All(Guarantee::kHardware));
+    offer(Mechanism::kMig, !gpu.mig_profiles.empty(), All(Guarantee::kHardware));
+    offer(Mechanism::kMps, false, {});
+    offer(Mechanism::kTimeSlicing, true, {});
+    offer(Mechanism::kFraction, false, {});
+  }
+  machine.fingerprint = MachineFingerprint(machine);
+  return machine;
+}
+
+MigInstance& PutInstance(Machine& machine, size_t gpu_index, const std::string& profile_name,
+                         int start) {
+  Gpu& gpu = machine.gpus[gpu_index];
+  gpu.mig_mode = MigMode{true, true};
+  const MigProfile* profile = gpu.FindProfile(profile_name);
+  MigInstance instance;
+  instance.id = 1 + start * 16 + (profile != nullptr ? profile->nvml_profile : 0);
+  instance.profile = profile_name;
+  if (profile != nullptr) {
+    instance.profile_id = profile->id;
+    instance.placement = {start, profile->placements.front().size};
+    instance.memory = profile->memory;
+    MigComputeInstance compute;
+    compute.uuid = fmt::format("MIG-{}-{}", gpu.uuid, start);
+    compute.compute_slices = profile->compute_slices;
+    instance.compute_instances.push_back(compute);
+  }
+  const auto after =
+      std::find_if(gpu.mig_instances.begin(), gpu.mig_instances.end(),
+                   [&](const MigInstance& other) { return other.placement.start > start; });
+  auto& put = *gpu.mig_instances.insert(after, std::move(instance));
+  machine.fingerprint = MachineFingerprint(machine);
+  return put;
+}
+
+void PutProcess(Machine& machine, size_t gpu, int pid, const std::string& command,
+                std::optional<int> gpu_instance) {
+  GpuProcess process;
+  process.pid = pid;
+  process.command = command;
+  process.user = "ana";
+  process.memory_used = GiB(1);
+  process.gpu_instance = gpu_instance;
+  machine.gpus[gpu].processes.push_back(std::move(process));
+}
+
+Workload Hardware(const std::string& name, Bytes memory, int replicas) {
+  Workload workload;
+  workload.name = name;
+  workload.isolation = {
+      "hardware",
+      {Guarantee::kHardware, Guarantee::kHardware, Guarantee::kHardware, Guarantee::kNone},
+      false};
+  workload.memory = Share<Bytes>{memory, memory};
+  workload.replicas = replicas;
+  workload.command = {"serve"};
+  return workload;
+}
+
+Workload Shared(const std::string& name, Bytes memory, int replicas) {
+  Workload workload = Hardware(name, memory, replicas);
+  workload.isolation = {"none", {}, false};
+  return workload;
+}
+
+Workload Model(const std::string& name, const std::string& model, const std::string& precision,
+               int context, int concurrency, ServingEngine engine) {
+  Workload workload = Hardware(name, {});
+  workload.memory.reset();
+  workload.command.clear();
+  workload.kind = WorkloadKind::kInference;
+  workload.engine = engine;
+  workload.route = "/" + name;
+  ModelAsk ask;
+  ask.name = model;
+  ask.precision = precision;
+  ask.context = context;
+  ask.concurrency = concurrency;
+  workload.model = ask;
+  return workload;
+}
+
+Spec SpecOf(std::vector<Workload> workloads) {
+  Spec spec;
+  spec.workloads = std::move(workloads);
+  return spec;
+}
+
+Spec ThreeModels() {
+  return SpecOf({Model("phi", "phi-4", "int4", 8192, 4),
+                 Model("mistral", "mistral-7b", "int4", 8192, 8),
+                 Model("qwen", "qwen3-8b", "int4", 8192, 8)});
+}
+
+World Applied(const Machine& machine, const Deployment& deployment, const Plan& plan) {
+  World world{machine, deployment};
+  for (const Step& step : plan.steps) Do(step, plan.spec, world);
+  // What was deployed is known by the plan from now on.
+  world.deployment.plan_id = plan.id;
+  world.machine.fingerprint = MachineFingerprint(world.machine);
+  return world;
+}
+
+void ExpectSound(const Machine& machine, const Spec& spec, const Deployment& deployment,
+                 const Plan& plan) {
+  ASSERT_TRUE(plan.feasible()) << plan.unplaced.front().reason;
+  size_t replicas = 0;
+  std::map<std::string, std::vector<const Assignment*>> by_gpu;
+  for (const Workload& workload : spec.workloads)
+    replicas += static_cast<size_t>(workload.replicas);
+  EXPECT_EQ(plan.assignments.size(), replicas);
+  for (const Assignment& assignment : plan.assignments) {
+    SCOPED_TRACE(fmt::format("{}/{}", assignment.workload, assignment.replica));
+    const auto workload =
+        std::find_if(spec.workloads.begin(), spec.workloads.end(),
+                     [&](const Workload& w) { return w.name == assignment.workload; });
+    ASSERT_NE(workload, spec.workloads.end());
+    EXPECT_TRUE(assignment.guarantee.Satisfies(workload->isolation.axes));
+    EXPECT_LE(assignment.needed, assignment.slice.memory);
+    if (workload->memory) {
+      EXPECT_GE(assignment.slice.memory, workload->memory->request);
+    }
+    if (workload->compute) {
+      EXPECT_GE(assignment.slice.compute_fraction, workload->compute->request.value - 1e-9);
+    }
+    EXPECT_TRUE(workload->gpu.empty() || assignment.gpu_model == workload->gpu);
+    EXPECT_EQ(workload->mechanism.value_or(assignment.slice.mechanism), assignment.slice.mechanism);
+    EXPECT_EQ(assignment.slice.more_gpu_uuids.size() + 1, static_cast<size_t>(workload->gpus));
+    EXPECT_FALSE(assignment.reasons.empty());
+    by_gpu[assignment.slice.gpu_uuid].push_back(&assignment);
+    for (const std::string& uuid : assignment.slice.more_gpu_uuids)
+      by_gpu[uuid].push_back(&assignment);
+  }
+  for (const auto& [uuid, here] : by_gpu) {
+    SCOPED_TRACE(uuid);
+    const Gpu* gpu = machine.FindGpu(uuid);
+    ASSERT_NE(gpu, nullptr);
+    EXPECT_TRUE(gpu->health.usable);
+    Bytes memory;
+    for (const Assignment* a : here) {
+      memory += a->slice.mechanism == Mechanism::kExclusive ? gpu->memory_total : a->slice.memory;
+      for (const Assignment* b : here) {
+        if (a == b) continue;
+        EXPECT_EQ(a->slice.mechanism, b->slice.mechanism);
+        EXPECT_NE(a->slice.mechanism, Mechanism::kExclusive);
+        if (a->slice.placement) {
+          ASSERT_TRUE(b->slice.placement);
+          EXPECT_FALSE(Overlap(*a->slice.placement, *b->slice.placement));
+        }
+      }
+    }
+    EXPECT_LE(memory, gpu->memory_total);
+  }
+
+  // Doing the steps yields exactly the layout that the plan states, and touches nothing of others.
+  const World after = Applied(machine, deployment, plan);
+  EXPECT_EQ(after.deployment.replicas.size(), plan.assignments.size());
+  for (const Assignment& assignment : plan.assignments) {
+    const DeployedReplica* replica =
+        after.deployment.FindReplica(assignment.workload, assignment.replica);
+    ASSERT_NE(replica, nullptr);
+    EXPECT_EQ(replica->slice, assignment.slice);
+  }
+  size_t held = 0;
+  for (const DeployedReplica& replica : after.deployment.replicas) {
+    if (!replica.slice.placement) continue;
+    ++held;
+    EXPECT_TRUE(after.deployment.Owns(replica.slice.gpu_uuid, *replica.slice.placement));
+  }
+  EXPECT_EQ(after.deployment.instances.size(), held) << "an instance is left that nobody needs";
+  for (const Gpu& gpu : machine.gpus) {
+    for (const MigInstance& instance : gpu.mig_instances) {
+      if (plan.adopts || deployment.Owns(gpu.uuid, instance.placement)) continue;
+      const MigInstance* still = after.machine.FindGpu(gpu.uuid)->FindInstance(instance.placement);
+      ASSERT_NE(still, nullptr) << "a foreign instance is gone";
+      EXPECT_EQ(*still, instance);
+    }
+  }
+  const Result<Plan> read = PlanFromJson(ToJson(plan));
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(*read, plan);
+}
+
+std::vector<std::string> Lines(const Plan& plan) {
+  std::vector<std::string> lines;
+  for (const Step& step : plan.steps) {
+    const bool stop = step.kind == StepKind::kStopReplica;
+    const bool start = step.kind == StepKind::kStartReplica;
+    lines.push_back(fmt::format("{} {}{}", ChangeSymbol(step.change),
+                                stop                                 ? "stop "
+                                : start                              ? "start "
+                                : step.kind == StepKind::kEnableMig  ? "mig on "
+                                : step.kind == StepKind::kDisableMig ? "mig off "
+                                                                     : "",
+                                step.target));
+  }
+  return lines;
+}
+
+int Count(const Plan& plan, StepKind kind) {
+  return static_cast<int>(std::count_if(plan.steps.begin(), plan.steps.end(),
+                                        [&](const Step& step) { return step.kind == kind; }));
+}
+
+}  // namespace tranche::planning

@@ -1,0 +1,462 @@
+#include "stage/request/checks.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "model/spec_rules.h"
+
+namespace tranche {
+namespace {
+
+constexpr int kMaxReplicasInAll = 100000;
+
+// One workload with its place in the file.
+class WorkloadCheck {
+ public:
+  WorkloadCheck(ReadContext& context, const YamlNode& node, const Workload& workload)
+      : context_(context), node_(node), workload_(workload) {}
+
+  void Run() {
+    CheckMemory();
+    CheckModel();
+    CheckTrafficAndSlo();
+    CheckGpus();
+    CheckMechanism();
+    CheckEngine();
+    CheckRouteAndPort();
+  }
+
+ private:
+  // The value of a key that was given and could be read, or nullptr.
+  const YamlNode* Given(const char* key) const { return GivenIn(node_, key); }
+  const YamlNode* GivenIn(const YamlNode& map, const char* key) const {
+    const YamlNode* value = map.IsMap() ? map.Find(key) : nullptr;
+    return value != nullptr && !context_.mistakes.IsBroken(*value) ? value : nullptr;
+  }
+  bool IsBroken(const char* key) const {
+    const YamlNode* value = node_.Find(key);
+    return value != nullptr && context_.mistakes.IsBroken(*value);
+  }
+  void Add(const YamlNode& at, const std::string& message, const std::string& hint) {
+    context_.mistakes.Add(at, message, hint);
+  }
+  // How the workload is called in a message about it as a whole.
+  std::string Called() const {
+    return workload_.name.empty() ? "the workload" : Quoted(workload_.name);
+  }
+
+  void CheckMemory() {
+    if (node_.Find("memory") != nullptr || IsBroken("kind") || IsBroken("model")) return;
+    const bool by_hand =
+        workload_.kind == WorkloadKind::kTraining || workload_.kind == WorkloadKind::kNotebook;
+    if (by_hand) {
+      Add(node_, fmt::format("{} does not say how much memory it needs", Called()),
+          fmt::format("add memory: 10GiB; what a {} needs cannot be worked out from its model",
+                      WorkloadKindName(workload_.kind)));
+    } else if (!workload_.model) {
+      Add(node_, fmt::format("{} does not say how much memory it needs", Called()),
+          "add memory: 10GiB, or a model from which it is worked out");
+    }
+  }
+
+  void CheckModel() {
+    if (!workload_.model || IsBroken("model")) return;
+    const ModelAsk& model = *workload_.model;
+    const YamlNode& at = *node_.Find("model");
+    const YamlNode* name = at.IsMap() ? at.Find("name") : &at;
+    if (name == nullptr && !model.parameters) {
+      Add(at, "model has neither a name nor parameters",
+          "add name: llama-3.1-8b, or parameters: 7B for one that the catalog does not know");
+      return;
+    }
+    if (name == nullptr) return;
+    if (model.parameters) {
+      Add(*at.Find("parameters"), "model has a name and parameters",
+          "keep the name for a model of the catalog, parameters for one that it does not know");
+      return;
+    }
+    const Result<const CatalogModel*> known = context_.catalog.FindModel(model.name);
+    if (!known) {
+      std::string hint = known.error().hint;
+      hint += hint.empty() ? "a" : hint.back() == '?' ? " A" : "; a";
+      Add(*name, known.error().message,
+          hint + " model that the catalog does not know is described by parameters: 7B");
+      return;
+    }
+    const int longest = (*known)->max_position;
+    const YamlNode* context = GivenIn(at, "context");
+    if (longest > 0 && model.context > longest && context != nullptr) {
+      Add(*context, fmt::format("{} reads at most {} tokens", (*known)->name, longest),
+          fmt::format("use context: {} or less", longest));
+    }
+  }
+
+  void CheckTrafficAndSlo() {
+    const bool serves = workload_.kind == WorkloadKind::kInference || IsBroken("kind");
+    for (const char* key : {"traffic", "slo"}) {
+      if (const YamlNode* at = Given(key); at != nullptr && !serves) {
+        Add(*at,
+            fmt::format("{} is for inference, and {} is a {}", key, Called(),
+                        WorkloadKindName(workload_.kind)),
+            fmt::format("remove {}, or set kind: inference", key));
+      }
+    }
+    if (const YamlNode* at = Given("traffic");
+        at != nullptr && workload_.model && !IsBroken("model")) {
+      const int64_t tokens =
+          int64_t{workload_.traffic->prompt_tokens} + workload_.traffic->output_tokens;
+      if (tokens > workload_.model->context) {
+        Add(*at,
+            fmt::format("a prompt and its answer have {} tokens, the context of the model {}",
+                        tokens, workload_.model->context),
+            fmt::format("raise model.context to {} or more", tokens));
+      }
+    }
+    const YamlNode* at = Given("slo");
+    if (at == nullptr) return;
+    const Slo& slo = *workload_.slo;
+    if (slo == Slo{}) Add(*at, "slo promises nothing", "for example slo: {ttft_p99: 500ms}");
+    if (slo.ttft_p50 && slo.ttft_p99 && *slo.ttft_p50 > *slo.ttft_p99) {
+      Add(*at->Find("ttft_p99"), "ttft_p99 is shorter than ttft_p50",
+          "99 in 100 requests cannot be faster than half of them; swap the two");
+    }
+  }
+
+  void CheckGpus() {
+    if (workload_.gpus <= 1) return;
+    const YamlNode* compute = Given("compute");
+    if (compute != nullptr && workload_.compute->request.value < 1) {
+      Add(*compute,
+          fmt::format("{} is spread over {} GPUs, which it holds whole", Called(), workload_.gpus),
+          "remove compute, or use gpus: 1; MIG slices of several GPUs have no peer access to each "
+          "other");
+    }
+    const YamlNode* mechanism = Given("mechanism");
+    if (mechanism == nullptr || workload_.mechanism == Mechanism::kExclusive) return;
+    if (workload_.mechanism == Mechanism::kMig) {
+      Add(*mechanism,
+          fmt::format("{} needs {} GPUs that reach each other, and there is no peer access across "
+                      "MIG slices",
+                      Called(), workload_.gpus),
+          "use mechanism: exclusive, or gpus: 1 with a slice that is large enough");
+    } else {
+      Add(*mechanism,
+          fmt::format("{} is spread over {} GPUs, which it holds whole", Called(), workload_.gpus),
+          "use mechanism: exclusive, or remove the key");
+    }
+  }
+
+  void CheckMechanism() {
+    const YamlNode* at = Given("mechanism");
+    if (at == nullptr || IsBroken("isolation")) return;
+    const Mechanism mechanism = *workload_.mechanism;
+    const std::string name = MechanismName(mechanism);
+    // Any mechanism that satisfies it is a remedy; leaving the choice to the plan is the better
+    // one.
+    const std::string remedy = "remove mechanism to let the plan choose, or ask for less isolation";
+    for (const CatalogMechanism& known : context_.catalog.mechanisms()) {
+      if (known.mechanism != mechanism || known.guarantees.Satisfies(workload_.isolation.axes))
+        continue;
+      const Guarantees& can = known.guarantees;
+      const Guarantees& asked = workload_.isolation.axes;
+      std::vector<std::string> missing;
+      const auto compare = [&](const char* axis, Guarantee is, Guarantee wanted) {
+        if (is < wanted) {
+          missing.push_back(fmt::format("{} is {} at best, not {}", axis, GuaranteeName(is),
+                                        GuaranteeName(wanted)));
+        }
+      };
+      compare("memory", can.memory, asked.memory);
+      compare("compute", can.compute, asked.compute);
+      compare("fault", can.fault, asked.fault);
+      compare("access", can.access, asked.access);
+      Add(*at,
+          fmt::format("{} cannot give the isolation that {} asks for: {}", name, Called(),
+                      fmt::join(missing, "; ")),
+          remedy);
+    }
+    if (workload_.isolation.low_jitter && mechanism != Mechanism::kExclusive &&
+        mechanism != Mechanism::kMig) {
+      Add(*at,
+          fmt::format("under {} other tenants stretch kernels, and {} asks for jitter: low", name,
+                      Called()),
+          "use mig or exclusive, or remove mechanism to let the plan choose");
+    }
+    if (mechanism == Mechanism::kMig && Given("gpu") != nullptr) {
+      const Result<const CatalogGpu*> gpu = context_.catalog.FindGpu(workload_.gpu);
+      if (gpu && !(*gpu)->mig_capable) {
+        Add(*at, fmt::format("{} has no MIG", workload_.gpu),
+            "remove mechanism or gpu to let the plan choose");
+      }
+    }
+  }
+
+  void CheckEngine() {
+    if (IsBroken("engine") || IsBroken("model") || IsBroken("command")) return;
+    const YamlNode* command = Given("command");
+    const YamlNode* args = Given("args");
+    const char* engine = ServingEngineName(workload_.engine);
+    if (workload_.engine == ServingEngine::kCommand) {
+      if (command != nullptr && args != nullptr && !workload_.args.empty()) {
+        Add(*args, "args are added to what an engine is started with, and there is a command here",
+            "move them to the end of command");
+      }
+      return;
+    }
+    if (command != nullptr) {
+      Add(*command, fmt::format("engine {} brings its own command", engine),
+          "put options into args, or use engine: command");
+    }
+    if (workload_.engine == ServingEngine::kTriton || workload_.model || Given("engine") == nullptr)
+      return;
+    Add(*Given("engine"),
+        fmt::format("engine {} serves a model, and {} names none", engine, Called()),
+        "add, for example, model: llama-3.1-8b");
+  }
+
+  bool MentionsPort() const {
+    const auto mentions = [](const std::string& text) {
+      return text.find("${PORT}") != std::string::npos;
+    };
+    return std::any_of(workload_.command.begin(), workload_.command.end(), mentions) ||
+           std::any_of(workload_.args.begin(), workload_.args.end(), mentions) ||
+           std::any_of(workload_.env.begin(), workload_.env.end(),
+                       [&](const auto& entry) { return mentions(entry.second); });
+  }
+
+  void CheckRouteAndPort() {
+    if (const YamlNode* route = Given("route"); route != nullptr && !IsBroken("engine") &&
+                                                workload_.engine == ServingEngine::kCommand &&
+                                                node_.Find("port") == nullptr && !MentionsPort()) {
+      Add(*route,
+          fmt::format("{} has a route, but nothing says on which port it listens", Called()),
+          "add port: 8100, or pass \"${PORT}\" to the command and a free port is chosen");
+    }
+    if (const YamlNode* port = Given("port");
+        port != nullptr && *workload_.port + workload_.replicas - 1 > 65535) {
+      Add(*port,
+          fmt::format("{} replicas from port {} on end at {}, past 65535", workload_.replicas,
+                      *workload_.port, *workload_.port + workload_.replicas - 1),
+          fmt::format("use port: {} or lower", 65536 - workload_.replicas));
+    }
+  }
+
+  ReadContext& context_;
+  const YamlNode& node_;
+  const Workload& workload_;
+};
+
+// The rules between workloads.
+class SpecCheck {
+ public:
+  SpecCheck(ReadContext& context, const YamlNode& root, const Spec& spec)
+      : context_(context), root_(root), spec_(spec) {}
+
+  void Run() {
+    CheckTeams();
+    CheckNames();
+    CheckReplicas();
+    CheckPorts();
+    CheckRoutes();
+    CheckQuotas();
+  }
+
+ private:
+  const YamlNode& WorkloadNode(size_t i) const { return root_.Find("workloads")->items[i]; }
+  // The value of a key of workload `i`, if it was given and could be read.
+  const YamlNode* Given(size_t i, const char* key) const {
+    const YamlNode& node = WorkloadNode(i);
+    const YamlNode* value = node.IsMap() ? node.Find(key) : nullptr;
+    return value != nullptr && !context_.mistakes.IsBroken(*value) ? value : nullptr;
+  }
+  void Add(const YamlNode& at, const std::string& message, const std::string& hint) {
+    context_.mistakes.Add(at, message, hint);
+  }
+
+  void CheckTeams() {
+    std::map<std::string, int> seen;
+    for (size_t i = 0; i < spec_.teams.size(); ++i) {
+      const YamlNode& node = root_.Find("teams")->items[i];
+      const YamlNode* name = node.IsMap() ? node.Find("name") : nullptr;
+      if (name == nullptr || context_.mistakes.IsBroken(*name)) continue;
+      const auto [first, is_new] = seen.emplace(spec_.teams[i].name, name->line);
+      if (!is_new) {
+        Add(*name,
+            fmt::format("there is a team '{}' already, on line {}", first->first, first->second),
+            "give each team one entry");
+      }
+      teams_.push_back(spec_.teams[i].name);
+    }
+    if (root_.Find("teams") == nullptr || context_.mistakes.IsBroken(*root_.Find("teams"))) return;
+    for (size_t i = 0; i < spec_.workloads.size(); ++i) {
+      const YamlNode* team = Given(i, "team");
+      if (team == nullptr || seen.count(spec_.workloads[i].team) > 0) continue;
+      std::string hint = DidYouMean(spec_.workloads[i].team, teams_);
+      if (hint.empty())
+        hint = fmt::format("add it to teams, or use one of {}", fmt::join(teams_, ", "));
+      Add(*team, fmt::format("there is no team {}", Quoted(spec_.workloads[i].team)), hint);
+    }
+  }
+
+  void CheckNames() {
+    std::map<std::string, int> seen;
+    for (size_t i = 0; i < spec_.workloads.size(); ++i) {
+      const YamlNode* name = Given(i, "name");
+      if (name == nullptr) continue;
+      const auto [first, is_new] = seen.emplace(spec_.workloads[i].name, name->line);
+      if (is_new) continue;
+      Add(*name,
+          fmt::format("there is a workload '{}' already, on line {}", first->first, first->second),
+          "names are unique; for several of one workload use replicas: N");
+    }
+  }
+
+  void CheckReplicas() {
+    int64_t total = 0;
+    for (size_t i = 0; i < spec_.workloads.size(); ++i) {
+      total += spec_.workloads[i].replicas;
+      if (total <= kMaxReplicasInAll) continue;
+      Add(WorkloadNode(i),
+          fmt::format("the replicas of all workloads sum to more than {}", kMaxReplicasInAll),
+          "split the file");
+      return;
+    }
+  }
+
+  void CheckPorts() {
+    std::vector<size_t> order;
+    for (size_t i = 0; i < spec_.workloads.size(); ++i) {
+      if (Given(i, "port") != nullptr) order.push_back(i);
+    }
+    const auto first = [&](size_t i) { return *spec_.workloads[i].port; };
+    const auto last = [&](size_t i) { return first(i) + spec_.workloads[i].replicas - 1; };
+    std::stable_sort(order.begin(), order.end(),
+                     [&](size_t a, size_t b) { return first(a) < first(b); });
+    const auto range = [&](size_t i) {
+      return first(i) == last(i) ? fmt::format("port {}", first(i))
+                                 : fmt::format("ports {}-{}", first(i), last(i));
+    };
+    // `widest` reaches furthest of those that begin no later.
+    for (size_t k = 1, widest = 0; k < order.size(); ++k) {
+      const size_t before = order[widest], here = order[k];
+      if (first(here) <= last(before)) {
+        // The later one in the file is told.
+        const size_t told = std::max(before, here), other = std::min(before, here);
+        const int free = last(order.back()) >= 65535 ? 0 : LastPort(order) + 1;
+        Add(*Given(told, "port"),
+            fmt::format("{} of {} and {} of {} overlap", range(told),
+                        Quoted(spec_.workloads[told].name), range(other),
+                        Quoted(spec_.workloads[other].name)),
+            free > 0 && free <= 65535
+                ? fmt::format("each replica takes one port; from {} on all are free", free)
+                : "each replica takes one port; remove port to have one chosen");
+      }
+      if (last(here) > last(before)) widest = k;
+    }
+  }
+  int LastPort(const std::vector<size_t>& order) const {
+    int last = 0;
+    for (const size_t i : order) {
+      last = std::max(last, *spec_.workloads[i].port + spec_.workloads[i].replicas - 1);
+    }
+    return last;
+  }
+
+  void CheckRoutes() {
+    std::map<std::string, size_t> routes;
+    for (size_t i = 0; i < spec_.workloads.size(); ++i) {
+      const YamlNode* at = Given(i, "route");
+      if (at == nullptr) continue;
+      const auto [first, is_new] = routes.emplace(spec_.workloads[i].route, i);
+      if (!is_new) {
+        Add(*at,
+            fmt::format("route {} is taken by {}", first->first,
+                        Quoted(spec_.workloads[first->second].name)),
+            "routes are unique; one workload with replicas: N is balanced under one route");
+      }
+    }
+    // A route inside another would leave it to the router's rules who answers.
+    for (const auto& [route, i] : routes) {
+      for (std::string outer = route; outer != "/";) {
+        outer.resize(std::max<size_t>(outer.rfind('/'), 1));
+        if (outer.back() == '/' && outer.size() > 1) outer.pop_back();
+        const auto found = routes.find(outer);
+        if (found == routes.end()) continue;
+        const size_t told = std::max(i, found->second);
+        Add(*Given(told, "route"),
+            fmt::format("route {} of {} lies inside {} of {}", route,
+                        Quoted(spec_.workloads[i].name), outer,
+                        Quoted(spec_.workloads[found->second].name)),
+            "requests to it would match both; give the two different first segments");
+        break;
+      }
+    }
+  }
+
+  void CheckQuotas() {
+    for (size_t t = 0; t < spec_.teams.size(); ++t) {
+      const Team& team = spec_.teams[t];
+      const YamlNode& node = root_.Find("teams")->items[t];
+      const YamlNode* quota = node.IsMap() ? node.Find("quota") : nullptr;
+      if (quota == nullptr || context_.mistakes.IsBroken(*quota) || team.name.empty()) continue;
+      // What is worked out from a model is not known yet; the sums are what is certain.
+      double memory = 0, gpus = 0;
+      std::string memory_terms, gpu_terms;
+      for (const Workload& workload : spec_.workloads) {
+        if (workload.team != team.name) continue;
+        const double count = static_cast<double>(workload.replicas) * workload.gpus;
+        const std::string times = count > 1 ? fmt::format("{} x ", count) : "";
+        const auto append = [&](std::string* terms, const std::string& amount) {
+          *terms +=
+              fmt::format("{}{} {}{}", terms->empty() ? "" : ", ", workload.name, times, amount);
+        };
+        if (workload.memory) {
+          memory += count * static_cast<double>(workload.memory->request.value);
+          append(&memory_terms, FormatBytes(workload.memory->request));
+        }
+        const bool whole = workload.gpus > 1 || workload.mechanism == Mechanism::kExclusive;
+        if (whole || workload.compute) {
+          const double share = whole ? 1 : workload.compute->request.value;
+          gpus += count * share;
+          append(&gpu_terms, whole ? "1" : fmt::format("{:g}", share));
+        }
+      }
+      if (team.memory_quota && memory > static_cast<double>(team.memory_quota->value)) {
+        Add(*quota->Find("memory"),
+            fmt::format("team '{}' requests {} of memory, its quota is {}", team.name,
+                        FormatBytes({static_cast<uint64_t>(std::min(memory, 0x1p63))}),
+                        FormatBytes(*team.memory_quota)),
+            "requested: " + Shortened(memory_terms));
+      }
+      if (team.gpu_quota && gpus > *team.gpu_quota * (1 + 1e-9)) {
+        Add(*quota->Find("gpus"),
+            fmt::format("team '{}' requests {:g} GPUs, its quota is {:g}", team.name, gpus,
+                        *team.gpu_quota),
+            "requested: " + Shortened(gpu_terms));
+      }
+    }
+  }
+  static std::string Shortened(const std::string& terms) {
+    if (terms.size() <= 300) return terms;
+    return terms.substr(0, terms.rfind(',', 300)) + ", ...";
+  }
+
+  ReadContext& context_;
+  const YamlNode& root_;
+  const Spec& spec_;
+  std::vector<std::string> teams_;
+};
+
+}  // namespace
+
+void CheckSpec(ReadContext& context, const YamlNode& root, const Spec& spec) {
+  for (size_t i = 0; i < spec.workloads.size(); ++i) {
+    const YamlNode& node = root.Find("workloads")->items[i];
+    if (node.IsMap()) WorkloadCheck(context, node, spec.workloads[i]).Run();
+  }
+  SpecCheck(context, root, spec).Run();
+}
+
+}  // namespace tranche
