@@ -21,8 +21,9 @@ struct Peer {
 // SO_PEERCRED and SO_PEERGROUPS of a connected unix socket.
 Result<Peer> PeerOf(int socket);
 
-// Who may do what. The socket's mode already keeps others out; this holds also when somebody opens it wider.
-// Reading and changing need root, the daemon's own user, or membership of the group `tranche`.
+// Who may do what. The socket's mode already keeps others out; this holds also when somebody opens
+// it wider. Reading and changing need root, the daemon's own user, or membership of the group
+// `tranche`.
 class Access {
  public:
   // `group`: nullopt where the machine has no such group.

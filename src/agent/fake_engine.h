@@ -10,7 +10,8 @@
 
 namespace tranche {
 
-// For tests of what stands above the engine: remembers what it was asked and answers what it was told.
+// For tests of what stands above the engine: remembers what it was asked and answers what it was
+// told.
 class FakeEngine final : public Engine {
  public:
   Result<Machine> Inventory() override { return machine; }
@@ -19,7 +20,6 @@ class FakeEngine final : public Engine {
     plan.id = "p1:0000000000000001";
     plan.spec = spec;
     plan.adopts = options.adopt;
-    plan.machine_layout = Json::object();
     return plan;
   }
   Result<Receipt> Apply(const Plan& plan, const ApplyOptions& options,
@@ -60,7 +60,7 @@ class FakeEngine final : public Engine {
 
   Machine machine;
   SystemStatus status;
-  std::vector<Step> steps;             // of every receipt
+  std::vector<Step> steps;  // of every receipt
   std::optional<Error> refuse_apply;
   std::function<void()> during_apply;  // called from the applying thread
   std::function<void()> during_stop_all;

@@ -16,7 +16,8 @@ namespace {
 constexpr int kBacklog = 64;
 
 tl::unexpected<Error> Cannot(const std::string& path) {
-  const ErrorCode code = errno == EACCES || errno == EPERM ? ErrorCode::kPermission : ErrorCode::kFailed;
+  const ErrorCode code =
+      errno == EACCES || errno == EPERM ? ErrorCode::kPermission : ErrorCode::kFailed;
   return Fail(code, fmt::format("cannot listen on {}: {}", path, std::strerror(errno)),
               "is the folder there, and may this user write to it?");
 }
@@ -72,7 +73,8 @@ Result<int> ListenOnSocket(const std::string& path, std::optional<gid_t> group) 
     }
     unlink(path.c_str());
   }
-  // Nobody may connect before the owner and the mode are right: a socket that does not listen refuses.
+  // Nobody may connect before the owner and the mode are right: a socket that does not listen
+  // refuses.
   if (bind(descriptor.get(), generic, sizeof address) != 0) return Cannot(path);
   if (group && chown(path.c_str(), static_cast<uid_t>(-1), *group) != 0) return Cannot(path);
   if (chmod(path.c_str(), 0660) != 0) return Cannot(path);

@@ -17,7 +17,8 @@ void NotifyServiceManager(const std::string& notify_socket, const std::string& s
   if (address.sun_path[0] == '@') address.sun_path[0] = '\0';  // the abstract namespace
   const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return;
-  const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + notify_socket.size());
+  const auto length =
+      static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + notify_socket.size());
   // Nobody to tell when it fails: who asked to be told does not listen.
   (void)sendto(fd, state.data(), state.size(), MSG_NOSIGNAL,
                reinterpret_cast<const sockaddr*>(&address), length);

@@ -9,8 +9,8 @@
 
 namespace tranche {
 
-// The daemon's timer: gives the engine its turns of supervision, one after the other, in a thread of its
-// own, from construction to destruction.
+// The daemon's timer: gives the engine its turns of supervision, one after the other, in a thread
+// of its own, from construction to destruction.
 class Ticker {
  public:
   // `engine` must outlive this.

@@ -13,7 +13,8 @@ TEST(Ticker, GivesTurnsUntilItEnds) {
   {
     const Ticker ticker(engine, std::chrono::milliseconds(1));
     const Duration deadline = clock.Monotonic() + std::chrono::seconds(30);
-    while (engine.ticks < 3 && clock.Monotonic() < deadline) clock.Sleep(std::chrono::milliseconds(1));
+    while (engine.ticks < 3 && clock.Monotonic() < deadline)
+      clock.Sleep(std::chrono::milliseconds(1));
   }
   EXPECT_GE(engine.ticks, 3);
 }

@@ -36,9 +36,12 @@ struct Options {
 
 Arguments Declare(Options& options) {
   Arguments arguments;
-  arguments.Option("--state-dir", "DIR", options.state_dir, "keep everything there (default: as docs/cli.md says)")
+  arguments
+      .Option("--state-dir", "DIR", options.state_dir,
+              "keep everything there (default: as docs/cli.md says)")
       .Option("--socket", "PATH", options.socket, "listen there instead of in the run directory")
-      .Option("--group", "NAME", options.group, "whose members may use the daemon (default: tranche)")
+      .Option("--group", "NAME", options.group,
+              "whose members may use the daemon (default: tranche)")
       .Flag("--version", options.version, "print the version")
       .Flag("-h,--help", options.help, "this text");
   return arguments;
@@ -59,7 +62,8 @@ int main(int argc, char** argv) {
     return Fail(parsed.error());
   }
   if (options.help) {
-    std::cout << "tranched: applies plans, supervises workloads, and answers 'tranche' over its socket.\n\n"
+    std::cout << "tranched: applies plans, supervises workloads, and answers 'tranche' over its "
+                 "socket.\n\n"
               << ParameterHelp(arguments);
     return 0;
   }
@@ -84,14 +88,16 @@ int main(int argc, char** argv) {
   }
   const Paths paths = Paths::FromEnvironment();
 
-  // Takes the state directory, finishes or undoes what was interrupted, adopts what runs. From here on no
-  // other process changes this machine in Tranche's name.
-  auto engine = Engine::Open({std::move(*driver), *catalog, std::make_shared<SystemClock>(), paths});
+  // Takes the state directory, finishes or undoes what was interrupted, adopts what runs. From here
+  // on no other process changes this machine in Tranche's name.
+  auto engine =
+      Engine::Open({std::move(*driver), *catalog, std::make_shared<SystemClock>(), paths});
   if (!engine) return Fail(engine.error());
 
   // Who may ask, and where.
   const auto group = FindGroup(options.group);
-  if (!group) logger->info("no group '{}' here: only root and user {} may connect", options.group, geteuid());
+  if (!group)
+    logger->info("no group '{}' here: only root and user {} may connect", options.group, geteuid());
   const Access access(geteuid(), group);
   const std::string socket = options.socket.empty() ? paths.socket() : options.socket;
   const auto listening = ListenOnSocket(socket, geteuid() == 0 ? group : std::nullopt);

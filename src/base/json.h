@@ -4,12 +4,10 @@
 #include <string>
 #include <string_view>
 
+#include "base/json_fwd.h"
 #include "base/result.h"
 
 namespace tranche {
-
-// Keys keep the order in which a codec wrote them, so that output reads as its author meant.
-using Json = nlohmann::ordered_json;
 
 // Parses one JSON document of at most 64 MiB and 64 levels; anything else is kInvalid with the byte where
 // it broke. This is the only place where the library's exceptions are caught.

@@ -2,10 +2,13 @@
 
 #include <fmt/format.h>
 
+#include "base/json.h"
+
 namespace tranche {
 namespace {
 
-// Workload names are DNS labels when they are right; anything else must still not become another path.
+// Workload names are DNS labels when they are right; anything else must still not become another
+// path.
 std::string Escaped(const std::string& text) {
   std::string out;
   for (const char c : text) {

@@ -5,7 +5,7 @@
 #include <optional>
 #include <string>
 
-#include "base/json.h"
+#include "base/json_fwd.h"
 #include "client/http.h"
 #include "model/deployment.h"
 #include "model/machine.h"
@@ -15,8 +15,8 @@
 
 namespace tranche {
 
-// The daemon's API (api/openapi.yaml) as typed calls. Errors have the code, message and hint that the daemon
-// gave; kUnavailable when there is none. Not thread-safe: one per thread.
+// The daemon's API (api/openapi.yaml) as typed calls. Errors have the code, message and hint that
+// the daemon gave; kUnavailable when there is none. Not thread-safe: one per thread.
 class Client {
  public:
   explicit Client(std::string socket) : socket_(std::move(socket)) {}

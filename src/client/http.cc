@@ -63,13 +63,15 @@ Error WhyNot(const Exchange& exchange, CURLcode code, const std::string& socket)
   }
   if (code == CURLE_COULDNT_CONNECT) {
     if (os_error == EACCES || os_error == EPERM) {
-      return {ErrorCode::kPermission, "no permission to talk to the daemon at " + socket,
-              "join the group 'tranche' (usermod -aG tranche USER, then log in again), or run as root"};
+      return {
+          ErrorCode::kPermission, "no permission to talk to the daemon at " + socket,
+          "join the group 'tranche' (usermod -aG tranche USER, then log in again), or run as root"};
     }
-    return {ErrorCode::kUnavailable,
-            "no daemon answers at " + socket +
-                (os_error != 0 ? std::string(": ") + std::strerror(static_cast<int>(os_error)) : ""),
-            "start one with 'tranched' (systemctl start tranched), or use 'apply --local'"};
+    return {
+        ErrorCode::kUnavailable,
+        "no daemon answers at " + socket +
+            (os_error != 0 ? std::string(": ") + std::strerror(static_cast<int>(os_error)) : ""),
+        "start one with 'tranched' (systemctl start tranched), or use 'apply --local'"};
   }
   if (code == CURLE_OPERATION_TIMEDOUT) {
     return {ErrorCode::kUnavailable, "the daemon at " + socket + " does not answer in time",
@@ -85,7 +87,8 @@ Error WhyNot(const Exchange& exchange, CURLcode code, const std::string& socket)
 Result<HttpReply> ExchangeHttp(const std::string& socket, const HttpRequest& request,
                                const LineSink& sink, const Interrupted& interrupted) {
   if (socket.size() >= sizeof(sockaddr_un::sun_path)) {
-    return Fail(ErrorCode::kInvalid, "the socket's path is longer than the system allows: " + socket,
+    return Fail(ErrorCode::kInvalid,
+                "the socket's path is longer than the system allows: " + socket,
                 "choose a shorter state directory");
   }
   std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl(curl_easy_init(), &curl_easy_cleanup);
@@ -110,7 +113,8 @@ Result<HttpReply> ExchangeHttp(const std::string& socket, const HttpRequest& req
   curl_easy_setopt(curl.get(), CURLOPT_XFERINFOFUNCTION, OnProgress);
   curl_easy_setopt(curl.get(), CURLOPT_XFERINFODATA, &exchange);
 
-  std::unique_ptr<curl_slist, decltype(&curl_slist_free_all)> headers(nullptr, &curl_slist_free_all);
+  std::unique_ptr<curl_slist, decltype(&curl_slist_free_all)> headers(nullptr,
+                                                                      &curl_slist_free_all);
   headers.reset(curl_slist_append(headers.release(), "Accept: application/json"));
   // Without it, curl waits a second for a "100 Continue" before it sends a body.
   headers.reset(curl_slist_append(headers.release(), "Expect:"));

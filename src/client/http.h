@@ -23,9 +23,9 @@ using LineSink = std::function<void(const std::string& line)>;
 // Asked about once a second; true gives up waiting (kInterrupted).
 using Interrupted = std::function<bool()>;
 
-// One exchange over a unix socket. Errors are those of the way, not of the answer: kUnavailable when nobody
-// listens there, kPermission when this user may not connect.
-// With `sink`, a reply of status 200 goes to it line by line instead of into `body`.
+// One exchange over a unix socket. Errors are those of the way, not of the answer: kUnavailable
+// when nobody listens there, kPermission when this user may not connect. With `sink`, a reply of
+// status 200 goes to it line by line instead of into `body`.
 Result<HttpReply> ExchangeHttp(const std::string& socket, const HttpRequest& request,
                                const LineSink& sink = {}, const Interrupted& interrupted = {});
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "base/json.h"
+#include "base/json_fwd.h"
 #include "base/units.h"
 #include "model/machine.h"
 #include "model/mechanism.h"

@@ -6,6 +6,8 @@
 
 #include "model/deployment.h"
 
+#include "base/json.h"
+
 namespace tranche {
 namespace {
 

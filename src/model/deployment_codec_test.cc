@@ -4,6 +4,8 @@
 
 #include "model/deployment.h"
 
+#include "base/json.h"
+
 namespace tranche {
 namespace {
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "model/machine.h"
+#include "base/json.h"
 #include "model/random_machine.h"
 
 namespace tranche {

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "model/machine.h"
+#include "base/json.h"
 #include "model/random_machine.h"
 
 namespace tranche {

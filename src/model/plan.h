@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "base/json.h"
+#include "base/json_fwd.h"
 #include "model/deployment.h"
 #include "model/guarantee.h"
 #include "model/spec.h"
@@ -89,7 +89,7 @@ struct Plan {
   std::optional<double> cost_per_hour;   // of the GPUs used, where every price is known
   std::vector<std::string> notes;        // what the reader should know: unknown prices, foreign instances
   // The machine as planned on, in the fingerprint's terms only, so that a stale plan can say what moved.
-  Json machine_layout;
+  Machine machine_layout;
 
   bool feasible() const { return unplaced.empty(); }
   bool HasChanges() const;

@@ -8,6 +8,8 @@
 
 #include "model/plan.h"
 
+#include "base/json.h"
+
 namespace tranche {
 namespace {
 
@@ -171,7 +173,7 @@ Json WithoutId(const Plan& plan) {
   for (const Step& step : plan.steps) json["steps"].push_back(ToJson(step));
   json["notes"] = plan.notes;
   json["spec"] = ToJson(plan.spec);
-  json["machine_layout"] = plan.machine_layout;
+  json["machine_layout"] = ToJson(plan.machine_layout);
   return json;
 }
 
@@ -261,7 +263,7 @@ Result<Plan> PlanFromJson(const Json& json) {
   }
   plan.notes = Strings(reader, "notes");
   Take(reader, SpecFromJson(reader.Object("spec")), &plan.spec);
-  plan.machine_layout = reader.Object("machine_layout");
+  Take(reader, MachineFromJson(reader.Object("machine_layout")), &plan.machine_layout);
   if (reader.Bool("feasible") != plan.feasible()) {
     reader.Add(Fail(ErrorCode::kInvalid, "plan.feasible contradicts plan.unplaced"));
   }

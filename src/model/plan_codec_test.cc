@@ -2,6 +2,8 @@
 
 #include "model/plan.h"
 
+#include "base/json.h"
+
 namespace tranche {
 namespace {
 
@@ -16,7 +18,6 @@ Plan Example() {
   plan.machine_fingerprint = "m1:0123456789abcdef";
   plan.cost_per_hour = 2.4;
   plan.notes = {"the price of an L4 is not known"};
-  plan.machine_layout = Json{{"gpus", Json::array()}};
 
   Assignment assignment;
   assignment.workload = "phi";

@@ -4,6 +4,8 @@
 
 #include "model/receipt.h"
 
+#include "base/json.h"
+
 namespace tranche {
 namespace {
 

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "base/json.h"
+#include "base/json_fwd.h"
 #include "base/units.h"
 #include "model/guarantee.h"
 #include "model/mechanism.h"

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "base/suggest.h"
+#include "base/json.h"
 #include "model/spec.h"
 #include "model/spec_rules.h"
 

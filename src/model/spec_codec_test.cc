@@ -5,6 +5,7 @@
 #include <set>
 
 #include "model/spec.h"
+#include "base/json.h"
 #include "model/spec_rules.h"
 
 namespace tranche {

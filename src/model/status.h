@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "base/json.h"
+#include "base/json_fwd.h"
 #include "model/deployment.h"
 #include "model/guarantee.h"
 #include "model/reading.h"

@@ -4,6 +4,8 @@
 
 #include "model/status.h"
 
+#include "base/json.h"
+
 namespace tranche {
 namespace {
 

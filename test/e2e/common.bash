@@ -1,13 +1,13 @@
 # What every end-to-end test stands on: a simulated machine in a folder of its own, a daemon on it when asked
-# for, and nothing left behind. TRANCHE_BIN and TRANCHE_SOURCE come from ctest.
+# for, and nothing left behind. ctest says which build is tested; by hand it is the release build.
 #
 #   machine GPU...        makes the machine
 #   start_daemon          starts tranched on it and waits until it answers
 #   tranche ...           the command line, on the machine
 #   spec NAME <<EOF       writes $DIR/NAME.yaml
 
-: "${TRANCHE_BIN:?is set by ctest: the folder with tranche, tranched, tranche-sim}"
-: "${TRANCHE_SOURCE:?is set by ctest: the repository}"
+TRANCHE_SOURCE=${TRANCHE_SOURCE:-$(cd "$BATS_TEST_DIRNAME/../.." && pwd)}
+TRANCHE_BIN=${TRANCHE_BIN:-$TRANCHE_SOURCE/build/release/bin}
 
 common_setup() {
   # Short, since a socket's path may have 107 characters only.

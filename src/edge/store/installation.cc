@@ -1,5 +1,7 @@
 #include "edge/store/installation.h"
 
+#include "base/json.h"
+
 #include <fmt/format.h>
 
 #include <limits>

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "base/json.h"
+#include "base/json_fwd.h"
 #include "model/deployment.h"
 #include "model/guarantee.h"
 #include "model/spec.h"

@@ -1,5 +1,7 @@
 #include "edge/store/store.h"
 
+#include "base/json.h"
+
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <fcntl.h>
 #include <fmt/format.h>

@@ -33,7 +33,6 @@ Plan TestPlan() {
   step.gpu_uuid = "GPU-1";
   step.slice = TestSlice();
   plan.steps = {step};
-  plan.machine_layout = Json::object();
   return plan;
 }
 

@@ -20,10 +20,13 @@ class ApplyVerb final : public Verb {
             "Carries out a plan: shows it, asks, does it, and waits until everything is healthy",
             {"tranche apply -f spec.yaml", "tranche apply -f spec.yaml --yes",
              "tranche apply plan.json", "tranche apply -f spec.yaml --local"},
-            "A spec is planned now, shown, and applied after a yes. A plan file was shown already: it is applied\n"
+            "A spec is planned now, shown, and applied after a yes. A plan file was shown already: "
+            "it is applied\n"
             "without asking, unless the machine moved since (exit code 4, with what moved).\n"
-            "A step that fails is undone together with those before it (exit code 1; 5 when undoing fails too).\n"
-            "With --local there is no daemon: this process supervises in the foreground; Ctrl-C stops the\n"
+            "A step that fails is undone together with those before it (exit code 1; 5 when "
+            "undoing fails too).\n"
+            "With --local there is no daemon: this process supervises in the foreground; Ctrl-C "
+            "stops the\n"
             "workloads and leaves the layout."};
   }
 
@@ -45,7 +48,8 @@ class ApplyVerb final : public Verb {
       return Fail(ErrorCode::kInvalid, "apply needs either a spec or a plan file",
                   "tranche apply -f spec.yaml, or tranche apply plan.json");
     }
-    if (wait_ && no_wait_) return Fail(ErrorCode::kInvalid, "--wait and --no-wait contradict each other");
+    if (wait_ && no_wait_)
+      return Fail(ErrorCode::kInvalid, "--wait and --no-wait contradict each other");
     if (!timeout_.empty()) {
       const auto timeout = ParseDuration(timeout_);
       if (!timeout) return FailedWhile("--timeout", timeout.error());
@@ -78,7 +82,8 @@ class ApplyVerb final : public Verb {
   }
 
  private:
-  Result<int> RunByDaemon(Context& context, const std::optional<Spec>& spec, std::optional<Plan>& saved) {
+  Result<int> RunByDaemon(Context& context, const std::optional<Spec>& spec,
+                          std::optional<Plan>& saved) {
     auto operations = context.DaemonOperations();
     if (!operations) return tl::unexpected<Error>(operations.error());
     const auto interrupts = context.world().catch_interrupts();
@@ -100,12 +105,14 @@ class ApplyVerb final : public Verb {
     if (!applied_) return carried;
     // A workload that does not come up is reported; the others stay up.
     if (!carried && !interrupts->Arrived()) context.SayError(carried.error());
-    if (!interrupts->Arrived()) context.Say("Supervising in the foreground; Ctrl-C stops the workloads.");
+    if (!interrupts->Arrived())
+      context.Say("Supervising in the foreground; Ctrl-C stops the workloads.");
     while (!interrupts->Wait(kSupervise)) operations->Tick();
     (*engine)->StopAll();
-    return Fail(ErrorCode::kInterrupted,
-                "interrupted: the workloads and the router are stopped; the GPUs keep their layout",
-                "the same command brings them back; 'tranche down --local' restores the old layout");
+    return Fail(
+        ErrorCode::kInterrupted,
+        "interrupted: the workloads and the router are stopped; the GPUs keep their layout",
+        "the same command brings them back; 'tranche down --local' restores the old layout");
   }
 
   // The plan that the user has seen and wants.
@@ -113,7 +120,8 @@ class ApplyVerb final : public Verb {
                      const std::optional<Spec>& spec, std::optional<Plan>& saved) {
     if (saved) {
       if (!saved->feasible()) {
-        return Fail(ErrorCode::kDoesNotFit, "the plan does not fit everything, so it cannot be applied");
+        return Fail(ErrorCode::kDoesNotFit,
+                    "the plan does not fit everything, so it cannot be applied");
       }
       return std::move(*saved);
     }
@@ -138,7 +146,8 @@ class ApplyVerb final : public Verb {
     return plan;
   }
 
-  Result<int> Carry(Context& context, Operations& operations, const Plan& plan, Interrupts& interrupts) {
+  Result<int> Carry(Context& context, Operations& operations, const Plan& plan,
+                    Interrupts& interrupts) {
     const ApplyOptions options{context.world().caller, allow_root_, adopt_ || plan.adopts};
     const auto receipt = operations.Apply(plan, options, StepReporter(context),
                                           [&] { return interrupts.Arrived(); });
@@ -152,7 +161,8 @@ class ApplyVerb final : public Verb {
     applied_ = true;
     // From here on the machine is as planned; what is left is to see it come up.
     auto status = no_wait_ ? operations.GetStatus()
-                           : WaitUntilHealthy(context, operations, plan.spec, Patience(plan.spec), interrupts);
+                           : WaitUntilHealthy(context, operations, plan.spec, Patience(plan.spec),
+                                              interrupts);
     if (!status) return tl::unexpected<Error>(status.error());
     context.Print(ViewReceipt(*receipt, &*status, context.out_terminal()));
     return 0;
@@ -161,7 +171,8 @@ class ApplyVerb final : public Verb {
   Duration Patience(const Spec& spec) const {
     if (wait_at_most_) return *wait_at_most_;
     Duration longest{0};
-    for (const Workload& workload : spec.workloads) longest = std::max(longest, workload.startup_grace);
+    for (const Workload& workload : spec.workloads)
+      longest = std::max(longest, workload.startup_grace);
     return longest + std::chrono::minutes(1);
   }
 

@@ -78,7 +78,8 @@ size_t FindVerb(const std::vector<std::string>& words, const Arguments& globals)
                        });
   };
   size_t i = 0;
-  while (i < words.size() && !words[i].empty() && words[i][0] == '-') i += takes_value(words[i]) ? 2 : 1;
+  while (i < words.size() && !words[i].empty() && words[i][0] == '-')
+    i += takes_value(words[i]) ? 2 : 1;
   return std::min(i, words.size());
 }
 

@@ -9,10 +9,11 @@
 
 namespace tranche {
 
-// One flag, option or positional argument, and where its value goes. The target must outlive parsing.
+// One flag, option or positional argument, and where its value goes. The target must outlive
+// parsing.
 struct Parameter {
-  std::string names;   // "-f,--file"; a positional has a name without dashes: "FILE"
-  std::string value;   // what to call the value in help: "FILE"; "" for a flag
+  std::string names;  // "-f,--file"; a positional has a name without dashes: "FILE"
+  std::string value;  // what to call the value in help: "FILE"; "" for a flag
   std::string help;
   bool required = false;
   std::variant<bool*, std::string*, std::optional<int>*> target;
@@ -20,8 +21,8 @@ struct Parameter {
   bool positional() const { return names.empty() || names[0] != '-'; }
 };
 
-// What a command line may hold, as data: parsed by ParseArguments, printed by help, searched for the
-// nearest name after a typo.
+// What a command line may hold, as data: parsed by ParseArguments, printed by help, searched for
+// the nearest name after a typo.
 class Arguments {
  public:
   Arguments& Flag(std::string names, bool& target, std::string help);
@@ -43,7 +44,8 @@ class Arguments {
 Status ParseArguments(const std::vector<std::string>& words,
                       const std::vector<const Arguments*>& accepted);
 
-// The first word that is neither a flag nor the value of one of `globals`: the verb. words.size() if none.
+// The first word that is neither a flag nor the value of one of `globals`: the verb. words.size()
+// if none.
 size_t FindVerb(const std::vector<std::string>& words, const Arguments& globals);
 
 }  // namespace tranche

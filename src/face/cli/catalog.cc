@@ -54,12 +54,14 @@ class CatalogVerb final : public Verb {
       if (!found) return tl::unexpected<Error>(found.error());
       gpu = *found;
       if (!gpu->mig_capable) {
-        return Fail(ErrorCode::kNotFound, gpu->key + " has no MIG", "'tranche catalog gpus' shows which have");
+        return Fail(ErrorCode::kNotFound, gpu->key + " has no MIG",
+                    "'tranche catalog gpus' shows which have");
       }
     }
     if (!layouts_) return Show(context, ViewCatalogMig(catalog, gpu));
     if (gpu == nullptr) {
-      return Fail(ErrorCode::kInvalid, "--layouts needs a GPU", "tranche catalog mig --layouts H100-SXM5-80GB");
+      return Fail(ErrorCode::kInvalid, "--layouts needs a GPU",
+                  "tranche catalog mig --layouts H100-SXM5-80GB");
     }
     const auto answer = ViewCatalogLayouts(*gpu);
     if (!answer) return tl::unexpected<Error>(answer.error());

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/json.h"
 #include "decide/geometry/layouts.h"
 #include "decide/geometry/mig_geometry.h"
 #include "face/cli/render/slot_bar.h"
@@ -131,7 +132,8 @@ Answer ViewCatalogGpus(const Catalog& catalog) {
   for (const CatalogGpu& gpu : catalog.gpus()) {
     gpus.push_back(GpuJson(gpu));
     table.rows.push_back({gpu.key, gpu.architecture, gpu.compute_capability, BytesCell(gpu.memory),
-                          NumberCell(gpu.sm_count), TeraCell(gpu.bandwidth), TeraCell(gpu.fp16_flops),
+                          NumberCell(gpu.sm_count), TeraCell(gpu.bandwidth),
+                          TeraCell(gpu.fp16_flops),
                           gpu.mig_capable ? Cell(fmt::format("up to {}", gpu.mig_max_instances),
                                                  std::to_string(gpu.mig_max_instances))
                                           : Cell("no", "0"),
@@ -165,18 +167,19 @@ Answer ViewCatalogMig(const Catalog& catalog, const CatalogGpu* only) {
       const MigProfile& profile = gpu.mig_profiles[i];
       const MigProfileSource* source = i < sources.size() ? &sources[i] : nullptr;
       profiles.push_back(ProfileJson(gpu, profile, source));
-      table.rows.push_back({gpu.key, profile.name, std::to_string(profile.id),
-                            std::to_string(profile.max_instances), std::to_string(profile.compute_slices),
-                            BytesCell(profile.memory),
-                            profile.sm_count > 0 ? Cell(std::to_string(profile.sm_count)) : Cell(),
-                            Starts(profile), source != nullptr ? Cell(ConfidenceName(source->confidence)) : Cell(),
-                            source != nullptr ? source->source : "", source != nullptr ? source->note : ""});
+      table.rows.push_back(
+          {gpu.key, profile.name, std::to_string(profile.id), std::to_string(profile.max_instances),
+           std::to_string(profile.compute_slices), BytesCell(profile.memory),
+           profile.sm_count > 0 ? Cell(std::to_string(profile.sm_count)) : Cell(), Starts(profile),
+           source != nullptr ? Cell(ConfidenceName(source->confidence)) : Cell(),
+           source != nullptr ? source->source : "", source != nullptr ? source->note : ""});
     }
   }
   answer.json = {{"format_version", "1.0"}, {"mig_profiles", std::move(profiles)}};
   answer.blocks.emplace_back(std::move(table));
   answer.blocks.emplace_back(
-      "\nOn a machine, profiles are read from its driver, which may name and size them differently.\n");
+      "\nOn a machine, profiles are read from its driver, which may name and size them "
+      "differently.\n");
   return answer;
 }
 
@@ -199,22 +202,27 @@ Result<Answer> ViewCatalogLayouts(const CatalogGpu& gpu) {
                            {"placement_start", placed.placement.start},
                            {"placement_size", placed.placement.size}});
     }
-    table.rows.push_back({std::to_string(table.rows.size() + 1), SlotBar(geometry->memory_slots(), bar), names});
+    table.rows.push_back(
+        {std::to_string(table.rows.size() + 1), SlotBar(geometry->memory_slots(), bar), names});
     layouts.push_back(std::move(instances));
   }
   const size_t count = layouts.size();
   answer.json = {{"format_version", "1.0"}, {"gpu", gpu.key}, {"layouts", std::move(layouts)}};
   answer.blocks.emplace_back(std::move(table));
-  answer.blocks.emplace_back(
-      fmt::format("\n{} layouts of plain profiles on {} to which nothing can be added.\n", count, gpu.key));
+  answer.blocks.emplace_back(fmt::format(
+      "\n{} layouts of plain profiles on {} to which nothing can be added.\n", count, gpu.key));
   return answer;
 }
 
 Answer ViewCatalogMechanisms(const Catalog& catalog) {
   Answer answer;
   Table table;
-  table.columns = {{"mechanism", "MECHANISM"}, {"memory", "MEMORY"}, {"compute", "COMPUTE"},
-                   {"fault", "FAULT"},         {"access", "ACCESS"}, {"gate", "NEEDS", Align::kLeft, false, true},
+  table.columns = {{"mechanism", "MECHANISM"},
+                   {"memory", "MEMORY"},
+                   {"compute", "COMPUTE"},
+                   {"fault", "FAULT"},
+                   {"access", "ACCESS"},
+                   {"gate", "NEEDS", Align::kLeft, false, true},
                    {"confidence", "CONFIDENCE", Align::kLeft, true},
                    {"source", "SOURCE", Align::kLeft, true, true}};
   Json mechanisms = Json::array();
@@ -238,13 +246,15 @@ Answer ViewCatalogMechanisms(const Catalog& catalog) {
     mechanisms.push_back(std::move(json));
     table.rows.push_back({name, GuaranteeName(mechanism.guarantees.memory),
                           GuaranteeName(mechanism.guarantees.compute),
-                          GuaranteeName(mechanism.guarantees.fault), GuaranteeName(mechanism.guarantees.access),
-                          mechanism.gate, ConfidenceName(mechanism.confidence), mechanism.source});
+                          GuaranteeName(mechanism.guarantees.fault),
+                          GuaranteeName(mechanism.guarantees.access), mechanism.gate,
+                          ConfidenceName(mechanism.confidence), mechanism.source});
     traps += "\n" + name + ": " + mechanism.summary + "\n";
     for (const std::string& trap : mechanism.traps) traps += "  - " + trap + "\n";
   }
   answer.json = {{"format_version", "1.0"}, {"mechanisms", std::move(mechanisms)}};
-  answer.blocks.emplace_back("The best each can give; 'tranche inventory' says what this machine gives.\n");
+  answer.blocks.emplace_back(
+      "The best each can give; 'tranche inventory' says what this machine gives.\n");
   answer.blocks.emplace_back(std::move(table));
   answer.blocks.emplace_back(Printable(traps, true));
   return answer;
@@ -263,12 +273,14 @@ Answer ViewCatalogModels(const Catalog& catalog) {
                    {"aliases", "ALIASES", Align::kLeft, true, true},
                    {"note", "NOTE", Align::kLeft, true, true}};
   const auto billions = [](double count) {
-    return count > 0 ? Cell(fmt::format("{:.4g} B", count / 1e9), fmt::format("{:.0f}", count)) : Cell();
+    return count > 0 ? Cell(fmt::format("{:.4g} B", count / 1e9), fmt::format("{:.0f}", count))
+                     : Cell();
   };
   const auto known = [](int count) { return count > 0 ? Cell(std::to_string(count)) : Cell(); };
   Json models = Json::array();
   for (const CatalogModel& model : catalog.models()) {
-    Json json = {{"model", model.name}, {"aliases", model.aliases}, {"parameters", model.parameters}};
+    Json json = {
+        {"model", model.name}, {"aliases", model.aliases}, {"parameters", model.parameters}};
     // 0 in the catalog: the model has no such part, or nobody knows.
     const auto put = [&](const char* key, double value) {
       if (value > 0) json[key] = value;
@@ -293,8 +305,8 @@ Answer ViewCatalogModels(const Catalog& catalog) {
     if (!model.note.empty()) json["note"] = model.note;
     models.push_back(std::move(json));
     table.rows.push_back({model.name, billions(model.parameters), billions(model.active_parameters),
-                          known(model.layers), known(model.kv_heads), known(model.max_position), model.dtype,
-                          Joined(model.aliases), model.note});
+                          known(model.layers), known(model.kv_heads), known(model.max_position),
+                          model.dtype, Joined(model.aliases), model.note});
   }
   answer.json = {{"format_version", "1.0"}, {"models", std::move(models)}};
   answer.blocks.emplace_back(std::move(table));

@@ -60,9 +60,12 @@ OutputFormat GuessFormat(const std::vector<std::string>& words) {
   std::string asked = "table";
   for (size_t i = 0; i < words.size(); ++i) {
     const std::string& word = words[i];
-    if ((word == "-o" || word == "--output") && i + 1 < words.size()) asked = words[i + 1];
-    else if (word.rfind("--output=", 0) == 0) asked = word.substr(9);
-    else if (word.rfind("-o", 0) == 0 && word.size() > 2) asked = word.substr(2);
+    if ((word == "-o" || word == "--output") && i + 1 < words.size())
+      asked = words[i + 1];
+    else if (word.rfind("--output=", 0) == 0)
+      asked = word.substr(9);
+    else if (word.rfind("-o", 0) == 0 && word.size() > 2)
+      asked = word.substr(2);
   }
   return ParseOutputFormat(asked).value_or(OutputFormat::kTable);
 }
@@ -71,8 +74,9 @@ OutputFormat GuessFormat(const std::vector<std::string>& words) {
 
 std::vector<std::unique_ptr<Verb>> AllVerbs() {
   std::vector<std::unique_ptr<Verb>> verbs;
-  for (auto* make : {MakeInventoryVerb, MakeCatalogVerb, MakePlanVerb, MakeApplyVerb, MakeStatusVerb,
-                     MakeLogsVerb, MakeStopVerb, MakeRestartVerb, MakeDownVerb, MakeVersionVerb}) {
+  for (auto* make :
+       {MakeInventoryVerb, MakeCatalogVerb, MakePlanVerb, MakeApplyVerb, MakeStatusVerb,
+        MakeLogsVerb, MakeStopVerb, MakeRestartVerb, MakeDownVerb, MakeVersionVerb}) {
     verbs.push_back(make());
   }
   return verbs;
@@ -115,12 +119,14 @@ int RunCli(const std::vector<std::string>& words, World& world) {
              std::find(rest.begin(), rest.end(), "-h") != rest.end()) {
     help = true;  // also where the rest is incomplete
   } else if (!help) {
-    parsed = verb != nullptr ? ParseArguments(rest, {&own, &globals}) : ParseArguments(rest, {&alone});
+    parsed =
+        verb != nullptr ? ParseArguments(rest, {&own, &globals}) : ParseArguments(rest, {&alone});
   }
 
   const auto format = ParseOutputFormat(options.output);
   const auto color = ParseColor(options.color);
-  Context context(world, options, format && parsed ? *format : GuessFormat(words), color.value_or(ColorChoice::kAuto));
+  Context context(world, options, format && parsed ? *format : GuessFormat(words),
+                  color.value_or(ColorChoice::kAuto));
   if (!parsed) {
     Error error = parsed.error();
     if (error.hint.empty()) error.hint = "tranche help" + (verb != nullptr ? " " + name : "");
@@ -131,7 +137,8 @@ int RunCli(const std::vector<std::string>& words, World& world) {
   if (version) {
     verb = FindVerbByName(verbs, "version");
   } else if (help || verb == nullptr) {
-    world.out << (verb != nullptr ? VerbHelp(*verb, globals) : ProgramHelp(verbs, globals)) << std::flush;
+    world.out << (verb != nullptr ? VerbHelp(*verb, globals) : ProgramHelp(verbs, globals))
+              << std::flush;
     return 0;
   }
 

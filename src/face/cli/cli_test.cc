@@ -39,21 +39,22 @@ class CliTest : public testing::Test {
   int Run(const std::vector<std::string>& words) {
     out_.str("");
     err_.str("");
-    World world{.out = out_,
-                .err = err_,
-                .in = in_,
-                .in_tty = tty_,
-                .err_tty = tty_,
-                .environment = [](const std::string&) { return std::nullopt; },
-                .version = "1.2.3",
-                .clock = std::make_shared<ManualClock>(),
-                .sockets = {directory_ + "/none"},
-                .load_catalog = Catalog::Load,
-                .open_driver = []() -> Result<std::unique_ptr<Driver>> {
-                  return Fail(ErrorCode::kUnavailable, "no NVML here");
-                },
-                .open_engine = [this]() -> Result<std::unique_ptr<Engine>> { return std::move(engine_); },
-                .catch_interrupts = [this] { return std::make_unique<CountedInterrupts>(looks_); }};
+    World world{
+        .out = out_,
+        .err = err_,
+        .in = in_,
+        .in_tty = tty_,
+        .err_tty = tty_,
+        .environment = [](const std::string&) { return std::nullopt; },
+        .version = "1.2.3",
+        .clock = std::make_shared<ManualClock>(),
+        .sockets = {directory_ + "/none"},
+        .load_catalog = Catalog::Load,
+        .open_driver = []() -> Result<std::unique_ptr<Driver>> {
+          return Fail(ErrorCode::kUnavailable, "no NVML here");
+        },
+        .open_engine = [this]() -> Result<std::unique_ptr<Engine>> { return std::move(engine_); },
+        .catch_interrupts = [this] { return std::make_unique<CountedInterrupts>(looks_); }};
     return RunCli(words, world);
   }
 
@@ -68,7 +69,8 @@ class CliTest : public testing::Test {
                                   ", command: [sleep, \"1\"]}]\n");
   }
 
-  static constexpr const char* kFleet = "fleet: [{gpu: H100-SXM5-80GB, count: 1, price_per_hour: 2.4}]\n";
+  static constexpr const char* kFleet =
+      "fleet: [{gpu: H100-SXM5-80GB, count: 1, price_per_hour: 2.4}]\n";
 
   std::string directory_;
   std::ostringstream out_;
@@ -109,9 +111,11 @@ TEST_F(CliTest, NothingIsUndocumented) {
     }
   }
   for (const ErrorCode code :
-       {ErrorCode::kFailed, ErrorCode::kDoesNotFit, ErrorCode::kStale, ErrorCode::kPartial, ErrorCode::kBusy,
-        ErrorCode::kInvalid, ErrorCode::kUnavailable, ErrorCode::kPermission, ErrorCode::kInterrupted}) {
-    const std::string row = "| " + std::to_string(ExitCodeOf(code)) + " | `" + ErrorCodeName(code) + "`";
+       {ErrorCode::kFailed, ErrorCode::kDoesNotFit, ErrorCode::kStale, ErrorCode::kPartial,
+        ErrorCode::kBusy, ErrorCode::kInvalid, ErrorCode::kUnavailable, ErrorCode::kPermission,
+        ErrorCode::kInterrupted}) {
+    const std::string row =
+        "| " + std::to_string(ExitCodeOf(code)) + " | `" + ErrorCodeName(code) + "`";
     EXPECT_NE(page.find(row), std::string::npos) << row;
   }
 }
@@ -134,8 +138,10 @@ TEST_F(CliTest, UsageErrorsAre64WithASuggestion) {
 }
 
 TEST_F(CliTest, ErrorsAreJsonOnStdoutWhenJsonIsAsked) {
-  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
-           {"invetory", "-o", "json"}, {"-o", "json", "status"}, {"plan", "--bad", "--output=json"}}) {
+  for (const std::vector<std::string>& words :
+       std::vector<std::vector<std::string>>{{"invetory", "-o", "json"},
+                                             {"-o", "json", "status"},
+                                             {"plan", "--bad", "--output=json"}}) {
     const int code = Run(words);
     const auto json = ParseJson(out_.str());
     ASSERT_TRUE(json) << out_.str();
@@ -155,7 +161,8 @@ TEST_F(CliTest, PlansOnPaperWithoutAnything) {
   EXPECT_EQ(Run({"plan", "-f", Spec("8GiB", kFleet)}), 0);
   const std::string text = out_.str();
   EXPECT_NE(text.find("\nPlan: "), std::string::npos);
-  EXPECT_EQ(text.rfind("Plan: "), text.rfind('\n', text.size() - 2) + 1) << "the totals are the last line";
+  EXPECT_EQ(text.rfind("Plan: "), text.rfind('\n', text.size() - 2) + 1)
+      << "the totals are the last line";
   EXPECT_EQ(Run({"plan", "-f", Spec("8GiB", kFleet), "--detailed-exitcode"}), 2);
   EXPECT_EQ(Run({"plan", "-f", Spec("800GiB", kFleet), "--detailed-exitcode"}), 3);
   EXPECT_EQ(Run({"plan", "-f", Spec("8GiB")}), 69);  // nothing to plan on
@@ -170,7 +177,8 @@ TEST_F(CliTest, AKeptPlanIsTheShownPlan) {
 }
 
 TEST_F(CliTest, AllMistakesOfASpecAtOnce) {
-  const std::string path = Write("bad.yaml", "version: 1\nworkloads:\n  - {nmae: x}\n  - {name: y, memroy: 1GiB}\n");
+  const std::string path =
+      Write("bad.yaml", "version: 1\nworkloads:\n  - {nmae: x}\n  - {name: y, memroy: 1GiB}\n");
   EXPECT_EQ(Run({"plan", "-f", path}), 64);
   EXPECT_NE(err_.str().find("'nmae'"), std::string::npos) << err_.str();
   EXPECT_NE(err_.str().find("'memroy'"), std::string::npos);
@@ -184,7 +192,9 @@ TEST_F(CliTest, NobodyToAskMeansNo) {
   EXPECT_NE(engine_, nullptr);  // nobody opened it
 }
 
-TEST_F(CliTest, AFleetCannotBeApplied) { EXPECT_EQ(Run({"apply", "--yes", "-f", Spec("8GiB", kFleet)}), 64); }
+TEST_F(CliTest, AFleetCannotBeApplied) {
+  EXPECT_EQ(Run({"apply", "--yes", "-f", Spec("8GiB", kFleet)}), 64);
+}
 
 TEST_F(CliTest, LocalSupervisesUntilASignalAndStopsEverything) {
   int ticks = 0;
@@ -212,7 +222,8 @@ TEST_F(CliTest, AnApplyThatIsRefusedStopsNothing) {
 TEST(ReplicaName, IsAWorkloadOrOneOfIts) {
   EXPECT_EQ(ParseReplicaName("phi")->replica, std::nullopt);
   EXPECT_EQ(ParseReplicaName("phi/2")->replica, 2);
-  for (const char* text : {"", "/", "phi/", "phi/-1", "phi/1x", "phi/1/2"}) EXPECT_FALSE(ParseReplicaName(text)) << text;
+  for (const char* text : {"", "/", "phi/", "phi/-1", "phi/1x", "phi/1/2"})
+    EXPECT_FALSE(ParseReplicaName(text)) << text;
   SystemStatus status;
   status.replicas.resize(2);
   status.replicas[0].workload = status.replicas[1].workload = "phi";

@@ -36,9 +36,7 @@ void Context::Redraw(const std::string& line) {
              << std::flush;
 }
 
-bool Context::interactive() const {
-  return world_.in_tty && world_.err_tty && !options_.no_input;
-}
+bool Context::interactive() const { return world_.in_tty && world_.err_tty && !options_.no_input; }
 
 void Context::SayError(const Error& error) {
   // A list of mistakes has a place at the start of each line already.

@@ -18,8 +18,8 @@
 
 namespace tranche {
 
-// Everything outside that the command line touches. main() fills it with the process's own; a test with its
-// own.
+// Everything outside that the command line touches. main() fills it with the process's own; a test
+// with its own.
 struct World {
   std::ostream& out;
   std::ostream& err;
@@ -28,18 +28,18 @@ struct World {
   bool out_tty = false;
   bool err_tty = false;
   int columns = 80;  // of the tty
-  Environment environment;
-  Caller caller;
-  std::string version;
-  std::shared_ptr<Clock> clock;
+  Environment environment = {};
+  Caller caller = {};
+  std::string version = {};
+  std::shared_ptr<Clock> clock = {};
   // Where a daemon may listen, the likeliest first.
-  std::vector<std::string> sockets;
-  std::function<Result<std::shared_ptr<const Catalog>>()> load_catalog;
+  std::vector<std::string> sockets = {};
+  std::function<Result<std::shared_ptr<const Catalog>>()> load_catalog = {};
   // The machine's own driver; kUnavailable when there is none.
-  std::function<Result<std::unique_ptr<Driver>>()> open_driver;
+  std::function<Result<std::unique_ptr<Driver>>()> open_driver = {};
   // For --local.
-  std::function<Result<std::unique_ptr<Engine>>()> open_engine;
-  std::function<std::unique_ptr<Interrupts>()> catch_interrupts;
+  std::function<Result<std::unique_ptr<Engine>>()> open_engine = {};
+  std::function<std::unique_ptr<Interrupts>()> catch_interrupts = {};
 };
 
 struct GlobalOptions {
@@ -57,7 +57,9 @@ class Context {
 
   World& world() { return world_; }
   OutputFormat format() const { return format_; }
-  bool structured() const { return format_ == OutputFormat::kJson || format_ == OutputFormat::kYaml; }
+  bool structured() const {
+    return format_ == OutputFormat::kJson || format_ == OutputFormat::kYaml;
+  }
   const Terminal& out_terminal() const { return out_terminal_; }
   const Terminal& err_terminal() const { return err_terminal_; }
 

@@ -12,7 +12,8 @@ class DownVerb final : public Verb {
     return {"down",
             "Takes everything down and goes back to the layout the machine had before",
             {"tranche down", "tranche down --yes"},
-            "Stops every workload and the router, destroys what Tranche made, and leaves what it did not make."};
+            "Stops every workload and the router, destroys what Tranche made, and leaves what it "
+            "did not make."};
   }
 
   void Declare(Arguments& arguments) override {
@@ -22,7 +23,8 @@ class DownVerb final : public Verb {
 
   Result<int> Run(Context& context) override {
     if (!yes_ && !context.interactive()) {
-      return Fail(ErrorCode::kInvalid, "nobody is here to be asked, so nothing is changed", "add --yes");
+      return Fail(ErrorCode::kInvalid, "nobody is here to be asked, so nothing is changed",
+                  "add --yes");
     }
     // Before the engine starts threads, which would otherwise die of the signals.
     const auto interrupts = context.world().catch_interrupts();
@@ -49,8 +51,9 @@ class DownVerb final : public Verb {
       return Fail(interrupts.Arrived() ? ErrorCode::kInterrupted : ErrorCode::kFailed,
                   "nothing was taken down");
     }
-    const auto receipt = operations.Down({context.world().caller, false, false}, StepReporter(context),
-                                         [&] { return interrupts.Arrived(); });
+    const auto receipt =
+        operations.Down({context.world().caller, false, false}, StepReporter(context),
+                        [&] { return interrupts.Arrived(); });
     if (!receipt) return tl::unexpected<Error>(receipt.error());
     context.Print(ViewReceipt(*receipt, nullptr, context.out_terminal()));
     if (receipt->outcome == ApplyOutcome::kDone) return 0;

@@ -80,12 +80,14 @@ Result<Spec> LoadSpec(const std::string& path, const Catalog& catalog) {
   std::error_code error;
   const auto directory = path == "-" ? std::filesystem::current_path(error)
                                      : std::filesystem::absolute(path, error).parent_path();
-  auto spec = ParseSpec(*text, path == "-" ? "<stdin>" : path, directory.lexically_normal().string(), catalog);
+  auto spec = ParseSpec(*text, path == "-" ? "<stdin>" : path,
+                        directory.lexically_normal().string(), catalog);
   if (spec) return std::move(*spec);
   std::string all;
   for (const Diagnostic& diagnostic : spec.error()) all += FormatDiagnostic(diagnostic) + "\n";
   const size_t count = spec.error().size();
-  all += fmt::format("{} {} in {}; nothing was changed", count, count == 1 ? "mistake" : "mistakes", path);
+  all += fmt::format("{} {} in {}; nothing was changed", count, count == 1 ? "mistake" : "mistakes",
+                     path);
   return Fail(ErrorCode::kInvalid, all);
 }
 

@@ -29,7 +29,8 @@ class SignalInterrupts final : public Interrupts {
   bool Wait(Duration timeout) override {
     if (arrived_) return true;
     pollfd ready{descriptor_, POLLIN, 0};
-    const auto milliseconds = std::chrono::duration_cast<std::chrono::milliseconds>(timeout).count();
+    const auto milliseconds =
+        std::chrono::duration_cast<std::chrono::milliseconds>(timeout).count();
     if (poll(&ready, 1, static_cast<int>(milliseconds)) <= 0) return false;
     return Take();
   }

@@ -6,8 +6,8 @@
 
 namespace tranche {
 
-// SIGINT and SIGTERM as something to ask about instead of something that kills: the first one is a request
-// to stop cleanly.
+// SIGINT and SIGTERM as something to ask about instead of something that kills: the first one is a
+// request to stop cleanly.
 class Interrupts {
  public:
   virtual ~Interrupts() = default;
@@ -18,8 +18,8 @@ class Interrupts {
   bool Arrived() { return Wait(Duration(0)); }
 };
 
-// Blocks both signals in this thread, and in the threads it starts from now on, until destruction. A second
-// signal kills.
+// Blocks both signals in this thread, and in the threads it starts from now on, until destruction.
+// A second signal kills.
 std::unique_ptr<Interrupts> CatchInterrupts();
 
 }  // namespace tranche

@@ -1,10 +1,11 @@
+#include "stage/inventory/inventory.h"
+
 #include <optional>
 
 #include "face/cli/context.h"
 #include "face/cli/files.h"
 #include "face/cli/verb.h"
 #include "face/cli/views.h"
-#include "stage/inventory/inventory.h"
 
 namespace tranche {
 namespace {
@@ -20,7 +21,8 @@ class InventoryVerb final : public Verb {
   }
 
   void Declare(Arguments& arguments) override {
-    arguments.Option("--machine", "FILE", machine_file_, "show a saved machine instead of this one");
+    arguments.Option("--machine", "FILE", machine_file_,
+                     "show a saved machine instead of this one");
   }
 
   Result<int> Run(Context& context) override {
@@ -41,7 +43,8 @@ class InventoryVerb final : public Verb {
       return (*daemon)->Inventory();
     }
     // Whoever may not talk to the daemon may still read the driver.
-    if (daemon.error().code != ErrorCode::kUnavailable && daemon.error().code != ErrorCode::kPermission) {
+    if (daemon.error().code != ErrorCode::kUnavailable &&
+        daemon.error().code != ErrorCode::kPermission) {
       return tl::unexpected<Error>(daemon.error());
     }
     const auto catalog = context.catalog();

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "base/json.h"
 #include "face/cli/context.h"
 #include "face/cli/replica_name.h"
 #include "face/cli/verb.h"
@@ -38,15 +39,17 @@ class LogsVerb final : public Verb {
     if (!status) return tl::unexpected<Error>(status.error());
     auto replicas = FindReplicas(*status, *name);
     // What failed to start, or was taken down, is not deployed any more but may have said why.
-    if (!replicas && (*operations)->Logs(name->workload, name->replica.value_or(0), 1, std::nullopt)) {
+    if (!replicas &&
+        (*operations)->Logs(name->workload, name->replica.value_or(0), 1, std::nullopt)) {
       replicas = std::vector<int>{name->replica.value_or(0)};
     }
     if (!replicas) return tl::unexpected<Error>(replicas.error());
 
     std::vector<Source> sources;
     for (const int replica : *replicas) {
-      sources.push_back({name->workload, replica,
-                         replicas->size() > 1 ? fmt::format("{}/{} | ", name->workload, replica) : "", "", 0});
+      sources.push_back(
+          {name->workload, replica,
+           replicas->size() > 1 ? fmt::format("{}/{} | ", name->workload, replica) : "", "", 0});
     }
     if (context.structured()) return PrintDocument(context, **operations, sources, lines);
     if (const Status shown = Show(context, **operations, sources, lines, false); !shown) {
@@ -67,15 +70,17 @@ class LogsVerb final : public Verb {
     std::string workload;
     int replica;
     std::string prefix;
-    std::string begun;  // a line whose end has not been read yet; only kept where lines get a prefix
+    std::string
+        begun;  // a line whose end has not been read yet; only kept where lines get a prefix
     uint64_t next;
   };
 
-  static Status Show(Context& context, Operations& operations, std::vector<Source>& sources, int lines,
-                     bool go_on) {
+  static Status Show(Context& context, Operations& operations, std::vector<Source>& sources,
+                     int lines, bool go_on) {
     for (Source& source : sources) {
-      const auto part = operations.Logs(source.workload, source.replica, lines,
-                                        go_on ? std::optional<uint64_t>(source.next) : std::nullopt);
+      const auto part =
+          operations.Logs(source.workload, source.replica, lines,
+                          go_on ? std::optional<uint64_t>(source.next) : std::nullopt);
       if (!part) return tl::unexpected<Error>(part.error());
       source.next = part->next;
       if (source.prefix.empty()) {
@@ -85,7 +90,8 @@ class LogsVerb final : public Verb {
       }
       source.begun += part->text;
       size_t start = 0;
-      for (size_t end; (end = source.begun.find('\n', start)) != std::string::npos; start = end + 1) {
+      for (size_t end; (end = source.begun.find('\n', start)) != std::string::npos;
+           start = end + 1) {
         context.PrintRaw(source.prefix + source.begun.substr(start, end - start) + "\n");
       }
       source.begun.erase(0, start);

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "base/json.h"
 #include "face/cli/render/slot_bar.h"
 #include "face/cli/views.h"
 
@@ -39,15 +40,15 @@ Table GpuTable(const Machine& machine) {
                    {"compute_mode", "COMPUTE MODE", Align::kLeft, true},
                    {"name", "NAME", Align::kLeft, true}};
   for (const Gpu& gpu : machine.gpus) {
-    const Cell total = gpu.memory_total.value == 0
-                           ? Cell()
-                           : Cell(FormatBytes(gpu.memory_total), std::to_string(gpu.memory_total.value));
-    const Cell busy = gpu.utilization
-                          ? Cell(FormatPercent(*gpu.utilization), fmt::format("{}", *gpu.utilization))
-                          : Cell();
+    const Cell total = gpu.memory_total.value == 0 ? Cell()
+                                                   : Cell(FormatBytes(gpu.memory_total),
+                                                          std::to_string(gpu.memory_total.value));
+    const Cell busy =
+        gpu.utilization ? Cell(FormatPercent(*gpu.utilization), fmt::format("{}", *gpu.utilization))
+                        : Cell();
     table.rows.push_back({std::to_string(gpu.index), gpu.model.empty() ? gpu.name : gpu.model,
-                          BytesCell(gpu.memory_used), total, busy, MigCell(gpu.mig_mode), SlotBar(gpu),
-                          HealthCell(gpu.health), gpu.uuid, gpu.pci_bus_id,
+                          BytesCell(gpu.memory_used), total, busy, MigCell(gpu.mig_mode),
+                          SlotBar(gpu), HealthCell(gpu.health), gpu.uuid, gpu.pci_bus_id,
                           gpu.compute_mode ? Cell(ComputeModeName(*gpu.compute_mode)) : Cell(),
                           gpu.name});
   }
@@ -68,10 +69,14 @@ Cell OwnerCell(const Deployment* deployment, const Gpu& gpu, const MigInstance& 
 Table InstanceTable(const Machine& machine, const Deployment* deployment) {
   Table table;
   table.title = "Instances";
-  table.columns = {{"gpu", "GPU", Align::kRight}, {"placement", "SLOTS"},
-                   {"profile", "PROFILE"},        {"memory_used_bytes", "USED", Align::kRight},
-                   {"memory_bytes", "MEMORY", Align::kRight}, {"owner", "OWNER"},
-                   {"id", "ID", Align::kRight, true}, {"uuid", "UUID", Align::kLeft, true}};
+  table.columns = {{"gpu", "GPU", Align::kRight},
+                   {"placement", "SLOTS"},
+                   {"profile", "PROFILE"},
+                   {"memory_used_bytes", "USED", Align::kRight},
+                   {"memory_bytes", "MEMORY", Align::kRight},
+                   {"owner", "OWNER"},
+                   {"id", "ID", Align::kRight, true},
+                   {"uuid", "UUID", Align::kLeft, true}};
   for (const Gpu& gpu : machine.gpus) {
     for (const MigInstance& instance : gpu.mig_instances) {
       const int last = instance.placement.start + instance.placement.size - 1;
@@ -104,15 +109,18 @@ std::string SliceOf(const Gpu& gpu, const GpuProcess& process) {
 Table ProcessTable(const Machine& machine) {
   Table table;
   table.title = "Processes";
-  table.columns = {{"gpu", "GPU", Align::kRight},  {"slice", "SLICE"},
-                   {"pid", "PID", Align::kRight},  {"user", "USER"},
-                   {"container", "CONTAINER"},     {"memory_used_bytes", "MEMORY", Align::kRight},
+  table.columns = {{"gpu", "GPU", Align::kRight},
+                   {"slice", "SLICE"},
+                   {"pid", "PID", Align::kRight},
+                   {"user", "USER"},
+                   {"container", "CONTAINER"},
+                   {"memory_used_bytes", "MEMORY", Align::kRight},
                    {"command", "COMMAND", Align::kLeft, false, true}};
   for (const Gpu& gpu : machine.gpus) {
     for (const GpuProcess& process : gpu.processes) {
-      table.rows.push_back({std::to_string(gpu.index), SliceOf(gpu, process), std::to_string(process.pid),
-                            process.user, process.container, BytesCell(process.memory_used),
-                            process.command});
+      table.rows.push_back({std::to_string(gpu.index), SliceOf(gpu, process),
+                            std::to_string(process.pid), process.user, process.container,
+                            BytesCell(process.memory_used), process.command});
     }
   }
   return table;
@@ -121,8 +129,12 @@ Table ProcessTable(const Machine& machine) {
 Table CapabilityTable(const Machine& machine, bool wide) {
   Table table;
   table.title = "What this machine can guarantee";
-  table.columns = {{"gpu", "GPU", Align::kRight}, {"mechanism", "MECHANISM"}, {"memory", "MEMORY"},
-                   {"compute", "COMPUTE"},        {"fault", "FAULT"},         {"access", "ACCESS"},
+  table.columns = {{"gpu", "GPU", Align::kRight},
+                   {"mechanism", "MECHANISM"},
+                   {"memory", "MEMORY"},
+                   {"compute", "COMPUTE"},
+                   {"fault", "FAULT"},
+                   {"access", "ACCESS"},
                    {"reason", "WHY", Align::kLeft, false, !wide}};
   for (const Capability& capability : machine.capabilities) {
     const Gpu* gpu = machine.FindGpu(capability.gpu_uuid);

@@ -18,7 +18,8 @@ class Operations {
   virtual Result<Deployment> GetDeployment() = 0;
   virtual Result<Plan> MakePlan(const Spec& spec, const PlanOptions& options) = 0;
   virtual Result<Plan> MakeDownPlan() = 0;
-  // `interrupted` is asked now and then; when it says yes, the caller stops waiting (kInterrupted), not the work.
+  // `interrupted` is asked now and then; when it says yes, the caller stops waiting (kInterrupted),
+  // not the work.
   virtual Result<Receipt> Apply(const Plan& plan, const ApplyOptions& options,
                                 const StepProgress& progress,
                                 const std::function<bool()>& interrupted) = 0;

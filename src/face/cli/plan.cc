@@ -1,10 +1,10 @@
-#include "stage/plan/planner.h"
-
+#include "base/json.h"
 #include "face/cli/context.h"
 #include "face/cli/files.h"
 #include "face/cli/verb.h"
 #include "face/cli/views.h"
 #include "stage/inventory/inventory.h"
+#include "stage/plan/planner.h"
 
 namespace tranche {
 namespace {
@@ -18,9 +18,12 @@ class PlanVerb final : public Verb {
             "Shows what applying a spec would do, why, and what it costs; changes nothing",
             {"tranche plan -f spec.yaml", "tranche plan -f spec.yaml --machine machine.json",
              "tranche plan -f spec.yaml --out plan.json && tranche apply plan.json"},
-            "Plans on the saved machine of --machine, else on the spec's own fleet, else on the daemon's machine,\n"
-            "else on this machine as its driver shows it. Needs no root, no daemon and, with the first two, no GPU.\n"
-            "Exit code 3 when something does not fit; with --detailed-exitcode, 2 when there are changes."};
+            "Plans on the saved machine of --machine, else on the spec's own fleet, else on the "
+            "daemon's machine,\n"
+            "else on this machine as its driver shows it. Needs no root, no daemon and, with the "
+            "first two, no GPU.\n"
+            "Exit code 3 when something does not fit; with --detailed-exitcode, 2 when there are "
+            "changes."};
   }
 
   void Declare(Arguments& arguments) override {
@@ -66,7 +69,8 @@ class PlanVerb final : public Verb {
     if (!spec.fleet.empty()) return on_paper(MachineFromFleet(spec, catalog));
     const auto daemon = context.FindDaemon();
     if (daemon) return (*daemon)->MakePlan(spec, adopt_);
-    if (daemon.error().code != ErrorCode::kUnavailable && daemon.error().code != ErrorCode::kPermission) {
+    if (daemon.error().code != ErrorCode::kUnavailable &&
+        daemon.error().code != ErrorCode::kPermission) {
       return tl::unexpected<Error>(daemon.error());
     }
     auto driver = context.world().open_driver();
@@ -77,7 +81,8 @@ class PlanVerb final : public Verb {
     }
     const auto machine = TakeInventory(**driver, catalog, *context.world().clock);
     if (!machine) return tl::unexpected<Error>(machine.error());
-    context.Say("No daemon answers, so this plan takes everything on the machine to be somebody else's.");
+    context.Say(
+        "No daemon answers, so this plan takes everything on the machine to be somebody else's.");
     return on_paper(*machine);
   }
 

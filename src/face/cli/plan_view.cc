@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/json.h"
 #include "face/cli/views.h"
 
 namespace tranche {
@@ -10,10 +11,14 @@ namespace {
 
 Style StyleOf(Change change) {
   switch (change) {
-    case Change::kCreate: return Style::kGreen;
-    case Change::kKeep: return Style::kDim;
-    case Change::kChange: return Style::kYellow;
-    case Change::kDestroy: return Style::kRed;
+    case Change::kCreate:
+      return Style::kGreen;
+    case Change::kKeep:
+      return Style::kDim;
+    case Change::kChange:
+      return Style::kYellow;
+    case Change::kDestroy:
+      return Style::kRed;
   }
   return Style::kPlain;
 }
@@ -85,8 +90,10 @@ std::string ReasonsText(const Plan& plan) {
 std::string UnplacedText(const Plan& plan, const Terminal& terminal) {
   std::string out = terminal.Paint(Style::kBold, "Does not fit") + "\n";
   for (const Unplaced& unplaced : plan.unplaced) {
-    out += "  " + terminal.Paint(Style::kRed, "x") + " " +
-           Printable(fmt::format("{}/{}: {}", unplaced.workload, unplaced.replica, unplaced.reason)) + "\n";
+    out +=
+        "  " + terminal.Paint(Style::kRed, "x") + " " +
+        Printable(fmt::format("{}/{}: {}", unplaced.workload, unplaced.replica, unplaced.reason)) +
+        "\n";
     if (!unplaced.nearest.empty()) out += "    nearest: " + Printable(unplaced.nearest) + "\n";
   }
   return out;
@@ -99,15 +106,18 @@ std::string SliceName(const Slice& slice, int gpu_index) {
   if (slice.mechanism == Mechanism::kMig && slice.placement) {
     return name + fmt::format(" {}@{}", slice.profile, slice.placement->start);
   }
-  if (!slice.more_gpu_uuids.empty()) name += fmt::format(" and {} more", slice.more_gpu_uuids.size());
+  if (!slice.more_gpu_uuids.empty())
+    name += fmt::format(" and {} more", slice.more_gpu_uuids.size());
   return name + fmt::format(" ({})", MechanismName(slice.mechanism));
 }
 
 std::string GuaranteesText(const Guarantees& guarantees) {
-  const bool alike = guarantees.memory == guarantees.compute && guarantees.memory == guarantees.fault;
+  const bool alike =
+      guarantees.memory == guarantees.compute && guarantees.memory == guarantees.fault;
   if (alike && guarantees.access == guarantees.memory) return GuaranteeName(guarantees.memory);
   if (alike) {
-    return fmt::format("{}, access {}", GuaranteeName(guarantees.memory), GuaranteeName(guarantees.access));
+    return fmt::format("{}, access {}", GuaranteeName(guarantees.memory),
+                       GuaranteeName(guarantees.access));
   }
   return fmt::format("memory {}, compute {}, fault {}, access {}", GuaranteeName(guarantees.memory),
                      GuaranteeName(guarantees.compute), GuaranteeName(guarantees.fault),
@@ -122,11 +132,10 @@ std::string PlanTotals(const Plan& plan) {
   }
   std::array<int, 4> counts{};
   for (const Step& step : plan.steps) ++counts[static_cast<size_t>(step.change)];
-  std::string out =
-      fmt::format("Plan: {} to create, {} to keep, {} to change, {} to destroy.",
-                  counts[static_cast<size_t>(Change::kCreate)], counts[static_cast<size_t>(Change::kKeep)],
-                  counts[static_cast<size_t>(Change::kChange)],
-                  counts[static_cast<size_t>(Change::kDestroy)]);
+  std::string out = fmt::format(
+      "Plan: {} to create, {} to keep, {} to change, {} to destroy.",
+      counts[static_cast<size_t>(Change::kCreate)], counts[static_cast<size_t>(Change::kKeep)],
+      counts[static_cast<size_t>(Change::kChange)], counts[static_cast<size_t>(Change::kDestroy)]);
   if (plan.cost_per_hour) {
     out += fmt::format(" Cost {} per hour.", FormatMoney(*plan.cost_per_hour, plan.spec.currency));
   } else if (!plan.assignments.empty()) {
@@ -137,12 +146,14 @@ std::string PlanTotals(const Plan& plan) {
 
 std::string StepLine(const Step& step, size_t target_width, const Terminal& terminal) {
   const std::string target = Printable(step.target);
-  const auto gap = static_cast<size_t>(
-      std::max(0, static_cast<int>(target_width) - DisplayWidth(target)));
-  std::string out = "  " + terminal.Paint(StyleOf(step.change), std::string(1, ChangeSymbol(step.change)));
+  const auto gap =
+      static_cast<size_t>(std::max(0, static_cast<int>(target_width) - DisplayWidth(target)));
+  std::string out =
+      "  " + terminal.Paint(StyleOf(step.change), std::string(1, ChangeSymbol(step.change)));
   out += step.interrupts.empty() ? " " : terminal.Paint(Style::kRed, "!");
   out += " " + target;
-  if (!step.why.empty()) out += std::string(gap + 2, ' ') + terminal.Paint(Style::kDim, Printable(step.why));
+  if (!step.why.empty())
+    out += std::string(gap + 2, ' ') + terminal.Paint(Style::kDim, Printable(step.why));
   if (!step.reversible) out += terminal.Paint(Style::kYellow, " (cannot be undone)");
   return out;
 }
@@ -165,9 +176,12 @@ Answer ViewPlan(const Plan& plan, bool explain, const Terminal& terminal) {
   }
   std::string end;
   if (!plan.steps.empty()) {
-    end = terminal.Paint(Style::kDim, "+ create  = keep  ~ change  - destroy  ! interrupts running work") + "\n";
+    end = terminal.Paint(Style::kDim,
+                         "+ create  = keep  ~ change  - destroy  ! interrupts running work") +
+          "\n";
   }
-  if (plan.feasible() && !plan.HasChanges()) end += "No changes: the machine is as the spec asks.\n";
+  if (plan.feasible() && !plan.HasChanges())
+    end += "No changes: the machine is as the spec asks.\n";
   part(end + PlanTotals(plan) + "\n");
   return answer;
 }

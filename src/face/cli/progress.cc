@@ -27,7 +27,8 @@ std::string NameOf(const ReplicaStatus& replica) {
 Error NotHealthy(const ReplicaStatus& replica, const std::string& why) {
   const std::string detail = replica.detail.empty() ? "" : ": " + replica.detail;
   return {ErrorCode::kFailed,
-          fmt::format("applied, but {} {} ({}{})", NameOf(replica), why, ReplicaStateName(replica.state), detail),
+          fmt::format("applied, but {} {} ({}{})", NameOf(replica), why,
+                      ReplicaStateName(replica.state), detail),
           fmt::format("tranche logs {}", NameOf(replica))};
 }
 
@@ -40,10 +41,11 @@ void StepReporter::operator()(const StepReceipt& step) {
     return;
   }
   context_.Redraw("");
-  context_.Say(fmt::format("  {} {}: {}{}", ChangeSymbol(step.step.change), step.step.target,
-                           StepOutcomeName(step.outcome),
-                           // What an undone step had made is no more.
-                           step.detail.empty() || step.outcome == StepOutcome::kUndone ? "" : ", " + step.detail));
+  context_.Say(fmt::format(
+      "  {} {}: {}{}", ChangeSymbol(step.step.change), step.step.target,
+      StepOutcomeName(step.outcome),
+      // What an undone step had made is no more.
+      step.detail.empty() || step.outcome == StepOutcome::kUndone ? "" : ", " + step.detail));
 }
 
 Result<SystemStatus> WaitUntilHealthy(Context& context, Operations& operations, const Spec& spec,
@@ -79,9 +81,10 @@ Result<SystemStatus> WaitUntilHealthy(Context& context, Operations& operations, 
     }
     if (interrupts.Wait(kLookAgain)) {
       context.Redraw("");
-      return Fail(ErrorCode::kInterrupted,
-                  "applied; interrupted while waiting for " + NameOf(*waiting) + " to become healthy",
-                  "tranche status");
+      return Fail(
+          ErrorCode::kInterrupted,
+          "applied; interrupted while waiting for " + NameOf(*waiting) + " to become healthy",
+          "tranche status");
     }
   }
 }

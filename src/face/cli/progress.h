@@ -5,7 +5,8 @@
 
 namespace tranche {
 
-// Steps on stderr while they are done: a line that is redrawn on a tty, one line per finished step elsewhere.
+// Steps on stderr while they are done: a line that is redrawn on a tty, one line per finished step
+// elsewhere.
 class StepReporter {
  public:
   explicit StepReporter(Context& context) : context_(context) {}
@@ -15,8 +16,8 @@ class StepReporter {
   Context& context_;
 };
 
-// Gives the supervisor its turns and reads the status until every replica of `spec` is up, or one of them
-// gives up, or `timeout` passes, or a signal comes.
+// Gives the supervisor its turns and reads the status until every replica of `spec` is up, or one
+// of them gives up, or `timeout` passes, or a signal comes.
 Result<SystemStatus> WaitUntilHealthy(Context& context, Operations& operations, const Spec& spec,
                                       Duration timeout, Interrupts& interrupts);
 

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "base/json.h"
 #include "face/cli/views.h"
 
 namespace tranche {
@@ -15,8 +16,8 @@ Table StepTable(const Receipt& receipt) {
   for (const StepReceipt& step : receipt.steps) {
     const auto took =
         std::chrono::duration_cast<std::chrono::milliseconds>(step.finished - step.started).count();
-    table.rows.push_back({std::to_string(step.step.id), step.step.target, StepOutcomeName(step.outcome),
-                          std::to_string(took), step.detail});
+    table.rows.push_back({std::to_string(step.step.id), step.step.target,
+                          StepOutcomeName(step.outcome), std::to_string(took), step.detail});
   }
   return table;
 }
@@ -33,11 +34,13 @@ std::string Ending(const Receipt& receipt) {
       std::chrono::duration_cast<std::chrono::milliseconds>(receipt.finished - receipt.started));
   switch (receipt.outcome) {
     case ApplyOutcome::kDone:
-      return done == 0 ? "Nothing had to be done." : fmt::format("Done: {} steps in {}.", done, took);
+      return done == 0 ? "Nothing had to be done."
+                       : fmt::format("Done: {} steps in {}.", done, took);
     case ApplyOutcome::kRolledBack:
       return fmt::format("Failed, and {} steps were undone: the machine is as it was.", undone);
     case ApplyOutcome::kPartial:
-      return "Stopped part-way: undoing failed as well. What is there now is recorded; see 'tranche status'.";
+      return "Stopped part-way: undoing failed as well. What is there now is recorded; see "
+             "'tranche status'.";
   }
   return "";
 }
@@ -50,8 +53,10 @@ Answer ViewReceipt(const Receipt& receipt, const SystemStatus* status, const Ter
   if (status != nullptr) answer.json["status"] = ToJson(*status);
   answer.csv = StepTable(receipt);
   if (receipt.outcome != ApplyOutcome::kDone) answer.blocks.emplace_back(StepTable(receipt));
-  std::string text = terminal.Paint(receipt.outcome == ApplyOutcome::kDone ? Style::kGreen : Style::kRed,
-                                    Ending(receipt)) + "\n";
+  std::string text =
+      terminal.Paint(receipt.outcome == ApplyOutcome::kDone ? Style::kGreen : Style::kRed,
+                     Ending(receipt)) +
+      "\n";
   if (status != nullptr && receipt.outcome == ApplyOutcome::kDone) {
     std::string last;
     for (const ReplicaStatus& replica : status->replicas) {

@@ -16,7 +16,8 @@ struct ReplicaName {
 
 Result<ReplicaName> ParseReplicaName(const std::string& text);
 
-// The replicas of that name that are deployed, in order; kNotFound with the nearest name when there is none.
+// The replicas of that name that are deployed, in order; kNotFound with the nearest name when there
+// is none.
 Result<std::vector<int>> FindReplicas(const SystemStatus& status, const ReplicaName& name);
 
 }  // namespace tranche

@@ -8,7 +8,10 @@ namespace {
 class RestartVerb final : public Verb {
  public:
   Info info() const override {
-    return {"restart", "Starts a workload again, also one that was stopped", {"tranche restart phi", "tranche restart phi/1"}, "Replicas that run are stopped first."};
+    return {"restart",
+            "Starts a workload again, also one that was stopped",
+            {"tranche restart phi", "tranche restart phi/1"},
+            "Replicas that run are stopped first."};
   }
 
   void Declare(Arguments& arguments) override {
@@ -28,7 +31,8 @@ class RestartVerb final : public Verb {
       return tl::unexpected<Error>(done.error());
     }
     Answer answer;
-    answer.json = {{"format_version", "1.0"}, {"workload", name->workload}, {"replicas", *replicas}};
+    answer.json = {
+        {"format_version", "1.0"}, {"workload", name->workload}, {"replicas", *replicas}};
     answer.blocks.emplace_back("Restarting " + name_ + ".\n");
     context.Print(answer);
     return 0;

@@ -1,3 +1,4 @@
+#include "base/json.h"
 #include "face/cli/context.h"
 #include "face/cli/verb.h"
 #include "face/cli/views.h"
@@ -16,8 +17,9 @@ class StatusVerb final : public Verb {
   }
 
   void Declare(Arguments& arguments) override {
-    arguments.Flag("-w,--watch", watch_,
-                   "again every second until interrupted; with -o json, a line of JSON whenever it changed");
+    arguments.Flag(
+        "-w,--watch", watch_,
+        "again every second until interrupted; with -o json, a line of JSON whenever it changed");
   }
 
   Result<int> Run(Context& context) override {

@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "base/json.h"
 #include "face/cli/views.h"
 
 namespace tranche {
@@ -9,14 +10,19 @@ namespace {
 
 Style StyleOf(ReplicaState state) {
   switch (state) {
-    case ReplicaState::kHealthy: return Style::kGreen;
-    case ReplicaState::kStarting: return Style::kCyan;
+    case ReplicaState::kHealthy:
+      return Style::kGreen;
+    case ReplicaState::kStarting:
+      return Style::kCyan;
     case ReplicaState::kUnhealthy:
-    case ReplicaState::kBackoff: return Style::kYellow;
+    case ReplicaState::kBackoff:
+      return Style::kYellow;
     case ReplicaState::kFailing:
-    case ReplicaState::kFaulted: return Style::kRed;
+    case ReplicaState::kFaulted:
+      return Style::kRed;
     case ReplicaState::kStopped:
-    case ReplicaState::kEnded: return Style::kDim;
+    case ReplicaState::kEnded:
+      return Style::kDim;
   }
   return Style::kPlain;
 }
@@ -55,17 +61,20 @@ Table ReplicaTable(const SystemStatus& status, Time now) {
   for (const ReplicaStatus& replica : status.replicas) {
     const std::string state = ReplicaStateName(replica.state);
     table.rows.push_back(
-        {fmt::format("{}/{}", replica.workload, replica.replica), Cell(state, state, StyleOf(replica.state)),
-         SliceName(replica.slice, replica.gpu_index),
-         replica.memory_used ? Cell(FormatBytes(*replica.memory_used), std::to_string(replica.memory_used->value))
-                             : Cell(),
+        {fmt::format("{}/{}", replica.workload, replica.replica),
+         Cell(state, state, StyleOf(replica.state)), SliceName(replica.slice, replica.gpu_index),
+         replica.memory_used
+             ? Cell(FormatBytes(*replica.memory_used), std::to_string(replica.memory_used->value))
+             : Cell(),
          Cell(FormatBytes(replica.slice.memory), std::to_string(replica.slice.memory.value)),
          std::to_string(replica.restarts),
-         replica.started_at ? Cell(Roughly(now - *replica.started_at), FormatTime(*replica.started_at)) : Cell(),
+         replica.started_at
+             ? Cell(Roughly(now - *replica.started_at), FormatTime(*replica.started_at))
+             : Cell(),
          RouteUrl(status, replica), replica.detail, replica.team,
          replica.pid ? Cell(std::to_string(*replica.pid)) : Cell(),
-         replica.port ? Cell(std::to_string(*replica.port)) : Cell(), GuaranteesText(replica.guarantee),
-         replica.device_uuid});
+         replica.port ? Cell(std::to_string(*replica.port)) : Cell(),
+         GuaranteesText(replica.guarantee), replica.device_uuid});
   }
   return table;
 }
@@ -94,8 +103,10 @@ Answer ViewStatus(const SystemStatus& status, Time now) {
   } else {
     answer.blocks.emplace_back(std::move(table));
     tail = "\n" + ReplicaCounts(status) + ".";
-    if (status.router.running) tail += " Routes at " + status.router.url + ".";
-    else if (!status.router.detail.empty()) tail += " No routes: " + status.router.detail + ".";
+    if (status.router.running)
+      tail += " Routes at " + status.router.url + ".";
+    else if (!status.router.detail.empty())
+      tail += " No routes: " + status.router.detail + ".";
     tail += "\n";
   }
   for (const std::string& warning : status.warnings) tail += "warning: " + warning + "\n";

@@ -8,7 +8,11 @@ namespace {
 class StopVerb final : public Verb {
  public:
   Info info() const override {
-    return {"stop", "Stops a workload; its slice stays held for it", {"tranche stop phi", "tranche stop phi/1"}, "Its process gets SIGTERM, and SIGKILL when it does not go. 'tranche restart' starts it again."};
+    return {"stop",
+            "Stops a workload; its slice stays held for it",
+            {"tranche stop phi", "tranche stop phi/1"},
+            "Its process gets SIGTERM, and SIGKILL when it does not go. 'tranche restart' starts "
+            "it again."};
   }
 
   void Declare(Arguments& arguments) override {
@@ -28,7 +32,8 @@ class StopVerb final : public Verb {
       return tl::unexpected<Error>(done.error());
     }
     Answer answer;
-    answer.json = {{"format_version", "1.0"}, {"workload", name->workload}, {"replicas", *replicas}};
+    answer.json = {
+        {"format_version", "1.0"}, {"workload", name->workload}, {"replicas", *replicas}};
     answer.blocks.emplace_back("Stopped " + name_ + ".\n");
     context.Print(answer);
     return 0;

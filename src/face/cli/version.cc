@@ -19,7 +19,8 @@ class VersionVerb final : public Verb {
     table.columns = {{"program", "PROGRAM"}, {"version", "VERSION"}};
     table.rows = {{"tranche", context.world().version}};
     const auto daemon = context.FindDaemon();
-    const auto version = daemon ? (*daemon)->Version() : Result<std::string>(tl::unexpect, daemon.error());
+    const auto version =
+        daemon ? (*daemon)->Version() : Result<std::string>(tl::unexpect, daemon.error());
     if (version) {
       answer.json["daemon_version"] = *version;
       table.rows.push_back({"tranched", *version});

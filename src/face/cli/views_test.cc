@@ -35,8 +35,10 @@ Step MakeStep(int id, Change change, const std::string& target) {
 
 TEST(PlanView, TotalsCountTheSteps) {
   Plan plan;
-  plan.steps = {MakeStep(1, Change::kCreate, "gpu0 2g.20gb@0"), MakeStep(2, Change::kCreate, "workload phi/0"),
-                MakeStep(3, Change::kKeep, "workload qwen/0"), MakeStep(4, Change::kDestroy, "gpu0 1g.10gb@6")};
+  plan.steps = {MakeStep(1, Change::kCreate, "gpu0 2g.20gb@0"),
+                MakeStep(2, Change::kCreate, "workload phi/0"),
+                MakeStep(3, Change::kKeep, "workload qwen/0"),
+                MakeStep(4, Change::kDestroy, "gpu0 1g.10gb@6")};
   EXPECT_EQ(PlanTotals(plan), "Plan: 2 to create, 1 to keep, 0 to change, 1 to destroy.");
   plan.cost_per_hour = 2.4;
   EXPECT_EQ(PlanTotals(plan),
@@ -51,27 +53,30 @@ TEST(PlanView, NamesWhoIsInterruptedAndWhatCannotBeUndone) {
   step.reversible = false;
   step.interrupts = {{4242, "python3 \x1b[31mtrain.py", "ana", "c0ffee"}};
   plan.steps = {step};
-  plan.machine_layout = Json::object();
   const std::string text = Text(ViewPlan(plan, false, Plain()));
-  EXPECT_NE(text.find("  -! gpu0 1g.10gb@6  it is new (cannot be undone)\n"), std::string::npos) << text;
-  EXPECT_NE(text.find("interrupts pid 4242 (python3 ?[31mtrain.py) of user ana in container c0ffee"),
-            std::string::npos)
+  EXPECT_NE(text.find("  -! gpu0 1g.10gb@6  it is new (cannot be undone)\n"), std::string::npos)
+      << text;
+  EXPECT_NE(
+      text.find("interrupts pid 4242 (python3 ?[31mtrain.py) of user ana in container c0ffee"),
+      std::string::npos)
       << text;
   EXPECT_EQ(text.find('\x1b'), std::string::npos);
 }
 
 TEST(PlanView, SaysWhyNotAndWhatWouldFit) {
   Plan plan;
-  plan.machine_layout = Json::object();
   plan.unplaced = {{"big", 1, "no GPU has 500 GiB", "80 GiB on gpu0"}};
   const std::string text = Text(ViewPlan(plan, false, Plain()));
-  EXPECT_NE(text.find("x big/1: no GPU has 500 GiB\n    nearest: 80 GiB on gpu0\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("x big/1: no GPU has 500 GiB\n    nearest: 80 GiB on gpu0\n"),
+            std::string::npos)
+      << text;
 }
 
 TEST(Guarantees, AreShortWhereTheyAgree) {
   using G = Guarantee;
   EXPECT_EQ(GuaranteesText({G::kHardware, G::kHardware, G::kHardware, G::kHardware}), "hardware");
-  EXPECT_EQ(GuaranteesText({G::kHardware, G::kHardware, G::kHardware, G::kKernel}), "hardware, access kernel");
+  EXPECT_EQ(GuaranteesText({G::kHardware, G::kHardware, G::kHardware, G::kKernel}),
+            "hardware, access kernel");
   EXPECT_EQ(GuaranteesText({G::kDriver, G::kCooperative, G::kNone, G::kNone}),
             "memory driver, compute cooperative, fault none, access none");
 }
@@ -153,8 +158,8 @@ TEST(StatusView, SaysWhenThereIsNothing) {
 
 TEST(ReceiptView, SaysWhereTheRoutesAreOrWhatWasUndone) {
   Receipt receipt;
-  receipt.steps = {{MakeStep(1, Change::kCreate, "workload phi/0"), StepOutcome::kDone, "pid 7", Time(),
-                    Time(std::chrono::milliseconds(20))}};
+  receipt.steps = {{MakeStep(1, Change::kCreate, "workload phi/0"), StepOutcome::kDone, "pid 7",
+                    Time(), Time(std::chrono::milliseconds(20))}};
   receipt.finished = Time(std::chrono::milliseconds(20));
   const SystemStatus status = OneReplica(ReplicaState::kHealthy);
   EXPECT_EQ(Text(ViewReceipt(receipt, &status, Plain())),

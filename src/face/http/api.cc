@@ -21,7 +21,7 @@ constexpr int kMostLogLines = 100000;
 struct Call {
   const Api::Parts& parts;
   const ApiRequest& request;
-  std::map<std::string, std::string> path;   // values of the {name} parts
+  std::map<std::string, std::string> path;  // values of the {name} parts
   std::map<std::string, std::string> query;
   Json body;  // an object; empty without a body
 
@@ -42,9 +42,10 @@ ApiReply Answer(const Status& status) { return status ? Done() : Problem(status.
 Result<int> Number(const std::string& text, const std::string& name, int lowest, int highest) {
   int value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value < lowest || value > highest) {
-    return Fail(ErrorCode::kInvalid, fmt::format("'{}' must be a number from {} to {}, not '{}'", name,
-                                                 lowest, highest, text));
+  if (error != std::errc() || end != text.data() + text.size() || value < lowest ||
+      value > highest) {
+    return Fail(ErrorCode::kInvalid, fmt::format("'{}' must be a number from {} to {}, not '{}'",
+                                                 name, lowest, highest, text));
   }
   return value;
 }
@@ -63,8 +64,8 @@ Result<std::optional<int>> ReplicaIn(const Call& call) {
   return static_cast<int>(replica);
 }
 
-// Runs something that takes steps: an event per step as it begins and ends, then the receipt, or the error
-// when nothing was tried. It goes on when the client has gone.
+// Runs something that takes steps: an event per step as it begins and ends, then the receipt, or
+// the error when nothing was tried. It goes on when the client has gone.
 template <typename Work>
 ApiReply StreamOf(Work work) {
   ApiReply reply;
@@ -73,8 +74,10 @@ ApiReply StreamOf(Work work) {
     const Result<Receipt> receipt = work([&](const StepReceipt& step) {
       sink(PrintJsonLine({{"step_receipt", ToJson(step)}}));
     });
-    if (receipt) sink(PrintJsonLine({{"receipt", ToJson(*receipt)}}));
-    else sink(PrintJsonLine({{"error", ToJson(receipt.error())}}));
+    if (receipt)
+      sink(PrintJsonLine({{"receipt", ToJson(*receipt)}}));
+    else
+      sink(PrintJsonLine({{"error", ToJson(receipt.error())}}));
   };
   return reply;
 }
@@ -131,16 +134,19 @@ ApiReply PostApply(const Call& call) {
   if (!reader.status()) return Problem(reader.status().error());
   auto plan = PlanFromJson(json);
   if (!plan) return Problem(plan.error());
-  call.parts.log(fmt::format("apply of plan {} for user {} (pid {})", plan->id, call.request.peer.uid,
-                             call.request.peer.pid));
-  return StreamOf([engine = &call.parts.engine, plan = std::move(*plan), options = *options](
-                      const StepProgress& progress) { return engine->Apply(plan, options, progress); });
+  call.parts.log(fmt::format("apply of plan {} for user {} (pid {})", plan->id,
+                             call.request.peer.uid, call.request.peer.pid));
+  return StreamOf([engine = &call.parts.engine, plan = std::move(*plan),
+                   options = *options](const StepProgress& progress) {
+    return engine->Apply(plan, options, progress);
+  });
 }
 
 ApiReply PostDown(const Call& call) {
   const auto options = OptionsIn(call);
   if (!options) return Problem(options.error());
-  call.parts.log(fmt::format("down for user {} (pid {})", call.request.peer.uid, call.request.peer.pid));
+  call.parts.log(
+      fmt::format("down for user {} (pid {})", call.request.peer.uid, call.request.peer.pid));
   return StreamOf([engine = &call.parts.engine, options = *options](const StepProgress& progress) {
     return engine->Down(options, progress);
   });
@@ -161,7 +167,8 @@ ApiReply GetLogs(const Call& call) {
     const char* end = it->second.data() + it->second.size();
     const auto [at, error] = std::from_chars(it->second.data(), end, value);
     if (error != std::errc() || at != end) {
-      return Problem({ErrorCode::kInvalid, "'from' must be a number of bytes, not '" + it->second + "'"});
+      return Problem(
+          {ErrorCode::kInvalid, "'from' must be a number of bytes, not '" + it->second + "'"});
     }
     from = value;
   }
@@ -177,7 +184,8 @@ ApiReply GetLogs(const Call& call) {
 ApiReply PostStop(const Call& call) {
   const auto replica = ReplicaIn(call);
   if (!replica) return Problem(replica.error());
-  call.parts.log(fmt::format("stop of {} for user {}", call.path.at("workload"), call.request.peer.uid));
+  call.parts.log(
+      fmt::format("stop of {} for user {}", call.path.at("workload"), call.request.peer.uid));
   return Answer(call.parts.engine.Stop(call.path.at("workload"), *replica));
 }
 
@@ -213,33 +221,51 @@ constexpr Route kRoutes[] = {
 
 int StatusOf(ErrorCode code) {
   switch (code) {
-    case ErrorCode::kInvalid: return 400;
-    case ErrorCode::kPermission: return 403;
-    case ErrorCode::kNotFound: return 404;
+    case ErrorCode::kInvalid:
+      return 400;
+    case ErrorCode::kPermission:
+      return 403;
+    case ErrorCode::kNotFound:
+      return 404;
     case ErrorCode::kStale:
-    case ErrorCode::kBusy: return 409;
-    case ErrorCode::kDoesNotFit: return 422;
-    case ErrorCode::kUnsupported: return 501;
+    case ErrorCode::kBusy:
+      return 409;
+    case ErrorCode::kDoesNotFit:
+      return 422;
+    case ErrorCode::kUnsupported:
+      return 501;
     case ErrorCode::kUnavailable:
-    case ErrorCode::kInterrupted: return 503;
+    case ErrorCode::kInterrupted:
+      return 503;
     case ErrorCode::kFailed:
-    case ErrorCode::kPartial: return 500;
+    case ErrorCode::kPartial:
+      return 500;
   }
   return 500;
 }
 
 const char* TitleOf(int status) {
   switch (status) {
-    case 400: return "Bad request";
-    case 403: return "Not permitted";
-    case 404: return "Not found";
-    case 405: return "Method not allowed";
-    case 409: return "Conflict";
-    case 413: return "Too large";
-    case 422: return "Does not fit";
-    case 501: return "Not supported here";
-    case 503: return "Unavailable";
-    default: return "Failed";
+    case 400:
+      return "Bad request";
+    case 403:
+      return "Not permitted";
+    case 404:
+      return "Not found";
+    case 405:
+      return "Method not allowed";
+    case 409:
+      return "Conflict";
+    case 413:
+      return "Too large";
+    case 422:
+      return "Does not fit";
+    case 501:
+      return "Not supported here";
+    case 503:
+      return "Unavailable";
+    default:
+      return "Failed";
   }
 }
 
@@ -258,7 +284,7 @@ ApiReply ProblemWith(int status, const Error& error) {
 ApiReply Problem(const Error& error) { return ProblemWith(StatusOf(error.code), error); }
 
 ApiReply Problem(int status, const std::string& detail) {
-  return ProblemWith(status, {status == 404 ? ErrorCode::kNotFound
+  return ProblemWith(status, {status == 404  ? ErrorCode::kNotFound
                               : status < 500 ? ErrorCode::kInvalid
                                              : ErrorCode::kUnavailable,
                               detail});
@@ -268,7 +294,8 @@ bool Api::Changes(const std::string& method, const std::string& target) {
   const auto parsed = ParseTarget(target);
   if (!parsed) return false;
   for (const Route& route : kRoutes) {
-    if (route.changes && method == route.method && MatchPath(route.path, parsed->segments)) return true;
+    if (route.changes && method == route.method && MatchPath(route.path, parsed->segments))
+      return true;
   }
   return false;
 }
@@ -287,7 +314,8 @@ ApiReply Api::Handle(const ApiRequest& request) const {
       continue;
     }
     if (route.changes) {
-      if (const Status may = parts_.access.MayChange(request.peer); !may) return Problem(may.error());
+      if (const Status may = parts_.access.MayChange(request.peer); !may)
+        return Problem(may.error());
     }
     Call call{parts_, request, std::move(*values), target->query, Json::object()};
     if (!request.body.empty()) {

@@ -28,12 +28,13 @@ struct ApiReply {
   std::string content_type = "application/json";
   std::string body;
   std::string allow;  // for 405
-  // Set for a reply that lasts: emits its events and returns after the last one. The body is not used.
+  // Set for a reply that lasts: emits its events and returns after the last one. The body is not
+  // used.
   std::function<void(const EventSink&)> stream;
 };
 
-// What the daemon answers, whatever carries the bytes: routes, permissions, documents. The routes are those
-// of api/openapi.yaml. Safe from any thread.
+// What the daemon answers, whatever carries the bytes: routes, permissions, documents. The routes
+// are those of api/openapi.yaml. Safe from any thread.
 class Api {
  public:
   struct Parts {

@@ -41,14 +41,16 @@ TEST_F(ApiTest, ServesExactlyWhatItDescribes) {
   for (const auto& [path, methods] : paths->members) {
     for (const auto& [method, operation] : methods.members) {
       std::string upper = method.scalar;
-      std::transform(upper.begin(), upper.end(), upper.begin(), [](unsigned char c) { return std::toupper(c); });
+      std::transform(upper.begin(), upper.end(), upper.begin(),
+                     [](unsigned char c) { return std::toupper(c); });
       described.emplace(upper, path.scalar);
       EXPECT_NE(operation.Find("operationId"), nullptr) << path.scalar;
       EXPECT_NE(operation.Find("responses"), nullptr) << path.scalar;
     }
   }
   const auto routes = ApiRoutes();
-  EXPECT_EQ(described, (std::set<std::pair<std::string, std::string>>(routes.begin(), routes.end())));
+  EXPECT_EQ(described,
+            (std::set<std::pair<std::string, std::string>>(routes.begin(), routes.end())));
 }
 
 // Every "$ref" points at something.

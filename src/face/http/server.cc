@@ -17,8 +17,8 @@
 #include <set>
 #include <thread>
 
-// The only place that knows Beast. Everything in a Session and in Server::Impl is touched by the one thread
-// that runs the io_context, except where a comment says otherwise.
+// The only place that knows Beast. Everything in a Session and in Server::Impl is touched by the
+// one thread that runs the io_context, except where a comment says otherwise.
 namespace tranche {
 namespace {
 
@@ -36,8 +36,8 @@ struct Workers {
 
 class Session : public std::enable_shared_from_this<Session> {
  public:
-  Session(Local::socket socket, Peer peer, const Api& api, const ServerLimits& limits, Workers& workers,
-          std::set<std::shared_ptr<Session>>& sessions)
+  Session(Local::socket socket, Peer peer, const Api& api, const ServerLimits& limits,
+          Workers& workers, std::set<std::shared_ptr<Session>>& sessions)
       : stream_(std::move(socket)),
         peer_(std::move(peer)),
         api_(api),
@@ -79,10 +79,9 @@ class Session : public std::enable_shared_from_this<Session> {
     parser_->header_limit(static_cast<uint32_t>(limits_.header_bytes));
     parser_->body_limit(limits_.body_bytes);
     stream_.expires_after(limits_.request);
-    http::async_read(stream_, buffer_, *parser_,
-                     [self = shared_from_this()](beast::error_code error, size_t) {
-                       self->OnRequest(error);
-                     });
+    http::async_read(
+        stream_, buffer_, *parser_,
+        [self = shared_from_this()](beast::error_code error, size_t) { self->OnRequest(error); });
   }
 
   void OnRequest(beast::error_code error) {
@@ -93,7 +92,8 @@ class Session : public std::enable_shared_from_this<Session> {
       return Send(Problem(413, "the request is larger than this daemon takes"));
     }
     if (error) {
-      if (error.category() != http::make_error_code(http::error::bad_method).category()) return Close();
+      if (error.category() != http::make_error_code(http::error::bad_method).category())
+        return Close();
       keep_alive_ = false;
       return Send(Problem(400, "this is not HTTP: " + error.message()));
     }
@@ -105,7 +105,8 @@ class Session : public std::enable_shared_from_this<Session> {
     request->target = std::string(message.target());
     request->body = std::move(message.body());
     request->peer = peer_;
-    auto& pool = Api::Changes(request->method, request->target) ? workers_.changer : workers_.readers;
+    auto& pool =
+        Api::Changes(request->method, request->target) ? workers_.changer : workers_.readers;
     net::post(pool, [self = shared_from_this(), request] { self->Work(*request); });
   }
 
@@ -117,7 +118,8 @@ class Session : public std::enable_shared_from_this<Session> {
       net::post(executor, [self = shared_from_this(), reply] { self->Send(std::move(*reply)); });
       return;
     }
-    net::post(executor, [self = shared_from_this(), type = reply->content_type] { self->BeginStream(type); });
+    net::post(executor,
+              [self = shared_from_this(), type = reply->content_type] { self->BeginStream(type); });
     reply->stream([&](const std::string& line) {
       net::post(executor, [self = shared_from_this(), line] { self->PutLine(line); });
     });
@@ -141,14 +143,15 @@ class Session : public std::enable_shared_from_this<Session> {
     response_->body() = std::move(reply.body);
     response_->prepare_payload();
     stream_.expires_after(limits_.write);
-    http::async_write(stream_, *response_, [self = shared_from_this()](beast::error_code error, size_t) {
-      if (error || !self->keep_alive_) return self->Close();
-      self->ReadRequest();
-    });
+    http::async_write(stream_, *response_,
+                      [self = shared_from_this()](beast::error_code error, size_t) {
+                        if (error || !self->keep_alive_) return self->Close();
+                        self->ReadRequest();
+                      });
   }
 
-  // A stream is chunks in a queue, one being written. When the client has gone, the rest is dropped; the
-  // work that makes it goes on.
+  // A stream is chunks in a queue, one being written. When the client has gone, the rest is
+  // dropped; the work that makes it goes on.
   void BeginStream(const std::string& type) {
     auto response = Response(200, type);
     response.chunked(true);
@@ -191,8 +194,10 @@ class Session : public std::enable_shared_from_this<Session> {
                        self->stream_.expires_never();
                        if (!self->stream_ended_) return;
                        self->stream_ended_ = false;
-                       if (self->keep_alive_) self->ReadRequest();
-                       else self->Close();
+                       if (self->keep_alive_)
+                         self->ReadRequest();
+                       else
+                         self->Close();
                      });
   }
 
@@ -229,7 +234,10 @@ class Session : public std::enable_shared_from_this<Session> {
 class Server::Impl : public std::enable_shared_from_this<Server::Impl> {
  public:
   Impl(const Api& api, int listening, const ServerLimits& limits)
-      : api_(api), limits_(limits), acceptor_(io_, Local(), listening), signals_(io_, SIGTERM, SIGINT) {}
+      : api_(api),
+        limits_(limits),
+        acceptor_(io_, Local(), listening),
+        signals_(io_, SIGTERM, SIGINT) {}
 
   void Run() {
     signals_.async_wait([this](beast::error_code error, int) {
@@ -266,11 +274,13 @@ class Server::Impl : public std::enable_shared_from_this<Server::Impl> {
     auto peer = PeerOf(socket.native_handle());
     if (!peer) return;  // closes it
     const bool full = sessions_.size() >= limits_.connections;
-    auto session = std::make_shared<Session>(std::move(socket), std::move(*peer), api_, limits_, workers_,
-                                             sessions_);
+    auto session = std::make_shared<Session>(std::move(socket), std::move(*peer), api_, limits_,
+                                             workers_, sessions_);
     sessions_.insert(session);
-    if (full) session->Refuse();
-    else session->Start();
+    if (full)
+      session->Refuse();
+    else
+      session->Start();
   }
 
   void Finish() {

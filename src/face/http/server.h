@@ -17,8 +17,8 @@ struct ServerLimits {
   Duration write = std::chrono::seconds(30);    // one piece of a reply
 };
 
-// HTTP/1.1 over a listening unix socket. One thread moves bytes, four answer what only reads, one makes the
-// changes, in the order in which they came.
+// HTTP/1.1 over a listening unix socket. One thread moves bytes, four answer what only reads, one
+// makes the changes, in the order in which they came.
 class Server {
  public:
   // Takes the descriptor; `api` must outlive this.

@@ -35,7 +35,8 @@ class ServerTest : public testing::Test {
     server_.emplace(api_, *listening, limits_);
     thread_ = std::thread([this] { server_->Run(); });
     engine_.machine.hostname = "here";
-    engine_.steps = {{1, StepKind::kRoute, Change::kCreate, "routes", "so", "", "", 0, std::nullopt, true, {}}};
+    engine_.steps = {
+        {1, StepKind::kRoute, Change::kCreate, "routes", "so", "", "", 0, std::nullopt, true, {}}};
   }
   void TearDown() override {
     Stop();
@@ -58,7 +59,8 @@ class ServerTest : public testing::Test {
     shutdown(fd, SHUT_WR);
     std::string got;
     char buffer[4096];
-    for (ssize_t n; (n = read(fd, buffer, sizeof buffer)) > 0;) got.append(buffer, static_cast<size_t>(n));
+    for (ssize_t n; (n = read(fd, buffer, sizeof buffer)) > 0;)
+      got.append(buffer, static_cast<size_t>(n));
     close(fd);
     return got;
   }
@@ -67,7 +69,6 @@ class ServerTest : public testing::Test {
     Plan plan;
     plan.id = "p1:1";
     plan.machine_fingerprint = "m1:1";
-    plan.machine_layout = Json::object();
     plan.spec.directory = "/";
     Workload workload;
     workload.name = "phi";
@@ -144,9 +145,9 @@ TEST_F(ServerTest, AnApplyOutlivesTheClientThatAskedForIt) {
   };
   Client client(socket_);
   std::shared_future<void> started = begun.get_future().share();
-  const auto receipt = client.Apply(SomePlan(), {}, [](const StepReceipt&) {}, [&] {
-    return started.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
-  });
+  const auto receipt = client.Apply(
+      SomePlan(), {}, [](const StepReceipt&) {},
+      [&] { return started.wait_for(std::chrono::seconds(0)) == std::future_status::ready; });
   ASSERT_FALSE(receipt);
   EXPECT_EQ(receipt.error().code, ErrorCode::kInterrupted);
   EXPECT_EQ(engine_.finished, 0);
@@ -159,9 +160,11 @@ TEST_F(ServerTest, AnApplyOutlivesTheClientThatAskedForIt) {
 }
 
 TEST_F(ServerTest, RefusesWhatIsTooLargeOrNoHttp) {
-  EXPECT_NE(Raw("POST /v1/plans HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n").find(" 413 "),
-            std::string::npos);
-  EXPECT_NE(Raw("POST /v1/plans HTTP/1.1\r\nHost: x\r\nX: " + std::string(100000, 'x') + "\r\n\r\n").find(" 413 "),
+  EXPECT_NE(
+      Raw("POST /v1/plans HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n").find(" 413 "),
+      std::string::npos);
+  EXPECT_NE(Raw("POST /v1/plans HTTP/1.1\r\nHost: x\r\nX: " + std::string(100000, 'x') + "\r\n\r\n")
+                .find(" 413 "),
             std::string::npos);
   EXPECT_NE(Raw("\x16\x03\x01 what is this\r\n\r\n").find(" 400 "), std::string::npos);
   EXPECT_NE(Raw("GET /v1/sta").find(" 400 "), std::string::npos);

@@ -48,7 +48,8 @@ Result<Target> ParseTarget(std::string_view target) {
   if (target.empty() || target[0] != '/') return broken();
   const size_t question = target.find('?');
   Target out;
-  for (const std::string_view part : Split(target.substr(1, question == target.npos ? target.npos : question - 1), '/')) {
+  for (const std::string_view part :
+       Split(target.substr(1, question == target.npos ? target.npos : question - 1), '/')) {
     auto segment = Decoded(part);
     if (!segment) return broken();
     out.segments.push_back(std::move(*segment));

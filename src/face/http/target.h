@@ -16,11 +16,12 @@ struct Target {
   std::map<std::string, std::string> query;
 };
 
-// kInvalid for anything that is no absolute path, for broken percent escapes and for control characters.
+// kInvalid for anything that is no absolute path, for broken percent escapes and for control
+// characters.
 Result<Target> ParseTarget(std::string_view target);
 
 // The values of the {name} parts of `pattern`, or nullopt when the segments do not match it.
-std::optional<std::map<std::string, std::string>> MatchPath(std::string_view pattern,
-                                                            const std::vector<std::string>& segments);
+std::optional<std::map<std::string, std::string>> MatchPath(
+    std::string_view pattern, const std::vector<std::string>& segments);
 
 }  // namespace tranche

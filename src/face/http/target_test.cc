@@ -6,7 +6,8 @@ namespace tranche {
 namespace {
 
 TEST(Target, IsTakenApartAndDecoded) {
-  const auto target = ParseTarget("/v1/workloads/a%2Fb/replicas/0/logs?lines=5&from=&x=a%20b&&flag");
+  const auto target =
+      ParseTarget("/v1/workloads/a%2Fb/replicas/0/logs?lines=5&from=&x=a%20b&&flag");
   ASSERT_TRUE(target);
   EXPECT_EQ(target->segments,
             (std::vector<std::string>{"v1", "workloads", "a/b", "replicas", "0", "logs"}));
@@ -17,7 +18,8 @@ TEST(Target, IsTakenApartAndDecoded) {
 }
 
 TEST(Target, RefusesWhatIsBroken) {
-  for (const char* text : {"", "v1", "*", "http://host/v1", "/%", "/%2", "/%zz", "/a%00b", "/a?x=%0a"}) {
+  for (const char* text :
+       {"", "v1", "*", "http://host/v1", "/%", "/%2", "/%zz", "/a%00b", "/a?x=%0a"}) {
     EXPECT_FALSE(ParseTarget(text)) << text;
   }
 }

@@ -19,9 +19,7 @@ std::string Name(const ReplicaKey& key) { return fmt::format("{}/{}", key.worklo
 
 // What moved since the plan was made, in the fingerprint's terms.
 std::vector<std::string> WhatMoved(const Plan& plan, const Machine& machine) {
-  const Result<Machine> planned = MachineFromJson(plan.machine_layout);
-  std::vector<std::string> moved;
-  if (planned) moved = MachineDifferences(*planned, machine);
+  std::vector<std::string> moved = MachineDifferences(plan.machine_layout, machine);
   if (moved.empty()) {
     moved.push_back(fmt::format("the machine's fingerprint was {} and is {}",
                                 plan.machine_fingerprint, machine.fingerprint));

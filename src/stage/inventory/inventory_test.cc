@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "base/json.h"
 #include "edge/driver/fake/fake_driver.h"
 #include "edge/driver/fake/test_machine.h"
 #include "stage/inventory/capabilities.h"

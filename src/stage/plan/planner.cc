@@ -112,9 +112,8 @@ void Finish(const Machine& machine, Plan* plan) {
   plan->machine_fingerprint =
       machine.fingerprint.empty() ? MachineFingerprint(machine) : machine.fingerprint;
   plan->simulated_fleet = machine.simulated_fleet;
-  Machine rests_on = MachineLayout(machine);
-  rests_on.read_at = {};  // when it was looked at changes nothing
-  plan->machine_layout = ToJson(rests_on);
+  plan->machine_layout = MachineLayout(machine);
+  plan->machine_layout.read_at = {};  // when it was looked at changes nothing
   plan->id = PlanDigest(*plan);
 }
 

@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 
+#include "base/json.h"
 #include "decide/geometry/mig_geometry.h"
 
 namespace tranche::planning {

@@ -8,6 +8,8 @@
 
 #include "stage/request/parser.h"
 
+#include "base/json.h"
+
 namespace tranche {
 namespace {
 

@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "stage/request/fields.h"
+#include "base/json.h"
 #include "stage/request/parser.h"
 #include "stage/request/schema.h"
 #include "stage/request/schema_validator.h"

@@ -1,5 +1,7 @@
 #include "stage/request/schema.h"
 
+#include "base/json.h"
+
 #include <fmt/format.h>
 
 namespace tranche {

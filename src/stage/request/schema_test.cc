@@ -8,6 +8,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "base/json.h"
 #include "stage/request/fields.h"
 #include "stage/request/schema_validator.h"
 

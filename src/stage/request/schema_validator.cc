@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <regex>
 
+#include "base/json.h"
 #include "stage/request/shape.h"
 
 namespace tranche {

@@ -10,6 +10,7 @@
 #include <set>
 #include <thread>
 
+#include "base/json.h"
 #include "edge/driver/nvml/sim_machine.h"
 
 namespace tranche {

@@ -1,5 +1,6 @@
 #include "face/cli/render/answer.h"
 
+#include "base/json.h"
 #include "base/suggest.h"
 #include "model/receipt.h"
 

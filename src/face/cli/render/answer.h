@@ -16,7 +16,8 @@ Result<OutputFormat> ParseOutputFormat(const std::string& name);
 
 // What a verb has to say: for machines one document, for people tables and lines.
 struct Answer {
-  using Block = std::variant<std::string, Table>;  // a string is printed as it is, with its newlines
+  using Block =
+      std::variant<std::string, Table>;  // a string is printed as it is, with its newlines
 
   Json json;
   std::vector<Block> blocks;

@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "base/json.h"
 #include "base/yaml.h"
 #include "face/cli/render/answer.h"
 #include "face/cli/render/slot_bar.h"
@@ -47,7 +48,9 @@ TEST(Terminal, ColumnsWinOverTheTty) {
 
 TEST(Printable, NothingSteersTheTerminal) {
   EXPECT_EQ(Printable("a\x1b[31mb"), "a?[31mb");
-  EXPECT_EQ(Printable("a\xc2\x9b" "31mb"), "a?31mb");
+  EXPECT_EQ(Printable("a\xc2\x9b"
+                      "31mb"),
+            "a?31mb");
   EXPECT_EQ(Printable("a\xff\xc0\xaf z"), "a??? z");
   EXPECT_EQ(Printable("über\tx\n"), "über x?");
   EXPECT_EQ(Printable("two\nlines", true), "two\nlines");
@@ -61,7 +64,8 @@ TEST(Elide, CutsWholeCodePoints) {
 
 Table Sample() {
   Table table;
-  table.columns = {{"name", "NAME"}, {"memory_bytes", "MEMORY", Align::kRight},
+  table.columns = {{"name", "NAME"},
+                   {"memory_bytes", "MEMORY", Align::kRight},
                    {"uuid", "UUID", Align::kLeft, true},
                    {"command", "COMMAND", Align::kLeft, false, true}};
   table.rows = {{"phi", Cell("20 GiB", "21474836480"), "MIG-1", "python3 -m server, \"fast\""},
@@ -102,7 +106,9 @@ TEST(SlotBar, DrawsPlacements) {
 }
 
 TEST(Yaml, ReadsBackAsTheSameDocument) {
-  const Json json = {{"name", "no"}, {"empty", Json::array()}, {"text", "a: \"b\"\nc"},
+  const Json json = {{"name", "no"},
+                     {"empty", Json::array()},
+                     {"text", "a: \"b\"\nc"},
                      {"list", {1, "two", {{"x", 1.5}, {"y", {true, nullptr}}}}},
                      {"version", "1.0"}};
   const std::string text = JsonToYaml(json);

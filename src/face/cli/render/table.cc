@@ -20,7 +20,8 @@ void Squeeze(const Table& table, const std::vector<size_t>& shown, int limit,
     int widest = -1;
     for (size_t i = 0; i < shown.size(); ++i) {
       if (!table.columns[shown[i]].elastic || widths[i] <= kNarrowest) continue;
-      if (widest < 0 || widths[i] > widths[static_cast<size_t>(widest)]) widest = static_cast<int>(i);
+      if (widest < 0 || widths[i] > widths[static_cast<size_t>(widest)])
+        widest = static_cast<int>(i);
     }
     if (widest < 0) return;
     --widths[static_cast<size_t>(widest)];

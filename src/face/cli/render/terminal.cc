@@ -10,13 +10,20 @@ namespace {
 
 const char* Code(Style style) {
   switch (style) {
-    case Style::kPlain: return "";
-    case Style::kBold: return "\x1b[1m";
-    case Style::kDim: return "\x1b[2m";
-    case Style::kRed: return "\x1b[31m";
-    case Style::kGreen: return "\x1b[32m";
-    case Style::kYellow: return "\x1b[33m";
-    case Style::kCyan: return "\x1b[36m";
+    case Style::kPlain:
+      return "";
+    case Style::kBold:
+      return "\x1b[1m";
+    case Style::kDim:
+      return "\x1b[2m";
+    case Style::kRed:
+      return "\x1b[31m";
+    case Style::kGreen:
+      return "\x1b[32m";
+    case Style::kYellow:
+      return "\x1b[33m";
+    case Style::kCyan:
+      return "\x1b[36m";
   }
   return "";
 }
@@ -44,10 +51,14 @@ size_t SequenceLength(std::string_view text, size_t i) {
   const auto byte = [&](size_t k) { return static_cast<unsigned char>(text[k]); };
   const unsigned char lead = byte(i);
   size_t length = 0;
-  if (lead < 0x80) length = 1;
-  else if (lead >= 0xC2 && lead <= 0xDF) length = 2;
-  else if (lead >= 0xE0 && lead <= 0xEF) length = 3;
-  else if (lead >= 0xF0 && lead <= 0xF4) length = 4;
+  if (lead < 0x80)
+    length = 1;
+  else if (lead >= 0xC2 && lead <= 0xDF)
+    length = 2;
+  else if (lead >= 0xE0 && lead <= 0xEF)
+    length = 3;
+  else if (lead >= 0xF0 && lead <= 0xF4)
+    length = 4;
   if (length == 0 || i + length > text.size()) return 0;
   for (size_t k = 1; k < length; ++k) {
     if ((byte(i + k) & 0xC0) != 0x80) return 0;
@@ -103,11 +114,14 @@ std::string Printable(std::string_view text, bool keep_newlines) {
     const size_t length = SequenceLength(text, i);
     const auto lead = static_cast<unsigned char>(text[i]);
     const bool newline = text[i] == '\n' && keep_newlines;
-    const bool control = lead < 0x20 || lead == 0x7F ||
-                         // C1, U+0080..U+009F: "\x9b" starts an escape sequence too.
-                         (length == 2 && lead == 0xC2 && static_cast<unsigned char>(text[i + 1]) < 0xA0);
-    if (length == 0 || (control && !newline)) out += text[i] == '\t' ? ' ' : '?';
-    else out.append(text.substr(i, length));
+    const bool control =
+        lead < 0x20 || lead == 0x7F ||
+        // C1, U+0080..U+009F: "\x9b" starts an escape sequence too.
+        (length == 2 && lead == 0xC2 && static_cast<unsigned char>(text[i + 1]) < 0xA0);
+    if (length == 0 || (control && !newline))
+      out += text[i] == '\t' ? ' ' : '?';
+    else
+      out.append(text.substr(i, length));
     i += length == 0 ? 1 : length;
   }
   return out;

@@ -14,9 +14,10 @@ enum class ColorChoice { kAuto, kAlways, kNever };
 using Environment = std::function<std::optional<std::string>(const std::string& name)>;
 Environment ProcessEnvironment();
 
-// What the stream that we print to can show. The one place that knows about terminals, colours and widths.
-//   colours: --color, then NO_COLOR, then CLICOLOR_FORCE and FORCE_COLOR, then TERM=dumb, then: is it a tty
-//   width:   COLUMNS, then the tty's own; 0 = without end, so that a pipe gets everything
+// What the stream that we print to can show. The one place that knows about terminals, colours and
+// widths.
+//   colours: --color, then NO_COLOR, then CLICOLOR_FORCE and FORCE_COLOR, then TERM=dumb, then: is
+//   it a tty width:   COLUMNS, then the tty's own; 0 = without end, so that a pipe gets everything
 class Terminal {
  public:
   Terminal(bool tty, int tty_columns, ColorChoice color, const Environment& environment);
@@ -35,8 +36,8 @@ class Terminal {
   int width_ = 0;
 };
 
-// `text` without anything that could steer a terminal: control characters and bytes that are not UTF-8
-// become "?". Commands and names of processes are chosen by others.
+// `text` without anything that could steer a terminal: control characters and bytes that are not
+// UTF-8 become "?". Commands and names of processes are chosen by others.
 std::string Printable(std::string_view text, bool keep_newlines = false);
 
 // Columns that printable UTF-8 takes, one per code point.

@@ -1,6 +1,7 @@
 #include <cctype>
 #include <string>
 
+#include "base/json.h"
 #include "face/cli/render/answer.h"
 
 namespace tranche {
@@ -13,9 +14,11 @@ bool IsPlain(const std::string& text) {
     const auto u = static_cast<unsigned char>(c);
     if (!std::isalnum(u) && c != '_' && c != '-' && c != '.' && c != '/' && c != '+') return false;
   }
-  for (const char* word : {"true", "false", "yes", "no", "on", "off", "null", "y", "n", "nan", "inf"}) {
+  for (const char* word :
+       {"true", "false", "yes", "no", "on", "off", "null", "y", "n", "nan", "inf"}) {
     std::string lower;
-    for (const char c : text) lower += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    for (const char c : text)
+      lower += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
     if (lower == word) return false;
   }
   return true;
@@ -23,7 +26,8 @@ bool IsPlain(const std::string& text) {
 
 // JSON's quoted strings are YAML's.
 std::string Scalar(const Json& json) {
-  if (json.is_string() && IsPlain(json.get_ref<const std::string&>())) return json.get<std::string>();
+  if (json.is_string() && IsPlain(json.get_ref<const std::string&>()))
+    return json.get<std::string>();
   if (json.is_array()) return "[]";
   if (json.is_object()) return "{}";
   return PrintJsonLine(json);
@@ -53,8 +57,10 @@ void Emit(const Json& json, int indent, bool after_dash, std::string& out) {
     for (const Json& value : json) {
       start();
       out += "- ";
-      if (IsBlock(value)) Emit(value, indent + 2, true, out);
-      else out += Scalar(value) + "\n";
+      if (IsBlock(value))
+        Emit(value, indent + 2, true, out);
+      else
+        out += Scalar(value) + "\n";
     }
   }
 }
