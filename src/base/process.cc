@@ -12,7 +12,7 @@
 #include <cerrno>
 #include <charconv>
 #include <fstream>
-#include <iterator>
+#include <sstream>
 #include <utility>
 #include <vector>
 
@@ -32,8 +32,11 @@ constexpr unsigned long kPidfdGetInfo = _IOWR(0xFF, 11, PidfdInfo);
 constexpr uint64_t kPidfdInfoExit = 1 << 3;
 
 std::string ReadWholeFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
+  // Not through streambuf iterators: they throw where read(2) fails, as it does (ESRCH) on files of a
+  // process that ends between opening and reading.
+  std::ostringstream text;
+  text << std::ifstream(path, std::ios::binary).rdbuf();
+  return text.str();
 }
 
 std::string ProcPath(const std::string& root, pid_t pid, const char* file) {

@@ -76,6 +76,23 @@ TEST(EngineTest, AppliesFromNothingAndGoesBackToIt) {
   EXPECT_EQ(*world.engine().GetDeployment(), Deployment());
 }
 
+// The daemon's timer turns while a plan runs; it once started the router again that `down` had just
+// ended.
+TEST(EngineTest, ATurnOfSupervisionDuringDownBringsNoRouteBack) {
+  World world(TestMachine());
+  world.Open();
+  Spec spec = SpecOf({Sleeper("phi", GiB(9))});
+  spec.workloads[0].route = "/phi";
+  world.Apply(spec);
+  ASSERT_TRUE(world.router->running);
+  const Result<Receipt> down = world.engine().Down(world.Options(), [&](const StepReceipt&) {
+    std::thread([&] { world.engine().Tick(); }).join();
+  });
+  ASSERT_TRUE(down) << down.error().message;
+  EXPECT_EQ(down->outcome, ApplyOutcome::kDone);
+  EXPECT_FALSE(world.router->running);
+}
+
 TEST(EngineTest, TheSameSpecAgainChangesNothing) {
   World world(TestMachine());
   world.Open();

@@ -47,7 +47,7 @@ Result<std::string> PlanExecutor::Do(const Step& step) {
       return supervisor_.StartReplica(*known->launch, *known->deployed);
     }
     case StepKind::kRoute: {
-      if (const Status routed = supervisor_.UpdateRoutes(); !routed) {
+      if (const Status routed = supervisor_.BeginRouting(); !routed) {
         return tl::unexpected(routed.error());
       }
       return supervisor_.GetRouter().url;

@@ -172,7 +172,7 @@ Status Supervisor::Align(const Installation& installation) {
     routed = !Routes().empty();
     SetTargets();
   }
-  const Status routes = routed ? UpdateRoutes() : Unroute();
+  const Status routes = routed ? BeginRouting() : Unroute();
   return status ? routes : status;
 }
 
@@ -343,8 +343,18 @@ std::vector<Route> Supervisor::Routes() const {
   return list;
 }
 
+Status Supervisor::BeginRouting() {
+  const std::lock_guard order(route_mutex_);
+  routing_ = true;
+  return UpdateRoutesLocked();
+}
+
 Status Supervisor::UpdateRoutes() {
   const std::lock_guard order(route_mutex_);
+  return routing_ ? UpdateRoutesLocked() : Status();
+}
+
+Status Supervisor::UpdateRoutesLocked() {
   std::vector<Route> routes;
   {
     const std::lock_guard lock(mutex_);
@@ -360,6 +370,7 @@ Status Supervisor::UpdateRoutes() {
 
 Status Supervisor::Unroute() {
   const std::lock_guard order(route_mutex_);
+  routing_ = false;
   routed_.reset();
   if (!router_) return {};
   return (*router_)->Stop(kRouterGrace);

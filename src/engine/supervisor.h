@@ -78,9 +78,10 @@ class Supervisor {
   // Waits until it takes requests; kFailed, saying what is wrong with it, when it dies or its grace
   // is over.
   Status WaitHealthy(const ReplicaKey& key);
-  // Puts the routes of the table into force; kUnavailable when there is no router.
-  Status UpdateRoutes();
-  // Ends the router.
+  // From now on the routes follow the table; kUnavailable when there is no router.
+  Status BeginRouting();
+  // Ends the router. No route comes back before the next BeginRouting, whatever is in the table: a
+  // plan that takes everything down ends the router before the replicas.
   Status Unroute();
   // Whether a router could be had at all.
   Status RouterAvailable() const;
@@ -155,9 +156,14 @@ class Supervisor {
   bool shut_down_ = false;             // guarded by mutex_
   Duration logs_rotated_{0};           // guarded by mutex_
 
+  // Puts the routes of the table into force when routing has begun.
+  Status UpdateRoutes();
+  Status UpdateRoutesLocked();  // holding route_mutex_
+
   // Held while routes are computed and put into force, so that an older set never replaces a newer
   // one. Taken before mutex_.
   std::mutex route_mutex_;
+  bool routing_ = false;                      // guarded by route_mutex_
   std::optional<std::vector<Route>> routed_;  // in force; guarded by route_mutex_
 };
 

@@ -22,6 +22,11 @@ common_setup() {
 }
 
 common_teardown() {
+  # bats shows it only when the test failed.
+  if [[ -e $DIR/daemon.log ]]; then
+    echo "the daemon's log:"
+    tail -n 30 "$DIR/daemon.log"
+  fi
   if [[ -n $DAEMON ]] && kill -0 "$DAEMON" 2>/dev/null; then
     timeout 30 "$TRANCHE_BIN/tranche-sim" exec "$M" -- "$TRANCHE_BIN/tranche" down --yes -q >/dev/null 2>&1
     kill "$DAEMON" 2>/dev/null

@@ -6,7 +6,7 @@
 #include <charconv>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
+#include <sstream>
 
 namespace tranche {
 namespace {
@@ -15,8 +15,11 @@ namespace fs = std::filesystem;
 
 // The command line with blanks between the arguments, which is how nginx itself writes its title.
 std::string TitleOf(pid_t pid) {
-  std::ifstream file(fmt::format("/proc/{}/cmdline", pid), std::ios::binary);
-  std::string title{std::istreambuf_iterator<char>(file), {}};
+  // Not through streambuf iterators: they throw where read(2) fails, as it does (ESRCH) for a process
+  // that ends between opening and reading.
+  std::ostringstream text;
+  text << std::ifstream(fmt::format("/proc/{}/cmdline", pid), std::ios::binary).rdbuf();
+  std::string title = text.str();
   std::replace(title.begin(), title.end(), '\0', ' ');
   title.erase(title.find_last_not_of(' ') + 1);
   return title;

@@ -131,7 +131,7 @@ void AddUndividedOption(Mechanism mechanism, const GpuView& view, const ReplicaN
   option.mechanism = mechanism;
   option.guarantees = view.Find(mechanism)->guarantees;
   if (mechanism == Mechanism::kExclusive) {
-    option.memory = view.gpu->memory_total;
+    option.memory = UsableMemory(*view.gpu);
   } else {
     option.memory = need.least;
     option.memory_share = static_cast<double>(need.least.value) /

@@ -298,7 +298,7 @@ class Remedies {
       more.foreign = {};
       more.removable.clear();
       more.foreign_processes.clear();
-      more.free_undivided = fresh.memory_total;
+      more.free_undivided = UsableMemory(fresh);
       more.free_unknown.clear();
       more.no_whole.clear();
       if (!more.geometry && view.Find(Mechanism::kMig) != nullptr &&

@@ -68,7 +68,7 @@ void CollectInstances(const Deployment& deployment, bool adopt, GpuView& view) {
 
 void CollectProcesses(const Deployment& deployment, GpuView& view) {
   const Gpu& gpu = *view.gpu;
-  view.free_undivided = gpu.memory_total;
+  view.free_undivided = UsableMemory(gpu);
   for (const GpuProcess& process : gpu.processes) {
     if (process.gpu_instance || IsOurs(process, gpu, deployment)) continue;
     view.foreign_processes.push_back(process);
@@ -112,6 +112,8 @@ std::optional<double> PriceOf(const Gpu& gpu, const Spec& spec, const Catalog& c
 }
 
 }  // namespace
+
+Bytes UsableMemory(const Gpu& gpu) { return gpu.memory_total - Bytes{gpu.memory_total.value / 60}; }
 
 const Capability* GpuView::Find(Mechanism mechanism) const {
   for (const Capability& capability : capabilities) {

@@ -370,7 +370,7 @@ Slice SliceOf(const Placed& placed, const ReplicaNeed& need, const std::vector<G
   for (size_t g = 0; g < placed.gpus.size(); ++g) {
     const GpuView& one = views[static_cast<size_t>(placed.gpus[g])];
     if (g > 0) slice.more_gpu_uuids.push_back(one.gpu->uuid);
-    slice.memory += placed.option.mechanism == Mechanism::kExclusive ? one.gpu->memory_total
+    slice.memory += placed.option.mechanism == Mechanism::kExclusive ? UsableMemory(*one.gpu)
                                                                      : placed.option.memory;
   }
   slice.compute_fraction = std::min(1.0, placed.option.compute_fraction);

@@ -204,6 +204,7 @@ MigInstance& PutInstance(Machine& machine, size_t gpu_index, const std::string& 
     MigComputeInstance compute;
     compute.uuid = fmt::format("MIG-{}-{}", gpu.uuid, start);
     compute.compute_slices = profile->compute_slices;
+    compute.placement = {0, profile->compute_slices};
     instance.compute_instances.push_back(compute);
   }
   const auto after =
