@@ -1,6 +1,9 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "base/json.h"
+#include "catalog/catalog.h"
+#include "model/spec.h"
 #include "stage/request/parser.h"
 
 // Whatever bytes a spec file holds: the parser answers with a spec that survives its codec, or with

@@ -10,8 +10,8 @@ namespace tranche {
 
 using Time = std::chrono::time_point<std::chrono::system_clock, std::chrono::nanoseconds>;
 
-// Where time comes from. A constructor argument of everything that waits or stamps, so that tests own time.
-// All methods are safe from any thread.
+// Where time comes from. A constructor argument of everything that waits or stamps, so that tests
+// own time. All methods are safe from any thread.
 class Clock {
  public:
   virtual ~Clock() = default;
@@ -40,7 +40,7 @@ class ManualClock final : public Clock {
 
  private:
   std::mutex mutex_;
-  Time now_;                // guarded by mutex_
+  Time now_;               // guarded by mutex_
   Duration monotonic_{0};  // guarded by mutex_
 };
 

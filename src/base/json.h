@@ -9,8 +9,8 @@
 
 namespace tranche {
 
-// Parses one JSON document of at most 64 MiB and 64 levels; anything else is kInvalid with the byte where
-// it broke. This is the only place where the library's exceptions are caught.
+// Parses one JSON document of at most 64 MiB and 64 levels; anything else is kInvalid with the byte
+// where it broke. This is the only place where the library's exceptions are caught.
 Result<Json> ParseJson(std::string_view text);
 
 // Indented by two, ends with a newline. Invalid UTF-8 (a process may have any name) becomes U+FFFD.
@@ -19,12 +19,14 @@ std::string PrintJson(const Json& json);
 std::string PrintJsonLine(const Json& json);
 
 // Reads the members of one object, collecting what is wrong instead of throwing. `where` names the
-// object in messages ("machine.gpus[0]"). After the last read, `status()` is the first mistake, or OK.
+// object in messages ("machine.gpus[0]"). After the last read, `status()` is the first mistake, or
+// OK.
 class JsonReader {
  public:
   JsonReader(const Json& json, std::string where);
 
-  // Each returns the member, or a zero value after recording that it is missing or of the wrong type.
+  // Each returns the member, or a zero value after recording that it is missing or of the wrong
+  // type.
   std::string String(const char* key);
   int64_t Int(const char* key);
   uint64_t Unsigned(const char* key);

@@ -32,8 +32,8 @@ constexpr unsigned long kPidfdGetInfo = _IOWR(0xFF, 11, PidfdInfo);
 constexpr uint64_t kPidfdInfoExit = 1 << 3;
 
 std::string ReadWholeFile(const std::string& path) {
-  // Not through streambuf iterators: they throw where read(2) fails, as it does (ESRCH) on files of a
-  // process that ends between opening and reading.
+  // Not through streambuf iterators: they throw where read(2) fails, as it does (ESRCH) on files of
+  // a process that ends between opening and reading.
   std::ostringstream text;
   text << std::ifstream(path, std::ios::binary).rdbuf();
   return text.str();

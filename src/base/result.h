@@ -6,8 +6,8 @@
 
 namespace tranche {
 
-// What kind of thing went wrong: one value per way a caller may react. The CLI turns each into the exit
-// code beside it; the API into a status and the name below.
+// What kind of thing went wrong: one value per way a caller may react. The CLI turns each into the
+// exit code beside it; the API into a status and the name below.
 enum class ErrorCode {
   kFailed,       // 1: tried and did not work
   kDoesNotFit,   // 3: a valid request that no GPU at hand can hold
@@ -22,8 +22,8 @@ enum class ErrorCode {
   kInterrupted,  // 130
 };
 
-// An error as a value. `message` says what failed and why, without a final stop; `hint` says what the user
-// can do about it, or is empty.
+// An error as a value. `message` says what failed and why, without a final stop; `hint` says what
+// the user can do about it, or is empty.
 struct Error {
   ErrorCode code = ErrorCode::kFailed;
   std::string message;

@@ -42,8 +42,8 @@ std::optional<double> TakeNumber(std::string_view& text) {
   const std::string_view digits = text.substr(0, end);
   if (digits.empty() || digits == ".") return std::nullopt;
   double value = 0;
-  const auto [rest, error] =
-      std::from_chars(digits.data(), digits.data() + digits.size(), value, std::chars_format::fixed);
+  const auto [rest, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value,
+                                             std::chars_format::fixed);
   if (error != std::errc() || rest != digits.data() + digits.size()) return std::nullopt;
   text.remove_prefix(digits.size());
   return value;
@@ -75,7 +75,8 @@ Result<Bytes> ParseBytes(std::string_view text) {
   for (const Unit& unit : kByteUnits) {
     if (unit.name != rest) continue;
     const double bytes = *number * unit.factor;
-    // 2^60 is a million times the largest GPU; beyond it the text is a mistake, and doubles lose bytes.
+    // 2^60 is a million times the largest GPU; beyond it the text is a mistake, and doubles lose
+    // bytes.
     if (bytes > 0x1p60) {
       return Fail(ErrorCode::kInvalid, fmt::format("size '{}' is larger than any machine", text));
     }
@@ -95,10 +96,10 @@ Result<Fraction> ParseFraction(std::string_view text) {
   }
   const double value = rest == "%" ? *number / 100 : *number;
   if (value <= 0 || value > 1) {
-    return Fail(ErrorCode::kInvalid,
-                fmt::format("share '{}' is outside 0 to 100% of a GPU", text),
-                rest.empty() && value > 1 && value <= 100 ? fmt::format("did you mean {}%?", *number)
-                                                          : "for more than one GPU use gpus: N");
+    return Fail(ErrorCode::kInvalid, fmt::format("share '{}' is outside 0 to 100% of a GPU", text),
+                rest.empty() && value > 1 && value <= 100
+                    ? fmt::format("did you mean {}%?", *number)
+                    : "for more than one GPU use gpus: N");
   }
   return Fraction{value};
 }
@@ -123,7 +124,8 @@ Result<Duration> ParseDuration(std::string_view text) {
     any = true;
     rest = Trim(rest.substr(name.size()));
   }
-  if (!any) return Fail(ErrorCode::kInvalid, "a duration is missing", "write 300ms, 90s, 15m or 8h");
+  if (!any)
+    return Fail(ErrorCode::kInvalid, "a duration is missing", "write 300ms, 90s, 15m or 8h");
   if (total > 9e18) {
     return Fail(ErrorCode::kInvalid, fmt::format("duration '{}' is longer than 280 years", text));
   }
@@ -166,14 +168,13 @@ std::string FormatDuration(Duration duration) {
     text = "-";
     left = -left;
   }
-  static constexpr std::array<std::pair<const char*, int64_t>, 7> kSteps = {
-      {{"d", 86400000000000},
-       {"h", 3600000000000},
-       {"m", 60000000000},
-       {"s", 1000000000},
-       {"ms", 1000000},
-       {"us", 1000},
-       {"ns", 1}}};
+  static constexpr std::array<std::pair<const char*, int64_t>, 7> kSteps = {{{"d", 86400000000000},
+                                                                             {"h", 3600000000000},
+                                                                             {"m", 60000000000},
+                                                                             {"s", 1000000000},
+                                                                             {"ms", 1000000},
+                                                                             {"us", 1000},
+                                                                             {"ns", 1}}};
   // Two units tell a person enough, and two are exact for everything the parser's users write.
   int shown = 0;
   for (const auto& [name, size] : kSteps) {

@@ -17,7 +17,10 @@ struct Bytes {
   auto operator<=>(const Bytes&) const = default;
   constexpr Bytes operator+(Bytes other) const { return {value + other.value}; }
   constexpr Bytes operator*(uint64_t n) const { return {value * n}; }
-  constexpr Bytes& operator+=(Bytes other) { value += other.value; return *this; }
+  constexpr Bytes& operator+=(Bytes other) {
+    value += other.value;
+    return *this;
+  }
   // Saturates at zero: "how much is left" is never negative.
   constexpr Bytes operator-(Bytes other) const {
     return {value > other.value ? value - other.value : 0};

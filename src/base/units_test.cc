@@ -17,7 +17,8 @@ TEST(ParseBytes, ReadsBinaryAndDecimalUnits) {
 }
 
 TEST(ParseBytes, RefusesWhatNobodyAgreesOn) {
-  for (const char* text : {"10", "", "GiB", "ten GiB", "-1GiB", "1e9GiB", "nanGiB", "infGiB", "10 gb", "1..5GiB"}) {
+  for (const char* text :
+       {"10", "", "GiB", "ten GiB", "-1GiB", "1e9GiB", "nanGiB", "infGiB", "10 gb", "1..5GiB"}) {
     EXPECT_FALSE(ParseBytes(text)) << text;
   }
   EXPECT_EQ(ParseBytes("10").error().hint, "write 10GiB or 10MiB");
@@ -37,11 +38,13 @@ TEST(ParseDuration, ReadsCompounds) {
   EXPECT_EQ(ParseDuration("300ms"), Duration(milliseconds(300)));
   EXPECT_EQ(ParseDuration("8h"), Duration(hours(8)));
   EXPECT_EQ(ParseDuration("1h30m"), Duration(minutes(90)));
-  for (const char* text : {"", "8", "h", "8 hours", "-1s", "1e3s"}) EXPECT_FALSE(ParseDuration(text)) << text;
+  for (const char* text : {"", "8", "h", "8 hours", "-1s", "1e3s"})
+    EXPECT_FALSE(ParseDuration(text)) << text;
 }
 
 TEST(Format, ReadsBackExactly) {
-  for (const Bytes bytes : {Bytes{0}, Bytes{1}, KiB(3), MiB(20096), GiB(80), Bytes{81559ull << 20}}) {
+  for (const Bytes bytes :
+       {Bytes{0}, Bytes{1}, KiB(3), MiB(20096), GiB(80), Bytes{81559ull << 20}}) {
     EXPECT_EQ(ParseBytes(FormatBytesExact(bytes)), bytes);
   }
 }

@@ -335,9 +335,11 @@ Result<SystemStatus> EngineImpl::GetStatus() {
 
 Result<Engine::LogPart> EngineImpl::Logs(const std::string& workload, int replica, int lines,
                                          std::optional<uint64_t> from) {
+  const ReplicaKey key{workload, replica};
   const Result<std::vector<ReplicaKey>> keys = Select(workload, replica);
-  if (!keys) return tl::unexpected(keys.error());
-  const Result<LogText> log = ReadLog(supervisor_.LogPath(keys->front()), lines, from);
+  // What an undone apply or a `down` took away can still say why it failed.
+  if (!keys && !supervisor_.HasLog(key)) return tl::unexpected(keys.error());
+  const Result<LogText> log = ReadLog(supervisor_.LogPath(key), lines, from);
   if (!log) {
     if (log.error().code == ErrorCode::kNotFound) return LogPart{};  // it never wrote anything
     return tl::unexpected(log.error());

@@ -22,8 +22,8 @@ namespace tranche {
 // Where Tranche keeps things. Root: /run/tranche, /var/lib/tranche, /etc/tranche; a user: the XDG
 // directories; $TRANCHE_STATE_DIR wins over both.
 struct Paths {
-  std::string state;   // journal, receipts, logs
-  std::string run;     // socket, lock, pid files, nginx
+  std::string state;  // journal, receipts, logs
+  std::string run;    // socket, lock, pid files, nginx
   std::string config;
   std::string socket() const { return run + "/tranche.sock"; }
 
@@ -42,12 +42,13 @@ struct ApplyOptions {
   bool adopt = false;
 };
 
-// What happens while a plan is applied: called before and after each step, from the applying thread.
+// What happens while a plan is applied: called before and after each step, from the applying
+// thread.
 using StepProgress = std::function<void(const StepReceipt&)>;
 
-// The stages in order, as functions: what `apply` means, for the CLI's --local and for the daemon alike.
-// Owns the state directory through its lock, from Open until destruction. All methods are safe from any
-// thread; those that change the machine exclude each other.
+// The stages in order, as functions: what `apply` means, for the CLI's --local and for the daemon
+// alike. Owns the state directory through its lock, from Open until destruction. All methods are
+// safe from any thread; those that change the machine exclude each other.
 class Engine {
  public:
   struct Parts {
@@ -58,22 +59,24 @@ class Engine {
     std::string root = "/";  // where /proc is looked for
   };
 
-  // kBusy, naming the pid, when another process holds the state directory. Finishes or undoes what an
-  // interrupted apply left behind (the journal says which) and adopts the workloads that still run.
+  // kBusy, naming the pid, when another process holds the state directory. Finishes or undoes what
+  // an interrupted apply left behind (the journal says which) and adopts the workloads that still
+  // run.
   static Result<std::unique_ptr<Engine>> Open(Parts parts);
   virtual ~Engine() = default;
 
   virtual Result<Machine> Inventory() = 0;
   virtual Result<Plan> MakePlan(const Spec& spec, const PlanOptions& options) = 0;
-  // Refuses with kStale (saying what moved) a plan made for another machine or deployment, with kBusy a plan
-  // whose steps meet someone's work, before the first step. Returns the receipt also when steps failed and
-  // were undone (receipt.error says why); an error only when nothing was tried.
+  // Refuses with kStale (saying what moved) a plan made for another machine or deployment, with
+  // kBusy a plan whose steps meet someone's work, before the first step. Returns the receipt also
+  // when steps failed and were undone (receipt.error says why); an error only when nothing was
+  // tried.
   virtual Result<Receipt> Apply(const Plan& plan, const ApplyOptions& options,
                                 const StepProgress& progress) = 0;
   virtual Result<Receipt> Down(const ApplyOptions& options, const StepProgress& progress) = 0;
   virtual Result<SystemStatus> GetStatus() = 0;
-  // The last `lines` lines of a replica's log, oldest first, from byte `from` on when given; `next` is
-  // where to go on reading (to follow: ask again from there).
+  // The last `lines` lines of a replica's log, oldest first, from byte `from` on when given; `next`
+  // is where to go on reading (to follow: ask again from there).
   struct LogPart {
     std::string text;
     uint64_t next = 0;
@@ -85,12 +88,12 @@ class Engine {
   virtual Status Restart(const std::string& workload, std::optional<int> replica) = 0;
   virtual Result<Deployment> GetDeployment() = 0;
 
-  // One turn of supervision: reaps and restarts workloads, checks health, takes backends in and out of the
-  // routes, rotates logs, ends leases, handles driver events, re-establishes the plan when instances
-  // vanished. Never blocks for long; call it a few times per second.
+  // One turn of supervision: reaps and restarts workloads, checks health, takes backends in and out
+  // of the routes, rotates logs, ends leases, handles driver events, re-establishes the plan when
+  // instances vanished. Never blocks for long; call it a few times per second.
   virtual void Tick() = 0;
-  // Stops every workload gracefully and the router; for `apply --local` when it is interrupted. The layout
-  // and the store stay.
+  // Stops every workload gracefully and the router; for `apply --local` when it is interrupted. The
+  // layout and the store stay.
   virtual void StopAll() = 0;
 };
 

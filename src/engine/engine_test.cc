@@ -200,6 +200,22 @@ TEST(EngineTest, ACommandThatCannotRunUndoesEverything) {
   EXPECT_FALSE(world.router->running);
 }
 
+TEST(EngineTest, WhatAnUndoneApplyStartedCanStillBeRead) {
+  World world(TestMachine());
+  world.Open();
+  Spec spec = ThreeSleepers();
+  spec.workloads[0].command = {"sh", "-c", "echo no such model; exec sleep 1000"};
+  spec.workloads[2].command = {"no-such-program-anywhere"};
+  ASSERT_EQ(world.Apply(spec).outcome, ApplyOutcome::kRolledBack);
+  const Result<Engine::LogPart> log =
+      world.engine().Logs(spec.workloads[0].name, 0, 10, std::nullopt);
+  ASSERT_TRUE(log);
+  EXPECT_EQ(log->text, "no such model\n");
+  const Result<Engine::LogPart> outside = world.engine().Logs("../state/x", 0, 10, std::nullopt);
+  ASSERT_FALSE(outside);
+  EXPECT_EQ(outside.error().code, ErrorCode::kNotFound);
+}
+
 TEST(EngineTest, ARouterThatRefusesUndoesEverything) {
   World world(TestMachine());
   world.Open();

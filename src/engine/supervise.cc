@@ -25,6 +25,13 @@ SuperviseDecision Ended(Supervision next, const Observation& seen,
     next.restarting = false;
     return {AfterDeath(next, seen.now, next.detail, policy)};
   }
+  if (seen.port_taken && next.state == ReplicaState::kStarting) {
+    // Between choosing a port and listening on it somebody else was faster: no fault of the
+    // workload.
+    next.started = seen.now;
+    next.detail.clear();
+    return {next, SuperviseAction::kStart};
+  }
   const bool told = seen.seen_to_end && (seen.end.exit_code || seen.end.signal);
   if (MayFinish(policy.kind) && told && seen.end.exit_code == 0) {
     next.state = ReplicaState::kEnded;

@@ -52,6 +52,7 @@ struct Observation {
   bool device_ready = true;  // its slice is there
   std::string device_reason = {};
   bool lease_over = false;
+  bool port_taken = false;  // it ended, and another program listens on the port it was given
 };
 
 enum class SuperviseAction { kNone, kStart, kStop };

@@ -46,6 +46,13 @@ class Replica {
     seen.end.exit_code = exit_code;
     return See(seen);
   }
+  SuperviseAction LosesItsPort() {
+    Observation seen;
+    seen.process = Process::kEnded;
+    seen.end.exit_code = 1;
+    seen.port_taken = true;
+    return See(seen);
+  }
   void Pass(Duration time) { clock_.Advance(time); }
   // Waits for the next start, and how long that takes.
   Duration UntilStart() {
@@ -101,6 +108,18 @@ TEST(Supervise, UnhealthyComesBackOrIsRestartedAfterAsLongAsItsGrace) {
   replica.Runs(Verdict::kDown);
   replica.Pass(seconds(30));
   EXPECT_EQ(replica.Runs(Verdict::kDown), SuperviseAction::kStop);
+}
+
+TEST(Supervise, WhoLosesItsPortToAnotherProgramIsGivenTheNextAtOnceAndBlamedForNothing) {
+  Replica replica;
+  replica.Absent();
+  EXPECT_EQ(replica.LosesItsPort(), SuperviseAction::kStart);
+  EXPECT_EQ(replica.state.deaths, 0);
+  EXPECT_EQ(replica.state.restarts, 0);
+  EXPECT_EQ(replica.Runs(Verdict::kUp), SuperviseAction::kNone);
+  // Once it served, the port was its own.
+  EXPECT_EQ(replica.LosesItsPort(), SuperviseAction::kNone);
+  EXPECT_EQ(replica.state.deaths, 1);
 }
 
 TEST(Supervise, DelaysDoubleUpToTheLongestAndItIsCalledFailing) {

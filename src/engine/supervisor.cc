@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "base/port.h"
 #include "edge/runtime/log_file.h"
@@ -73,6 +74,17 @@ Supervisor::Entry Supervisor::MakeEntry(const Launch& launch,
 
 std::string Supervisor::LogPath(const ReplicaKey& key) const {
   return fmt::format("{}/{}-{}.log", options_.log_directory, key.workload, key.replica);
+}
+
+bool Supervisor::HasLog(const ReplicaKey& key) const {
+  // Compared with what is there rather than opened: `key` may be anything that a caller typed.
+  const std::string name = std::filesystem::path(LogPath(key)).filename();
+  const bool one_name = LogPath(key) == options_.log_directory + "/" + name;
+  std::error_code error;
+  for (const auto& file : std::filesystem::directory_iterator(options_.log_directory, error)) {
+    if (one_name && file.path().filename() == name) return true;
+  }
+  return false;
 }
 
 // ---- Opening ----
@@ -216,7 +228,12 @@ Result<std::string> Supervisor::StartReplica(const Launch& launch,
     const Result<ReplicaPoll> poll = runtime_.Poll(*entry.record.process);
     if (poll && poll->state == ReplicaPoll::State::kEnded) {
       entry.record.process.reset();
-      if (poll->end.exit_code == 0) {
+      if (LostItsPort(key, entry)) {
+        // Supervise gives it another.
+        entry.supervision.state = ReplicaState::kStarting;
+        entry.supervision.detail = "its port was taken by another program; it is given the next";
+        Save(entry);
+      } else if (poll->end.exit_code == 0) {
         entry.supervision.state = ReplicaState::kEnded;
         entry.supervision.detail = "finished with exit code 0";
         Save(entry);
@@ -488,6 +505,12 @@ Result<int> Supervisor::ChoosePort(const ReplicaKey& key, const Entry& entry) co
   return FindFreePort(fixed ? *fixed + 1 : options_.first_port, taken);
 }
 
+bool Supervisor::LostItsPort(const ReplicaKey& key, const Entry& entry) const {
+  const bool fixed = entry.launch.workload.port && key.replica == 0;
+  return !fixed && NeedsPort(entry.launch.workload) && entry.record.port &&
+         !IsPortFree(*entry.record.port);
+}
+
 Status Supervisor::Start(const ReplicaKey& key, Entry& entry) {
   const Result<SliceDevice> device = find_device_(entry.record.slice);
   if (!device) return tl::unexpected(device.error());
@@ -558,6 +581,7 @@ Observation Supervisor::Observe(const ReplicaKey& key, Entry& entry,
     }
     if (seen.process == Observation::Process::kEnded) {
       entry.record.process.reset();
+      seen.port_taken = LostItsPort(key, entry);
       Note(key, fmt::format("ended: {}", seen.end.Text()));
     }
   } else if (entry.vanished) {

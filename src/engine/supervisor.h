@@ -109,6 +109,8 @@ class Supervisor {
   RouterStatus GetRouter();
   std::optional<ReplicaKey> OwnerOf(int pid);
   std::string LogPath(const ReplicaKey& key) const;
+  // Whether that replica ever wrote a log here, deployed or not.
+  bool HasLog(const ReplicaKey& key) const;
   std::set<ReplicaKey> Ended();  // those that finished by themselves
 
  private:
@@ -131,6 +133,8 @@ class Supervisor {
                       const std::map<std::string, HealthReport>& reports);
   Status Start(const ReplicaKey& key, Entry& entry);
   Result<int> ChoosePort(const ReplicaKey& key, const Entry& entry) const;
+  // Whether somebody else listens on the port that this replica chose.
+  bool LostItsPort(const ReplicaKey& key, const Entry& entry) const;
   void Save(Entry& entry);
   void Note(const ReplicaKey& key, const std::string& message);
   void SetTargets();

@@ -4,9 +4,8 @@
 #include <cmath>
 #include <limits>
 
-#include "model/deployment.h"
-
 #include "base/json.h"
+#include "model/deployment.h"
 
 namespace tranche {
 namespace {

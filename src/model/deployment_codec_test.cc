@@ -2,9 +2,8 @@
 
 #include <functional>
 
-#include "model/deployment.h"
-
 #include "base/json.h"
+#include "model/deployment.h"
 
 namespace tranche {
 namespace {

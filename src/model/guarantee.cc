@@ -7,7 +7,8 @@
 namespace tranche {
 namespace {
 
-constexpr std::array<const char*, 5> kNames = {"none", "cooperative", "driver", "kernel", "hardware"};
+constexpr std::array<const char*, 5> kNames = {"none", "cooperative", "driver", "kernel",
+                                               "hardware"};
 
 }  // namespace
 
@@ -18,8 +19,9 @@ Result<Guarantee> ParseGuarantee(std::string_view name) {
     if (kNames[i] == name) return static_cast<Guarantee>(i);
   }
   const std::string suggestion = DidYouMean(name, {kNames.begin(), kNames.end()});
-  return Fail(ErrorCode::kInvalid, "'" + std::string(name) + "' is not a guarantee",
-              suggestion.empty() ? "use none, cooperative, driver, kernel or hardware" : suggestion);
+  return Fail(
+      ErrorCode::kInvalid, "'" + std::string(name) + "' is not a guarantee",
+      suggestion.empty() ? "use none, cooperative, driver, kernel or hardware" : suggestion);
 }
 
 bool Guarantees::Satisfies(const Guarantees& asked) const {

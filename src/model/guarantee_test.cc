@@ -8,12 +8,15 @@ namespace tranche {
 namespace {
 
 TEST(Guarantees, EveryAxisMustHold) {
-  const Guarantees mig{Guarantee::kHardware, Guarantee::kHardware, Guarantee::kHardware, Guarantee::kKernel};
-  EXPECT_TRUE(mig.Satisfies({Guarantee::kHardware, Guarantee::kHardware, Guarantee::kHardware, Guarantee::kNone}));
+  const Guarantees mig{Guarantee::kHardware, Guarantee::kHardware, Guarantee::kHardware,
+                       Guarantee::kKernel};
+  EXPECT_TRUE(mig.Satisfies(
+      {Guarantee::kHardware, Guarantee::kHardware, Guarantee::kHardware, Guarantee::kNone}));
   EXPECT_TRUE(mig.Satisfies({}));
   Guarantees shared = mig;
   shared.fault = Guarantee::kNone;
-  EXPECT_FALSE(shared.Satisfies({Guarantee::kNone, Guarantee::kNone, Guarantee::kHardware, Guarantee::kNone}));
+  EXPECT_FALSE(shared.Satisfies(
+      {Guarantee::kNone, Guarantee::kNone, Guarantee::kHardware, Guarantee::kNone}));
 }
 
 TEST(Guarantee, NamesReadBack) {

@@ -22,20 +22,21 @@ struct EngineCounts {
   bool operator==(const EngineCounts&) const = default;
 };
 
-// Where an instance sits, in the GPU's memory slots (8 on seven-slice GPUs, 4 on A30, 12 on RTX PRO 6000).
-// Slots are not compute slices: 3g takes four of eight slots.
+// Where an instance sits, in the GPU's memory slots (8 on seven-slice GPUs, 4 on A30, 12 on RTX PRO
+// 6000). Slots are not compute slices: 3g takes four of eight slots.
 struct MigPlacement {
   int start = 0;
   int size = 0;
   auto operator<=>(const MigPlacement&) const = default;
 };
 
-// The same slices with other engines. A dimension of its own: it does not change where an instance fits,
-// only how many of it a GPU has (one +me per GPU).
+// The same slices with other engines. A dimension of its own: it does not change where an instance
+// fits, only how many of it a GPU has (one +me per GPU).
 enum class MigVariant { kPlain, kMedia, kAllMedia, kNoMedia, kGraphics };
 
-// A GPU instance profile as this driver offers it on this GPU. Names, sizes and SM counts differ between
-// boards and drivers ("3g.39gb" exists), so on a machine they are always read, never looked up.
+// A GPU instance profile as this driver offers it on this GPU. Names, sizes and SM counts differ
+// between boards and drivers ("3g.39gb" exists), so on a machine they are always read, never looked
+// up.
 struct MigProfile {
   std::string name;      // "2g.20gb", "1g.10gb+me"
   int id = 0;            // what `nvidia-smi mig -cgi` takes; opaque
@@ -53,8 +54,8 @@ struct MigProfile {
 
 // A compute instance; the MIG device that CUDA sees.
 struct MigComputeInstance {
-  int id = 0;         // within its GPU instance
-  std::string uuid;   // "MIG-..."; new at every creation
+  int id = 0;        // within its GPU instance
+  std::string uuid;  // "MIG-..."; new at every creation
   int profile_id = 0;
   int compute_slices = 0;
   MigPlacement placement;  // in compute slices of the GPU instance
@@ -86,12 +87,12 @@ enum class ComputeMode { kDefault, kProhibited, kExclusiveProcess };
 
 struct GpuProcess {
   int pid = 0;
-  std::string command;    // argv joined, shortened by the renderer, not here
+  std::string command;  // argv joined, shortened by the renderer, not here
   Reading<uint32_t> uid;
   std::string user;       // name of uid, or its number
   std::string container;  // short id; "" outside containers
   Reading<Bytes> memory_used;
-  std::optional<int> gpu_instance;      // absent outside MIG
+  std::optional<int> gpu_instance;  // absent outside MIG
   std::optional<int> compute_instance;
   bool graphics = false;
 
@@ -105,8 +106,8 @@ struct RemappedRows {
 };
 
 struct GpuHealth {
-  bool usable = true;                 // false: lost, or needs a reset before anything runs on it
-  std::vector<std::string> problems;  // sentences for people; empty when all is well
+  bool usable = true;                    // false: lost, or needs a reset before anything runs on it
+  std::vector<std::string> problems;     // sentences for people; empty when all is well
   Reading<std::string> recovery_action;  // "none", "gpu_reset", "node_reboot", ...
   Reading<RemappedRows> remapped_rows;
   Reading<uint64_t> uncorrectable_ecc_errors;
@@ -120,14 +121,14 @@ struct Gpu {
   std::string name;   // as NVML says: "NVIDIA H100 80GB HBM3"
   std::string model;  // key in the catalog: "H100-SXM5-80GB"; "" when the catalog does not know it
   std::string pci_bus_id;
-  std::string pci_device_id;               // "0x233010DE": device, then vendor; "" when unknown
-  Reading<int> minor_number;               // n of /dev/nvidia<n>
-  std::string architecture;                // "hopper"
-  Reading<std::string> compute_capability; // "9.0"
+  std::string pci_device_id;                // "0x233010DE": device, then vendor; "" when unknown
+  Reading<int> minor_number;                // n of /dev/nvidia<n>
+  std::string architecture;                 // "hopper"
+  Reading<std::string> compute_capability;  // "9.0"
   Reading<int> sm_count;
   Bytes memory_total;
   Reading<Bytes> memory_used;
-  Reading<double> utilization;             // 0..1 of the time a kernel ran, last sample
+  Reading<double> utilization;  // 0..1 of the time a kernel ran, last sample
   Reading<ComputeMode> compute_mode;
   Reading<bool> persistence_mode;
   Reading<std::string> virtualization;     // "none", "passthrough", "vgpu_guest", "vgpu_host"
@@ -137,7 +138,7 @@ struct Gpu {
   std::vector<MigInstance> mig_instances;  // by placement
   std::vector<GpuProcess> processes;
   GpuHealth health;
-  std::optional<double> price_per_hour;       // of the whole GPU, where the fleet or the spec states it
+  std::optional<double> price_per_hour;  // of the whole GPU, where the fleet or the spec states it
   std::optional<double> spot_price_per_hour;
 
   bool operator==(const Gpu&) const = default;
@@ -152,8 +153,8 @@ struct Capability {
   std::string gpu_uuid;
   Mechanism mechanism = Mechanism::kExclusive;
   bool available = false;
-  std::string reason;      // why not, or what it rests on
-  Guarantees guarantees;   // when available
+  std::string reason;     // why not, or what it rests on
+  Guarantees guarantees;  // when available
   bool operator==(const Capability&) const = default;
 };
 
@@ -164,20 +165,22 @@ struct Machine {
   Reading<std::string> cuda_version;    // "13.0"
   std::vector<Gpu> gpus;                // by index
   std::vector<Capability> capabilities;
-  std::string fingerprint;              // MachineFingerprint() when this was read
+  std::string fingerprint;  // MachineFingerprint() when this was read
   Time read_at;
 
   bool operator==(const Machine&) const = default;
   const Gpu* FindGpu(const std::string& uuid) const;
 };
 
-// A short digest of what a plan rests on: UUIDs, driver, MIG modes, instances with placements, compute
-// modes and MPS daemons; not of who is busy, nor of instance ids and UUIDs. "m1:" and 16 hex digits.
+// A short digest of what a plan rests on: UUIDs, driver, MIG modes, instances with placements,
+// compute modes and MPS daemons; not of who is busy, nor of instance ids and UUIDs. "m1:" and 16
+// hex digits.
 std::string MachineFingerprint(const Machine& machine);
-// Only what the fingerprint covers, and the names that sentences need; everything else is as if not read.
-// It has the fingerprint of the whole.
+// Only what the fingerprint covers, and the names that sentences need; everything else is as if not
+// read. It has the fingerprint of the whole.
 Machine MachineLayout(const Machine& machine);
-// What moved between two machines in the fingerprint's terms, one sentence each; empty when they match.
+// What moved between two machines in the fingerprint's terms, one sentence each; empty when they
+// match.
 std::vector<std::string> MachineDifferences(const Machine& planned, const Machine& now);
 
 Json ToJson(const Machine& machine);

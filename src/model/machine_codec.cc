@@ -5,9 +5,8 @@
 #include <limits>
 #include <set>
 
-#include "model/machine.h"
-
 #include "base/json.h"
+#include "model/machine.h"
 
 // The JSON form of a Machine. Reading it back checks everything that the planner relies on, because
 // the file may come from anywhere; keys that this version does not know are left alone.

@@ -2,8 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "model/machine.h"
 #include "base/json.h"
+#include "model/machine.h"
 #include "model/random_machine.h"
 
 namespace tranche {

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
-#include "model/machine.h"
 #include "base/json.h"
+#include "model/machine.h"
 #include "model/random_machine.h"
 
 namespace tranche {

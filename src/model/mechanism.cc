@@ -9,12 +9,18 @@ namespace tranche {
 
 const char* MechanismName(Mechanism mechanism) {
   switch (mechanism) {
-    case Mechanism::kExclusive: return "exclusive";
-    case Mechanism::kMig: return "mig";
-    case Mechanism::kMps: return "mps";
-    case Mechanism::kTimeSlicing: return "time-slicing";
-    case Mechanism::kFraction: return "fraction";
-    case Mechanism::kVgpu: return "vgpu";
+    case Mechanism::kExclusive:
+      return "exclusive";
+    case Mechanism::kMig:
+      return "mig";
+    case Mechanism::kMps:
+      return "mps";
+    case Mechanism::kTimeSlicing:
+      return "time-slicing";
+    case Mechanism::kFraction:
+      return "fraction";
+    case Mechanism::kVgpu:
+      return "vgpu";
   }
   return "exclusive";
 }
@@ -26,8 +32,9 @@ Result<Mechanism> ParseMechanism(std::string_view name) {
     names.emplace_back(MechanismName(mechanism));
   }
   const std::string suggestion = DidYouMean(name, names);
-  return Fail(ErrorCode::kInvalid, "'" + std::string(name) + "' is not a mechanism",
-              suggestion.empty() ? "use exclusive, mig, mps, time-slicing, fraction or vgpu" : suggestion);
+  return Fail(
+      ErrorCode::kInvalid, "'" + std::string(name) + "' is not a mechanism",
+      suggestion.empty() ? "use exclusive, mig, mps, time-slicing, fraction or vgpu" : suggestion);
 }
 
 }  // namespace tranche

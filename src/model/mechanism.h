@@ -11,7 +11,7 @@ namespace tranche {
 enum class Mechanism { kExclusive, kMig, kMps, kTimeSlicing, kFraction, kVgpu };
 
 inline constexpr std::array<Mechanism, 6> kAllMechanisms = {
-    Mechanism::kExclusive, Mechanism::kMig,      Mechanism::kMps,
+    Mechanism::kExclusive,   Mechanism::kMig,      Mechanism::kMps,
     Mechanism::kTimeSlicing, Mechanism::kFraction, Mechanism::kVgpu};
 
 const char* MechanismName(Mechanism mechanism);  // "time-slicing"

@@ -60,9 +60,9 @@ struct Assignment {
   Slice slice;
   std::string gpu_model;  // catalog key, or the NVML name when the catalog does not know it
   int gpu_index = 0;
-  Bytes needed;           // what the workload needs of slice.memory
+  Bytes needed;  // what the workload needs of slice.memory
   Guarantees guarantee;
-  std::vector<std::string> reasons;    // why this mechanism, this profile, this place; sentences
+  std::vector<std::string> reasons;       // why this mechanism, this profile, this place; sentences
   std::vector<std::string> engine_flags;  // what the engine is told so that it stays in the slice
   std::optional<double> cost_per_hour;    // this slice's part of its GPU's price
 
@@ -86,9 +86,10 @@ struct Plan {
   std::vector<Assignment> assignments;
   std::vector<Unplaced> unplaced;
   std::vector<Step> steps;
-  std::optional<double> cost_per_hour;   // of the GPUs used, where every price is known
-  std::vector<std::string> notes;        // what the reader should know: unknown prices, foreign instances
-  // The machine as planned on, in the fingerprint's terms only, so that a stale plan can say what moved.
+  std::optional<double> cost_per_hour;  // of the GPUs used, where every price is known
+  std::vector<std::string> notes;  // what the reader should know: unknown prices, foreign instances
+  // The machine as planned on, in the fingerprint's terms only, so that a stale plan can say what
+  // moved.
   Machine machine_layout;
 
   bool feasible() const { return unplaced.empty(); }
@@ -107,6 +108,6 @@ Result<Step> StepFromJson(const Json& json);
 
 const char* StepKindName(StepKind kind);  // "create_instance"
 char ChangeSymbol(Change change);
-const char* ChangeName(Change change);    // "create"
+const char* ChangeName(Change change);  // "create"
 
 }  // namespace tranche

@@ -6,9 +6,8 @@
 #include <limits>
 #include <string_view>
 
-#include "model/plan.h"
-
 #include "base/json.h"
+#include "model/plan.h"
 
 namespace tranche {
 namespace {

@@ -1,8 +1,7 @@
 #include <gtest/gtest.h>
 
-#include "model/plan.h"
-
 #include "base/json.h"
+#include "model/plan.h"
 
 namespace tranche {
 namespace {

@@ -6,8 +6,8 @@
 
 namespace tranche {
 
-// A value read from a machine, or the reason why there is none. Unknown is never 0: in JSON an absent
-// reading leaves its key out and puts `unavailable: {key: reason}` beside it.
+// A value read from a machine, or the reason why there is none. Unknown is never 0: in JSON an
+// absent reading leaves its key out and puts `unavailable: {key: reason}` beside it.
 template <typename T>
 class Reading {
  public:

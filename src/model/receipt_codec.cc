@@ -2,9 +2,8 @@
 
 #include <limits>
 
-#include "model/receipt.h"
-
 #include "base/json.h"
+#include "model/receipt.h"
 
 namespace tranche {
 namespace {

@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 
-#include "model/receipt.h"
 #include "base/json.h"
+#include "model/receipt.h"
 #include "model/status.h"
 
 namespace tranche {

@@ -22,7 +22,8 @@ enum class ServingEngine { kCommand, kModelServer, kVllm, kTriton, kLlamaCpp };
 enum class OnUnenforced { kStop, kWarn };
 
 inline constexpr std::array<WorkloadKind, 4> kAllWorkloadKinds = {
-    WorkloadKind::kInference, WorkloadKind::kTraining, WorkloadKind::kNotebook, WorkloadKind::kBatch};
+    WorkloadKind::kInference, WorkloadKind::kTraining, WorkloadKind::kNotebook,
+    WorkloadKind::kBatch};
 inline constexpr std::array<ServingEngine, 5> kAllServingEngines = {
     ServingEngine::kCommand, ServingEngine::kModelServer, ServingEngine::kVllm,
     ServingEngine::kTriton, ServingEngine::kLlamaCpp};
@@ -52,9 +53,9 @@ struct ModelAsk {
   std::string name;                  // "" when described by parameters
   std::optional<double> parameters;  // count, e.g. 8.03e9
   std::string precision = "bf16";
-  int context = 4096;                // tokens a sequence may reach
-  int concurrency = 1;               // sequences at once
-  std::string kv_precision;          // "" = as the engine's default for `precision`
+  int context = 4096;        // tokens a sequence may reach
+  int concurrency = 1;       // sequences at once
+  std::string kv_precision;  // "" = as the engine's default for `precision`
   bool operator==(const ModelAsk&) const = default;
 };
 
@@ -87,7 +88,7 @@ struct Workload {
   std::optional<Share<Bytes>> memory;      // absent when a model says it
   std::optional<Share<Fraction>> compute;  // of one GPU's SMs
   int gpus = 1;
-  std::string gpu;  // restrict to this catalog key; "" = any
+  std::string gpu;                     // restrict to this catalog key; "" = any
   std::optional<Mechanism> mechanism;  // restrict to this mechanism
   std::optional<ModelAsk> model;
   std::optional<Traffic> traffic;
@@ -99,8 +100,9 @@ struct Workload {
   std::map<std::string, std::string> env;
   std::string env_from;  // file of NAME=value lines, read when the workload starts; never stored
   std::string working_directory;
-  std::optional<int> port;  // of replica 0; replica n takes the next free one. Absent: chosen at start
-  std::string route;        // "/phi"; "" = not routed
+  std::optional<int>
+      port;           // of replica 0; replica n takes the next free one. Absent: chosen at start
+  std::string route;  // "/phi"; "" = not routed
   int replicas = 1;
   Duration startup_grace = std::chrono::minutes(5);  // may be unhealthy this long after a start
   std::optional<Duration> lease;
@@ -132,8 +134,9 @@ struct Spec {
   int version = 1;
   std::string currency = "USD";
   bool allow_root = false;
-  std::vector<FleetEntry> fleet;         // plan without hardware when not empty
-  std::map<std::string, double> prices;  // catalog key -> price per hour, for GPUs on a real machine
+  std::vector<FleetEntry> fleet;  // plan without hardware when not empty
+  std::map<std::string, double>
+      prices;  // catalog key -> price per hour, for GPUs on a real machine
   std::vector<Team> teams;
   std::vector<Workload> workloads;
   std::string directory;  // of the spec file, absolute; relative paths in it start here
@@ -160,8 +163,8 @@ Result<OnUnenforced> ParseOnUnenforced(std::string_view name);
 // What an isolation word asks for; nullopt for a word that is none of the three.
 std::optional<Guarantees> IsolationWordAxes(std::string_view word);
 
-// Whether starting the workload would start anything. A workload that names nothing to run can be planned
-// and priced; applying it is refused.
+// Whether starting the workload would start anything. A workload that names nothing to run can be
+// planned and priced; applying it is refused.
 bool HasSomethingToRun(const Workload& workload);
 
 }  // namespace tranche

@@ -2,8 +2,8 @@
 
 #include <cmath>
 
-#include "base/suggest.h"
 #include "base/json.h"
+#include "base/suggest.h"
 #include "model/spec.h"
 #include "model/spec_rules.h"
 

@@ -4,8 +4,8 @@
 #include <functional>
 #include <set>
 
-#include "model/spec.h"
 #include "base/json.h"
+#include "model/spec.h"
 #include "model/spec_rules.h"
 
 namespace tranche {

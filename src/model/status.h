@@ -13,7 +13,7 @@
 namespace tranche {
 
 enum class ReplicaState {
-  kStarting,   // process runs, not yet healthy, within its grace
+  kStarting,  // process runs, not yet healthy, within its grace
   kHealthy,
   kUnhealthy,  // process runs, health checks fail; out of the route
   kBackoff,    // died; waits before the next start

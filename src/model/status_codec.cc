@@ -2,9 +2,8 @@
 
 #include <limits>
 
-#include "model/status.h"
-
 #include "base/json.h"
+#include "model/status.h"
 
 namespace tranche {
 namespace {

@@ -15,8 +15,8 @@ namespace fs = std::filesystem;
 
 // The command line with blanks between the arguments, which is how nginx itself writes its title.
 std::string TitleOf(pid_t pid) {
-  // Not through streambuf iterators: they throw where read(2) fails, as it does (ESRCH) for a process
-  // that ends between opening and reading.
+  // Not through streambuf iterators: they throw where read(2) fails, as it does (ESRCH) for a
+  // process that ends between opening and reading.
   std::ostringstream text;
   text << std::ifstream(fmt::format("/proc/{}/cmdline", pid), std::ios::binary).rdbuf();
   std::string title = text.str();

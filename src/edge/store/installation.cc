@@ -1,10 +1,10 @@
 #include "edge/store/installation.h"
 
-#include "base/json.h"
-
 #include <fmt/format.h>
 
 #include <limits>
+
+#include "base/json.h"
 
 namespace tranche {
 namespace {

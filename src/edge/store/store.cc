@@ -1,7 +1,5 @@
 #include "edge/store/store.h"
 
-#include "base/json.h"
-
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -12,6 +10,8 @@
 #include <cerrno>
 #include <cstring>
 #include <mutex>
+
+#include "base/json.h"
 
 // The only file that knows SQLite; its exceptions end here.
 

@@ -260,9 +260,9 @@ TEST_F(StoreTest, ADamagedDatabaseIsRefusedWithWhatToDo) {
 
 TEST_F(StoreTest, ADocumentThatIsDamagedIsAnErrorNotAnEmptyInstallation) {
   ASSERT_TRUE(Open()->PutInstallation(TestInstallation()));
-  ASSERT_EQ(std::system(
-                ("sqlite3 " + path_ + " \"UPDATE installation SET document = '{}'\"").c_str()),
-            0);
+  ASSERT_EQ(
+      std::system(("sqlite3 " + path_ + " \"UPDATE installation SET document = '{}'\"").c_str()),
+      0);
   const auto installation = Open()->GetInstallation();
   ASSERT_FALSE(installation);
   EXPECT_NE(installation.error().message.find("damaged"), std::string::npos);

@@ -1,12 +1,12 @@
-#include "face/cli/context.h"
-#include "face/cli/replica_name.h"
-#include "face/cli/verb.h"
+#include "face/cli/replica_verb.h"
 
 namespace tranche {
 namespace {
 
-class StopVerb final : public Verb {
+class StopVerb final : public ReplicaVerb {
  public:
+  StopVerb() : ReplicaVerb("Stopped") {}
+
   Info info() const override {
     return {"stop",
             "Stops a workload; its slice stays held for it",
@@ -15,32 +15,10 @@ class StopVerb final : public Verb {
             "it again."};
   }
 
-  void Declare(Arguments& arguments) override {
-    arguments.Positional("WORKLOAD[/N]", name_, "which workload, or which replica of it", true);
+  Status Act(Operations& operations, const std::string& workload,
+             std::optional<int> replica) override {
+    return operations.Stop(workload, replica);
   }
-
-  Result<int> Run(Context& context) override {
-    const auto name = ParseReplicaName(name_);
-    if (!name) return tl::unexpected<Error>(name.error());
-    auto operations = context.DaemonOperations();
-    if (!operations) return tl::unexpected<Error>(operations.error());
-    const auto status = (*operations)->GetStatus();
-    if (!status) return tl::unexpected<Error>(status.error());
-    const auto replicas = FindReplicas(*status, *name);
-    if (!replicas) return tl::unexpected<Error>(replicas.error());
-    if (const Status done = (*operations)->Stop(name->workload, name->replica); !done) {
-      return tl::unexpected<Error>(done.error());
-    }
-    Answer answer;
-    answer.json = {
-        {"format_version", "1.0"}, {"workload", name->workload}, {"replicas", *replicas}};
-    answer.blocks.emplace_back("Stopped " + name_ + ".\n");
-    context.Print(answer);
-    return 0;
-  }
-
- private:
-  std::string name_;
 };
 
 }  // namespace

@@ -21,6 +21,8 @@ struct Cgroup {
   std::string container;
 };
 
+void PrintTo(const Cgroup& cgroup, std::ostream* out) { *out << cgroup.container; }
+
 class Containers : public testing::TestWithParam<Cgroup> {};
 
 TEST_P(Containers, AreFoundByTheirPath) {

@@ -6,9 +6,8 @@
 #include <fstream>
 #include <sstream>
 
-#include "stage/request/parser.h"
-
 #include "base/json.h"
+#include "stage/request/parser.h"
 
 namespace tranche {
 namespace {

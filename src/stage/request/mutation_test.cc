@@ -6,8 +6,8 @@
 #include <random>
 #include <sstream>
 
-#include "stage/request/fields.h"
 #include "base/json.h"
+#include "stage/request/fields.h"
 #include "stage/request/parser.h"
 #include "stage/request/schema.h"
 #include "stage/request/schema_validator.h"

@@ -1,8 +1,8 @@
 #include "stage/request/schema.h"
 
-#include "base/json.h"
-
 #include <fmt/format.h>
+
+#include "base/json.h"
 
 namespace tranche {
 namespace {

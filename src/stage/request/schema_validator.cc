@@ -1,6 +1,3 @@
-// g++ 12 with -fsanitize warns of libstdc++'s own <regex>: a known false alarm.
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-
 #include "stage/request/schema_validator.h"
 
 #include <cmath>
