@@ -31,12 +31,13 @@ class ScratchDir {
   std::string path_;
 };
 
-// What a machine with these GPUs is made of.
+// What a machine with these GPUs is made of. Its owner, who may do what root may, is who runs the
+// test.
 inline MachineSpec SpecOf(const std::string& model, uint32_t count = 1) {
   auto catalog = GpuCatalog::Embedded();
   MachineDraft draft;
   draft.gpus.push_back({.model = model, .count = count});
-  auto spec = catalog ? Furnish(*catalog, draft, 0) : tl::unexpected(catalog.error());
+  auto spec = catalog ? Furnish(*catalog, draft, geteuid()) : tl::unexpected(catalog.error());
   return spec ? *spec : MachineSpec{};
 }
 

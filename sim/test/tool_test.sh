@@ -40,6 +40,8 @@ expect 0 "lib/sim" "$sim" exec "$m" -- sh -c 'echo "$LD_LIBRARY_PATH"'
 expect 0 "[--gpu] [a b]" "$sim" exec "$m" -- printf '[%s] [%s]' --gpu "a b"
 expect 7 "" "$sim" exec "$m" -- sh -c 'exit 7'
 expect 127 "cannot run" "$sim" exec "$m" -- no-such-program-here
+mkdir -m 0 "$scratch/shut"
+expect 127 "cannot run" env PATH="$scratch/shut:$PATH" "$sim" exec "$m" -- no-such-program-here
 expect 126 "cannot run" "$sim" exec "$m" -- "$scratch"
 expect 64 "exec wants" "$sim" exec "$m"
 expect 69 "no simulated machine" "$sim" exec "$scratch/none" -- true

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <sstream>
 
 #include "sim/tool/commands.h"
 #include "sim/tool/library_folder.h"
@@ -21,6 +22,15 @@ void Prepend(const char* variable, const std::string& value) {
   const char* old = std::getenv(variable);
   std::string all = old == nullptr || *old == 0 ? value : value + ":" + old;
   setenv(variable, all.c_str(), 1);
+}
+
+bool IsInPath(const std::string& program) {
+  const char* path = std::getenv("PATH");
+  std::istringstream folders(path == nullptr ? "" : path);
+  for (std::string folder; std::getline(folders, folder, ':');) {
+    if (access((folder + "/" + program).c_str(), F_OK) == 0) return true;
+  }
+  return false;
 }
 
 }  // namespace
@@ -59,6 +69,9 @@ int Exec(const std::vector<std::string>& arguments) {
   argv.push_back(nullptr);
   execvp(argv[0], argv.data());
   int why = errno;
+  // A folder of PATH that may not be read is answered with EACCES, as if the program were there.
+  const bool by_path = std::strchr(argv[0], '/') != nullptr;
+  if (why == EACCES && !by_path && !IsInPath(argv[0])) why = ENOENT;
   std::fprintf(stderr, "tranche-sim: cannot run %s: %s\n", argv[0], std::strerror(why));
   return why == ENOENT ? 127 : 126;
 }
