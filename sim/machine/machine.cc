@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "sim/machine/lifecycle.h"
+#include "sim/machine/memory_limits.h"
 #include "sim/machine/process_table.h"
 #include "sim/machine/usage.h"
 
@@ -32,6 +33,16 @@ uint64_t Now(clockid_t clock) {
   timespec t{};
   clock_gettime(clock, &t);
   return static_cast<uint64_t>(t.tv_sec) * 1000000000u + static_cast<uint64_t>(t.tv_nsec);
+}
+
+// A test that may not make cgroups says where the process is taken to be.
+void PlaceInCgroup(Process* self) {
+  const char* cgroup = std::getenv("TRANCHE_SIM_CGROUP");
+  if (cgroup == nullptr || *cgroup != '/') return;
+  const std::string_view path(cgroup);
+  if (path.size() >= sizeof(self->cgroup)) return;
+  std::memset(self->cgroup, 0, sizeof(self->cgroup));
+  path.copy(self->cgroup, path.size());
 }
 
 class Fd {
@@ -237,9 +248,28 @@ Rc Machine::CreateContext(const Target& target, ContextKind kind, uint64_t overh
   Process self;
   if (!DescribeProcess(static_cast<uint32_t>(getpid()), &self)) return Rc::kBroken;
   self.uid = caller().uid;
+  PlaceInCgroup(&self);
   return Update([&](MachineState& state) {
     return sim::CreateContext(*spec_, &state, target, self, kind, overhead_bytes, WallNs(),
                               context);
+  });
+}
+
+Rc Machine::GetOwnMemory(const Target& target, MemoryInfo* info) {
+  Process self;
+  if (!DescribeProcess(static_cast<uint32_t>(getpid()), &self)) return Rc::kBroken;
+  PlaceInCgroup(&self);
+  return Read([&](const MachineState& state) {
+    const Rc rc = MemoryOf(*spec_, state, target, info);
+    if (rc != Rc::kOk || target.ci != 0) return rc;  // instances know no limits
+    info->free = std::min(info->free, MemoryLeftUnderLimits(state, target.gpu, self.cgroup));
+    const MemoryLimit* own = FindMemoryLimit(state, target.gpu, self.cgroup);
+    if (own != nullptr && own->hard_bytes != kNoLimit) {
+      info->total = std::min(info->total, own->hard_bytes);
+      info->reserved = 0;
+      info->used = MemoryUsedIn(state, target.gpu, self.cgroup);
+    }
+    return rc;
   });
 }
 

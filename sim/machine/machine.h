@@ -88,6 +88,10 @@ class Machine {
   Rc Free(uint64_t context, uint64_t bytes);
   // Shares of the target's SMs and bandwidth that the context keeps busy from now on, each 0..1.
   Rc SetLoad(uint64_t context, double sm, double memory);
+  // The memory of the target as the caller's own context sees it: a hard limit on its very cgroup
+  // stands for the size of the GPU, one further up only bounds what is free (as CUDA reports it
+  // under driver 615).
+  Rc GetOwnMemory(const Target& target, MemoryInfo* info);
   // The XID that killed the context, or 0. kNotFound when it does not exist (a reset or reboot took
   // it).
   Rc ContextFault(uint64_t context, uint32_t* xid);

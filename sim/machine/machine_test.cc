@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "sim/machine/lifecycle.h"
+#include "sim/machine/memory_limits.h"
 #include "sim/machine/mig.h"
 #include "sim/machine/process_table.h"
 #include "sim/machine/usage.h"
@@ -184,6 +185,38 @@ TEST_F(MachineTest, ComputeModesKeepOthersOut) {
   // The same process may have more.
   uint64_t second = 0;
   EXPECT_EQ(machine_->CreateContext({0, 0}, kCompute, 0, &second), Rc::kOk);
+}
+
+TEST_F(MachineTest, LimitsOfCgroupsHoldAllTheirProcessesAtOnce) {
+  Make("h100-sxm");
+  ASSERT_EQ(machine_->Update([](MachineState& state) {
+    SetMemoryLimit(&state, 0, "/a", 0, 4 * kGiB);
+    return SetMemoryLimit(&state, 0, "/a/b", 0, 3 * kGiB);
+  }),
+            Rc::kOk);
+  setenv("TRANCHE_SIM_CGROUP", "/a/b", 1);
+  uint64_t context = 0;
+  ASSERT_EQ(machine_->CreateContext({0, 0}, kCompute, kGiB, &context), Rc::kOk);
+  EXPECT_EQ(machine_->Allocate(context, 2 * kGiB + 1), Rc::kInsufficientResources);
+  EXPECT_EQ(machine_->Allocate(context, kGiB), Rc::kOk);
+  MemoryInfo own;
+  ASSERT_EQ(machine_->GetOwnMemory({0, 0}, &own), Rc::kOk);
+  EXPECT_EQ(own.total, 3 * kGiB) << "the limit on one's very cgroup is the size of the GPU";
+  EXPECT_EQ(own.free, kGiB);
+  setenv("TRANCHE_SIM_CGROUP", "/a/c", 1);
+  ASSERT_EQ(machine_->GetOwnMemory({0, 0}, &own), Rc::kOk);
+  EXPECT_GT(own.total, 70 * kGiB) << "one further up only bounds what is free";
+  EXPECT_EQ(own.free, 2 * kGiB);
+  EXPECT_EQ(InChild([&] {
+              uint64_t other = 0;
+              auto machine = Open();
+              if (machine->CreateContext({0, 0}, kCompute, kGiB, &other) != Rc::kOk) return 1;
+              if (machine->Allocate(other, kGiB) != Rc::kOk) return 2;
+              return machine->Allocate(other, 1) == Rc::kInsufficientResources ? 0 : 3;
+            }),
+            0);
+  unsetenv("TRANCHE_SIM_CGROUP");
+  EXPECT_EQ(machine_->Allocate(context, kGiB), Rc::kOk) << "the child is gone";
 }
 
 TEST_F(MachineTest, InstancesShareMemoryByGpuInstance) {

@@ -48,6 +48,23 @@ bool ReadStat(uint32_t pid, char* state, uint64_t* start_ticks, char* name, size
   return true;
 }
 
+// The line of the unified hierarchy, "0::/path". Left empty where there is none: such a process is
+// under no limit.
+void ReadCgroup(uint32_t pid, char* cgroup, size_t size) {
+  char path[40];
+  std::snprintf(path, sizeof(path), "/proc/%u/cgroup", pid);
+  FILE* file = std::fopen(path, "re");
+  if (file == nullptr) return;
+  char line[512];
+  while (std::fgets(line, sizeof(line), file) != nullptr) {
+    if (std::strncmp(line, "0::", 3) != 0) continue;
+    line[std::strcspn(line, "\n")] = 0;
+    std::snprintf(cgroup, size, "%.*s", static_cast<int>(size) - 1, line + 3);
+    break;
+  }
+  std::fclose(file);
+}
+
 // Zombies hold no device any more.
 bool Runs(char state) { return state != 'Z' && state != 'X' && state != 'x'; }
 
@@ -61,6 +78,7 @@ bool DescribeProcess(uint32_t pid, Process* process) {
     return false;
   }
   process->pid = pid;
+  ReadCgroup(pid, process->cgroup, sizeof(process->cgroup));
   return Runs(state);
 }
 

@@ -15,6 +15,7 @@ inline constexpr uint32_t kMaxProcesses = 256;
 inline constexpr uint32_t kMaxContexts = 512;
 inline constexpr uint32_t kMaxEvents = 256;    // a ring: older ones are lost to slow listeners
 inline constexpr uint32_t kMaxAccounts = 256;  // a ring over all GPUs
+inline constexpr uint32_t kMaxMemoryLimits = 64;
 inline constexpr uint32_t kMaxSlow = 8;
 inline constexpr uint32_t kMaxMissingSymbols = 16;
 inline constexpr uint32_t kNoId = 0xffffffffu;
@@ -67,6 +68,7 @@ struct Process {
   uint32_t uid = 0;
   uint64_t start_ticks = 0;
   char name[64] = {};
+  char cgroup[160] = {};  // its path in the unified hierarchy, "/" at the root
 };
 
 struct Context {
@@ -103,6 +105,14 @@ struct Account {
   double memory_busy_seconds = 0;
 };
 
+// What the processes of one cgroup may hold of one GPU (driver 615 and newer).
+struct MemoryLimit {
+  char cgroup[160] = {};  // empty = a free entry
+  uint32_t gpu = 0;
+  uint64_t soft_bytes = 0;         // kept for it
+  uint64_t hard_bytes = kNoLimit;  // never more
+};
+
 struct SlowCall {
   char name[72] = {};
   uint32_t milliseconds = 0;
@@ -119,6 +129,7 @@ struct MachineState {
   Context contexts[kMaxContexts];
   Event events[kMaxEvents];
   Account accounts[kMaxAccounts];
+  MemoryLimit memory_limits[kMaxMemoryLimits];
   SlowCall slow[kMaxSlow];
   char missing_symbols[kMaxMissingSymbols][72] = {};
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "sim/machine/memory_limits.h"
 #include "sim/machine/mig.h"
 
 namespace tranche::sim {
@@ -200,6 +201,9 @@ Rc CreateContext(const MachineSpec& spec, MachineState* state, const Target& tar
     }
   }
   if (overhead_bytes > memory.free) return Rc::kInsufficientResources;
+  if (target.ci == 0 && overhead_bytes > MemoryLeftUnderLimits(*state, target.gpu, owner.cgroup)) {
+    return Rc::kInsufficientResources;
+  }
 
   Process* process = const_cast<Process*>(FindProcess(*state, owner.pid));
   if (process == nullptr) process = const_cast<Process*>(FindProcess(*state, 0));
@@ -256,6 +260,11 @@ Rc ChangeMemory(const MachineSpec& spec, MachineState* state, uint32_t pid, uint
                            ? context->limit_bytes - context->memory_bytes
                            : 0;
     if (grow > memory.free || grow > allowed) return Rc::kInsufficientResources;
+    const Process* owner = FindProcess(*state, pid);
+    if (context->ci == 0 && owner != nullptr &&
+        grow > MemoryLeftUnderLimits(*state, context->gpu, owner->cgroup)) {
+      return Rc::kInsufficientResources;
+    }
   }
   context->memory_bytes = context->memory_bytes + grow - shrink;
   NoteMemory(state, context->gpu, pid);

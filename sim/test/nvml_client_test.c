@@ -1238,6 +1238,53 @@ static void NoVgpu(void) {
   EXPECT(CALL("nvmlDeviceGetHostVgpuMode", (void*, uint32_t*), gpu, &mode), UNINITIALIZED);
 }
 
+// Driver 615 and newer: what one cgroup may hold of a GPU, enforced by the kernel.
+static void MemoryLimits(void) {
+  typedef struct {
+    const char* cgroup;
+    uint64_t soft, hard;
+  } Set;
+  typedef struct {
+    const char* cgroup;
+    uint64_t soft, hard, used;
+  } Get;
+  _Static_assert(sizeof(Set) == 24 && sizeof(Get) == 32, "");
+  const uint64_t gib = (uint64_t)1 << 30;
+
+  Start("--gpu H100-SXM5-80GB --driver 615");
+  Set set = {"/sys/fs/cgroup/tenants", gib, 4 * gib};
+  EXPECT(CALL("nvmlDeviceSetMemoryLimits_v1", (void*, Set*), gpu, &set), OK);
+  Get get = {"/sys/fs/cgroup/tenants/", 9, 9, 9};
+  EXPECT(CALL("nvmlDeviceGetMemoryLimits_v1", (void*, Get*), gpu, &get), OK);
+  EXPECT(get.soft == gib && get.hard == 4 * gib && get.used == 0, 1);
+
+  // Whoever is below the cgroup counts, whoever only has a similar name does not.
+  setenv("TRANCHE_SIM_CGROUP", "/tenants/a", 1);
+  pid_t inside = Attach("0", "--memory 3GiB");
+  EXPECT(Tool((char[256]){0}, 256, "attach --gpu 0 --memory 2GiB"), 3);
+  setenv("TRANCHE_SIM_CGROUP", "/tenants2", 1);
+  pid_t beside = Attach("0", "--memory 2GiB");
+  unsetenv("TRANCHE_SIM_CGROUP");
+  EXPECT(CALL("nvmlDeviceGetMemoryLimits_v1", (void*, Get*), gpu, &get), OK);
+  EXPECT(get.used == 3 * gib, 1);
+
+  Set wrong = {"/proc/1", 0, gib};
+  EXPECT(CALL("nvmlDeviceSetMemoryLimits_v1", (void*, Set*), gpu, &wrong), INVALID);
+  wrong.cgroup = NULL;
+  EXPECT(CALL("nvmlDeviceSetMemoryLimits_v1", (void*, Set*), gpu, &wrong), INVALID);
+  Set crossed = {"/sys/fs/cgroup/tenants", 2 * gib, gib};
+  EXPECT(CALL("nvmlDeviceSetMemoryLimits_v1", (void*, Set*), gpu, &crossed), INVALID);
+  Set none = {"/sys/fs/cgroup/tenants", 0, UINT64_MAX};
+  EXPECT(CALL("nvmlDeviceSetMemoryLimits_v1", (void*, Set*), gpu, &none), OK);
+  EXPECT(CALL("nvmlDeviceGetMemoryLimits_v1", (void*, Get*), gpu, &get), OK);
+  EXPECT(get.hard == UINT64_MAX && get.used == 3 * gib, 1);
+  End(inside);
+  End(beside);
+
+  Start("--gpu H100-SXM5-80GB --driver 580");
+  EXPECT(dlsym(library, "nvmlDeviceSetMemoryLimits_v1") == NULL, 1);
+}
+
 static const struct {
   const char* name;
   void (*run)(void);
@@ -1276,6 +1323,7 @@ static const struct {
     {"driver_535", Driver535},
     {"missing_symbol", MissingSymbol},
     {"no_vgpu", NoVgpu},
+    {"memory_limits", MemoryLimits},
 };
 
 int main(int argc, char** argv) {

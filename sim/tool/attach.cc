@@ -3,12 +3,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <ctime>
+#include <thread>
 
 #include "sim/machine/mig.h"
 #include "sim/tool/commands.h"
@@ -71,13 +73,14 @@ struct Report {
   for (int fd = 0; fd < 3; ++fd) dup2(null, fd);
   // Nor may a shell wait for the end of the pipe that the report went through.
   close(tell);
-  if (options.time) {
-    long long ns = options.time->count();
-    timespec left{static_cast<time_t>(ns / 1000000000), static_cast<long>(ns % 1000000000)};
-    while (nanosleep(&left, &left) != 0 && errno == EINTR) {
-    }
-  } else {
-    for (;;) pause();
+  // A machine that was deleted has nobody on it.
+  using std::chrono::nanoseconds, std::chrono::seconds;
+  const std::string state = options.dir + "/machine.state";
+  nanoseconds left = options.time ? nanoseconds(*options.time) : nanoseconds::max();
+  while (left.count() > 0 && access(state.c_str(), F_OK) == 0) {
+    const nanoseconds nap = std::min<nanoseconds>(left, seconds(1));
+    std::this_thread::sleep_for(nap);
+    if (options.time) left -= nap;
   }
   (*machine)->DestroyContext(context);
   _exit(0);
