@@ -82,11 +82,12 @@ expect 64 "no GPU 5: the machine has GPUs 0 to 1" "$sim" fault "$m" --gpu 5 --lo
 expect 0 "" "$sim" fault "$m" --gpu 0 --lost
 expect 0 "LOST" "$sim" show "$m"
 expect 1 "a reset does not reach it" "$sim" reset "$m" --gpu 0
+cp "$m/lib/libnvidia-ml.so.1" "$scratch/before"
 expect 0 "" "$sim" fault "$m" --slow nvmlDeviceGetName=5 --missing-symbol nvmlDeviceGetName
 expect 0 "missing: nvmlDeviceGetName" "$sim" show "$m"
-[[ -e $m/lib/libnvidia-ml.so.1 ]] || fail "no library without the symbol"
+cmp -s "$m/lib/libnvidia-ml.so.1" "$scratch/before" && fail "no library without the symbol"
 expect 0 "" "$sim" fault "$m" --clear
-[[ ! -e $m/lib/libnvidia-ml.so.1 ]] || fail "the library without the symbol is still there"
+cmp -s "$m/lib/libnvidia-ml.so.1" "$scratch/before" || fail "the library without the symbol is still there"
 [[ $("$sim" show "$m") != *LOST* ]] || fail "still lost"
 
 # What was made can be made again from its own description.

@@ -1,11 +1,13 @@
 #include "edge/driver/nvml/sim_machine.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -31,9 +33,15 @@ SimMachine::~SimMachine() {
 }
 
 std::string SimMachine::library() const {
-  // A machine whose driver lacks symbols has a library of its own.
-  const std::string own = dir_ + "/lib/libnvidia-ml.so.1";
-  return std::filesystem::exists(own) ? own : TRANCHE_SIM_NVML;
+  // A machine whose driver lacks symbols has a library of its own. The loader takes a path that it
+  // knows for the library that it has, so each call names it anew: a fault may have replaced it.
+  if (!std::filesystem::exists(dir_ + "/lib/libnvidia-ml.so.1")) return TRANCHE_SIM_NVML;
+  static std::atomic<int> names{0};
+  const std::string folder = fmt::format("{}/lib.{}", dir_, ++names);
+  std::error_code error;
+  std::filesystem::create_directory_symlink(dir_ + "/lib", folder, error);
+  EXPECT_FALSE(error) << error.message();
+  return folder + "/libnvidia-ml.so.1";
 }
 
 std::string SimMachine::Run(const std::string& verb, const std::string& options) const {
