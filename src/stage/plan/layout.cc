@@ -194,7 +194,7 @@ SearchProblem LayoutSolver::ProblemOf(const std::vector<const ReplicaNeed*>& ite
         types.emplace(BinKey(bin, views[v]), static_cast<int>(types.size()));
     if (is_new) example.push_back(v);
     bin.type = type->second;
-    problem.bins.push_back(std::move(bin));
+    problem.bins.push_back(bin);
   }
   // Prices that are not all known would compare money with nothing: then every GPU counts the same.
   const bool priced = std::all_of(views.begin(), views.end(),
