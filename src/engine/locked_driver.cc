@@ -59,6 +59,18 @@ Status LockedDriver::DestroyInstance(const std::string& gpu_uuid, MigPlacement p
   return status;
 }
 
+Result<MemoryLimitsRead> LockedDriver::GetMemoryLimits(const std::string& gpu_uuid,
+                                                       const std::string& cgroup) {
+  const std::lock_guard lock(mutex_);
+  return driver_->GetMemoryLimits(gpu_uuid, cgroup);
+}
+
+Status LockedDriver::SetMemoryLimits(const std::string& gpu_uuid, const std::string& cgroup,
+                                     const MemoryLimits& limits) {
+  const std::lock_guard lock(mutex_);
+  return driver_->SetMemoryLimits(gpu_uuid, cgroup, limits);
+}
+
 Result<std::vector<DriverEvent>> LockedDriver::WaitForEvents(Duration timeout) {
   return driver_->WaitForEvents(timeout);
 }

@@ -67,6 +67,19 @@ Status SharedDriver::DestroyInstance(const std::string& gpu_uuid, MigPlacement p
   return status;
 }
 
+Result<MemoryLimitsRead> SharedDriver::GetMemoryLimits(const std::string& gpu_uuid,
+                                                       const std::string& cgroup) {
+  return driver_->GetMemoryLimits(gpu_uuid, cgroup);
+}
+
+Status SharedDriver::SetMemoryLimits(const std::string& gpu_uuid, const std::string& cgroup,
+                                     const MemoryLimits& limits) {
+  boundary_("before SetMemoryLimits");
+  Status set = driver_->SetMemoryLimits(gpu_uuid, cgroup, limits);
+  boundary_("after SetMemoryLimits");
+  return set;
+}
+
 Status RouterDouble::Configure(const std::vector<Route>& routes) {
   boundary_("before Configure");
   {

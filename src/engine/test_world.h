@@ -30,6 +30,10 @@ class SharedDriver final : public Driver {
   Result<MigInstance> CreateInstance(const std::string& gpu_uuid, const std::string& profile,
                                      MigPlacement placement) override;
   Status DestroyInstance(const std::string& gpu_uuid, MigPlacement placement) override;
+  Result<MemoryLimitsRead> GetMemoryLimits(const std::string& gpu_uuid,
+                                           const std::string& cgroup) override;
+  Status SetMemoryLimits(const std::string& gpu_uuid, const std::string& cgroup,
+                         const MemoryLimits& limits) override;
   Result<std::vector<DriverEvent>> WaitForEvents(Duration timeout) override {
     return driver_->WaitForEvents(timeout);
   }

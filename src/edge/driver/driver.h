@@ -19,6 +19,19 @@ struct DriverEvent {
   std::optional<int> compute_instance;
 };
 
+// What the processes of one cgroup, and of those below it, may hold of one GPU: enforced by the
+// kernel driver (615 and newer), whatever the processes do. Managed memory is not counted.
+struct MemoryLimits {
+  Bytes soft;                 // kept for them; 0 = nothing
+  std::optional<Bytes> hard;  // never more; absent = no limit
+
+  bool operator==(const MemoryLimits&) const = default;
+};
+struct MemoryLimitsRead {
+  MemoryLimits limits;
+  Bytes used;
+};
+
 // The only way to the GPUs. One implementation over NVML, one fake for tests that scripts failures.
 // Not thread-safe except WaitForEvents, which one thread may call while another uses the rest.
 class Driver {
@@ -44,6 +57,15 @@ class Driver {
   // Destroys the compute instances and the GPU instance at `placement`. kBusy when a process is on
   // it: then nothing was destroyed, or what was has been made again.
   virtual Status DestroyInstance(const std::string& gpu_uuid, MigPlacement placement) = 0;
+
+  // The limits of a cgroup, named by its folder ("/sys/fs/cgroup/tranche/phi"), on a whole GPU.
+  // kUnsupported where the driver has none to set (older than 615, or the GPU is in MIG mode).
+  virtual Result<MemoryLimitsRead> GetMemoryLimits(const std::string& gpu_uuid,
+                                                   const std::string& cgroup) = 0;
+  // Sets them and reads them back. kPermission for ordinary users. A hard limit below what is held
+  // stops growth and takes nothing away. Set {0, absent} before the cgroup is removed.
+  virtual Status SetMemoryLimits(const std::string& gpu_uuid, const std::string& cgroup,
+                                 const MemoryLimits& limits) = 0;
 
   // Waits until something happens or the timeout passes (then: empty). kUnsupported where the
   // driver cannot tell.

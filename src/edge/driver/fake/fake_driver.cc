@@ -207,6 +207,54 @@ Status FakeDriver::DestroyLocked(const std::string& gpu_uuid, MigPlacement place
   return {};
 }
 
+Status FakeDriver::MayLimitMemory(const std::string& gpu_uuid) {
+  const Result<Gpu*> found = Find(gpu_uuid);
+  if (!found) return tl::unexpected(found.error());
+  if (!has_memory_limits_) {
+    return Fail(ErrorCode::kUnsupported, "this driver has no memory limits");
+  }
+  if ((*found)->mig_mode && (*found)->mig_mode->current) {
+    return Fail(ErrorCode::kUnsupported, "a GPU in MIG mode takes no memory limits");
+  }
+  return {};
+}
+
+Result<MemoryLimitsRead> FakeDriver::GetMemoryLimits(const std::string& gpu_uuid,
+                                                     const std::string& cgroup) {
+  const std::lock_guard lock(mutex_);
+  if (const Status may = MayLimitMemory(gpu_uuid); !may) return tl::unexpected(may.error());
+  const auto limits = memory_limits_.find({gpu_uuid, cgroup});
+  MemoryLimitsRead read;
+  if (limits != memory_limits_.end()) read.limits = limits->second;
+  return read;
+}
+
+Status FakeDriver::SetMemoryLimits(const std::string& gpu_uuid, const std::string& cgroup,
+                                   const MemoryLimits& limits) {
+  const std::lock_guard lock(mutex_);
+  const Status result = SetMemoryLimitsLocked(gpu_uuid, cgroup, limits);
+  calls_.push_back(fmt::format("SetMemoryLimits {} {} {} -> {}", gpu_uuid, cgroup,
+                               limits.hard ? FormatBytes(*limits.hard) : "none", Outcome(result)));
+  return result;
+}
+
+Status FakeDriver::SetMemoryLimitsLocked(const std::string& gpu_uuid, const std::string& cgroup,
+                                         const MemoryLimits& limits) {
+  if (auto error = Scripted(Call::kSetMemoryLimits)) return tl::unexpected(*error);
+  if (const Status may = MayLimitMemory(gpu_uuid); !may) return may;
+  if (limits == MemoryLimits{}) {
+    memory_limits_.erase({gpu_uuid, cgroup});
+  } else {
+    memory_limits_[{gpu_uuid, cgroup}] = limits;
+  }
+  return {};
+}
+
+void FakeDriver::SupportMemoryLimits() {
+  const std::lock_guard lock(mutex_);
+  has_memory_limits_ = true;
+}
+
 Result<std::vector<DriverEvent>> FakeDriver::WaitForEvents(Duration timeout) {
   std::unique_lock lock(mutex_);
   if (auto error = Scripted(Call::kWaitForEvents)) return tl::unexpected(*error);

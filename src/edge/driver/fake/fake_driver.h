@@ -18,7 +18,14 @@ namespace tranche {
 // creation. All methods are safe from any thread.
 class FakeDriver final : public Driver {
  public:
-  enum class Call { kRead, kSetMigMode, kCreateInstance, kDestroyInstance, kWaitForEvents };
+  enum class Call {
+    kRead,
+    kSetMigMode,
+    kCreateInstance,
+    kDestroyInstance,
+    kSetMemoryLimits,
+    kWaitForEvents
+  };
 
   // Starts as `machine`; its fingerprint and capabilities are dropped, as a driver does not know
   // them.
@@ -29,6 +36,10 @@ class FakeDriver final : public Driver {
   Result<MigInstance> CreateInstance(const std::string& gpu_uuid, const std::string& profile,
                                      MigPlacement placement) override;
   Status DestroyInstance(const std::string& gpu_uuid, MigPlacement placement) override;
+  Result<MemoryLimitsRead> GetMemoryLimits(const std::string& gpu_uuid,
+                                           const std::string& cgroup) override;
+  Status SetMemoryLimits(const std::string& gpu_uuid, const std::string& cgroup,
+                         const MemoryLimits& limits) override;
   // Returns as soon as an event was injected; an empty list after `timeout` of real time.
   Result<std::vector<DriverEvent>> WaitForEvents(Duration timeout) override;
 
@@ -42,6 +53,9 @@ class FakeDriver final : public Driver {
 
   // From now on SetMigMode on this GPU only changes `pending`, until ResetGpu.
   void RequireResetForMig(const std::string& gpu_uuid);
+  // As a driver from 615 on; before, memory limits are kUnsupported. Nobody in a fake machine is in
+  // a cgroup, so nothing is ever used under a limit.
+  void SupportMemoryLimits();
   // What a GPU reset does: pending MIG mode becomes current, instances and processes are gone.
   void ResetGpu(const std::string& gpu_uuid);
   // What a reboot does to Hopper and newer: as ResetGpu, and MIG mode is off.
@@ -80,6 +94,9 @@ class FakeDriver final : public Driver {
   Result<MigInstance> CreateLocked(const std::string& gpu_uuid, const std::string& profile,
                                    MigPlacement placement);
   Status DestroyLocked(const std::string& gpu_uuid, MigPlacement placement);
+  Status MayLimitMemory(const std::string& gpu_uuid);
+  Status SetMemoryLimitsLocked(const std::string& gpu_uuid, const std::string& cgroup,
+                               const MemoryLimits& limits);
 
   mutable std::mutex mutex_;
   std::condition_variable injected_;
@@ -87,6 +104,8 @@ class FakeDriver final : public Driver {
   Machine machine_;
   std::map<Call, std::vector<Failure>> failures_;
   std::set<std::string> needs_reset_;
+  bool has_memory_limits_ = false;
+  std::map<std::pair<std::string, std::string>, MemoryLimits> memory_limits_;  // by GPU and cgroup
   std::deque<DriverEvent> events_;
   std::vector<std::string> calls_;
   int next_uuid_ = 1;

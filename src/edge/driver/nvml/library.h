@@ -75,7 +75,9 @@
   X(nvmlEventSetWait)                                  \
   X(nvmlEventSetWait_v2)                               \
   X(nvmlDeviceRegisterEvents)                          \
-  X(nvmlDeviceGetSupportedEventTypes)
+  X(nvmlDeviceGetSupportedEventTypes)                  \
+  X(nvmlDeviceSetMemoryLimits_v1)                      \
+  X(nvmlDeviceGetMemoryLimits_v1)
 
 namespace tranche {
 

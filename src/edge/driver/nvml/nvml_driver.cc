@@ -9,6 +9,7 @@
 
 #include "edge/driver/nvml/events.h"
 #include "edge/driver/nvml/library.h"
+#include "edge/driver/nvml/memory_limits.h"
 #include "edge/driver/nvml/mig_change.h"
 #include "edge/driver/nvml/read_gpu.h"
 #include "edge/driver/nvml/reading.h"
@@ -58,6 +59,10 @@ class NvmlDriver final : public Driver {
   Result<MigInstance> CreateInstance(const std::string& gpu_uuid, const std::string& profile,
                                      MigPlacement placement) override;
   Status DestroyInstance(const std::string& gpu_uuid, MigPlacement placement) override;
+  Result<MemoryLimitsRead> GetMemoryLimits(const std::string& gpu_uuid,
+                                           const std::string& cgroup) override;
+  Status SetMemoryLimits(const std::string& gpu_uuid, const std::string& cgroup,
+                         const MemoryLimits& limits) override;
   Result<std::vector<DriverEvent>> WaitForEvents(Duration timeout) override;
 
  private:
@@ -209,6 +214,24 @@ Status NvmlDriver::DestroyInstance(const std::string& gpu_uuid, MigPlacement pla
   const auto found = Find(**nvml, gpu_uuid);
   if (!found) return tl::unexpected(found.error());
   return RemoveInstance(**nvml, *found, placement);
+}
+
+Result<MemoryLimitsRead> NvmlDriver::GetMemoryLimits(const std::string& gpu_uuid,
+                                                     const std::string& cgroup) {
+  const auto nvml = Nvml();
+  if (!nvml) return tl::unexpected(nvml.error());
+  const auto found = Find(**nvml, gpu_uuid);
+  if (!found) return tl::unexpected(found.error());
+  return ReadMemoryLimits(**nvml, *found, cgroup);
+}
+
+Status NvmlDriver::SetMemoryLimits(const std::string& gpu_uuid, const std::string& cgroup,
+                                   const MemoryLimits& limits) {
+  const auto nvml = Nvml();
+  if (!nvml) return tl::unexpected(nvml.error());
+  const auto found = Find(**nvml, gpu_uuid);
+  if (!found) return tl::unexpected(found.error());
+  return ChangeMemoryLimits(**nvml, *found, cgroup, limits);
 }
 
 Result<std::vector<DriverEvent>> NvmlDriver::WaitForEvents(Duration timeout) {

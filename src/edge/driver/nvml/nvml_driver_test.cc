@@ -402,6 +402,51 @@ TEST(NvmlInstances, AreRefusedWhileMigIsOff) {
   EXPECT_THAT(made.error().message, HasSubstr("MIG mode is off"));
 }
 
+TEST(NvmlMemoryLimits, AreSetAndReadBackFromDriver615On) {
+  SimMachine machine("--gpu H100-SXM5-80GB --driver 615");
+  const auto driver = Open(machine);
+  const std::string uuid = FirstGpu(*driver).uuid;
+  const std::string cgroup = "/sys/fs/cgroup/tranche/phi";
+  EXPECT_EQ(driver->GetMemoryLimits(uuid, cgroup)->limits, MemoryLimits{});
+  const MemoryLimits limits{GiB(1), GiB(4)};
+  ASSERT_TRUE(driver->SetMemoryLimits(uuid, cgroup, limits));
+  setenv("TRANCHE_SIM_CGROUP", "/tranche/phi", 1);
+  machine.Attach("--gpu 0 --memory 3GiB");
+  unsetenv("TRANCHE_SIM_CGROUP");
+  const auto read = driver->GetMemoryLimits(uuid, cgroup);
+  ASSERT_TRUE(read);
+  EXPECT_EQ(read->limits, limits);
+  EXPECT_EQ(read->used, GiB(3));
+  ASSERT_TRUE(driver->SetMemoryLimits(uuid, cgroup, {}));
+  EXPECT_EQ(driver->GetMemoryLimits(uuid, cgroup)->limits, MemoryLimits{});
+}
+
+TEST(NvmlMemoryLimits, WhereThereAreNoneItSaysWhy) {
+  {
+    const SimMachine old("--gpu H100-SXM5-80GB --driver 580");
+    const auto driver = Open(old);
+    const Status set = driver->SetMemoryLimits(FirstGpu(*driver).uuid, "/sys/fs/cgroup/a", {});
+    ASSERT_FALSE(set);
+    EXPECT_EQ(set.error().code, ErrorCode::kUnsupported);
+    EXPECT_THAT(set.error().message, HasSubstr("615"));
+  }
+  {
+    const SimMachine mig("--gpu H100-SXM5-80GB --mig --driver 615");
+    const auto driver = Open(mig);
+    const auto read = driver->GetMemoryLimits(FirstGpu(*driver).uuid, "/sys/fs/cgroup/a");
+    ASSERT_FALSE(read);
+    EXPECT_EQ(read.error().code, ErrorCode::kUnsupported);
+    EXPECT_THAT(read.error().message, HasSubstr("MIG"));
+  }
+  const SimMachine plain("--gpu H100-SXM5-80GB --driver 615");
+  plain.BecomeUser(4242);
+  const auto user = Open(plain);
+  const Status refused =
+      user->SetMemoryLimits(FirstGpu(*user).uuid, "/sys/fs/cgroup/a", {{}, GiB(1)});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::kPermission);
+}
+
 TEST(NvmlInstances, ABusyOneIsNotTouched) {
   SimMachine machine(kH100Mig);
   const auto driver = Open(machine);
