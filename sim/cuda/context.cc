@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "sim/cuda/library.h"
+#include "sim/cuda/streams.h"
 
 namespace tranche::sim::cuda {
 namespace {
@@ -202,17 +202,28 @@ CUDA_EXPORT CUresult cuCtxGetStreamPriorityRange(int* least, int* greatest) {
   });
 }
 
-// All work is done at once; what is waited for is only whether the device is well.
-CUDA_EXPORT CUresult cuCtxSynchronize(void) {
-  return CallInContext([](Library&, const Library::Context&) { return CUDA_SUCCESS; });
+namespace {
+CUresult Synchronise(CUcontext handle) {
+  const auto check = [&] {
+    return handle == nullptr
+               ? CallInContext([](Library&, const Library::Context&) { return CUDA_SUCCESS; })
+               : Call([&](Library& library) {
+                   Library::Context* context = library.Find(handle);
+                   return context == nullptr ? CUDA_ERROR_INVALID_CONTEXT
+                                             : library.Health(*context);
+                 });
+  };
+  const CUresult well = check();
+  if (well != CUDA_SUCCESS) return well;
+  WaitForContext(
+      Library::Get().contexts().Find(handle == nullptr ? ContextStack().back() : handle));
+  TrimPools();
+  return check();
 }
-CUDA_EXPORT CUresult cuCtxSynchronize_v2(CUcontext handle) {
-  if (handle == nullptr) return cuCtxSynchronize();
-  return Call([&](Library& library) {
-    const Library::Context* context = library.Find(handle);
-    return context == nullptr ? CUDA_ERROR_INVALID_CONTEXT : library.Health(*context);
-  });
-}
+}  // namespace
+
+CUDA_EXPORT CUresult cuCtxSynchronize(void) { return Synchronise(nullptr); }
+CUDA_EXPORT CUresult cuCtxSynchronize_v2(CUcontext handle) { return Synchronise(handle); }
 
 CUDA_EXPORT CUresult cuTrancheSimSetLoad(double sm, double memory) {
   return CallInContext([&](Library& library, const Library::Context& context) {

@@ -1,9 +1,10 @@
 #include <algorithm>
-#include <array>
+#include <cstdlib>
 #include <cstring>
 #include <string_view>
 
 #include "sim/cuda/library.h"
+#include "sim/cuda/symbols.h"
 
 // The way into the library: initialising, versions, errors by name, functions by name.
 namespace tranche::sim::cuda {
@@ -60,119 +61,16 @@ CUresult TextOf(CUresult code, const char** out, const char* ErrorText::*field) 
   return CUDA_ERROR_INVALID_VALUE;
 }
 
-// One ABI of one function: what its plain name means for a program built against CUDA `since` or
-// newer.
-struct Function {
-  const char* name;
-  int since;
-  void* address;
-};
-
-template <typename T>
-void* Address(T* function) {
-  return reinterpret_cast<void*>(function);
+// Of the machine's driver, without a need for cuInit. The library is there even when its machine is
+// not: then it is as new as these declarations.
+int DriverVersion() {
+  static const int version = [] {
+    const char* dir = std::getenv("TRANCHE_SIM_DIR");
+    const auto machine = Machine::Open(dir == nullptr ? "" : dir);
+    return machine ? static_cast<int>((*machine)->spec().driver.cuda_version) : 13000;
+  }();
+  return version;
 }
-
-#define SINCE(version, name) \
-  { #name, version, Address(&::name) }
-#define SINCE_AS(version, name, function) \
-  { #name, version, Address(&::function) }
-
-const auto& Functions() {
-  static const auto functions = std::to_array<Function>({
-      SINCE(2000, cuInit),
-      SINCE(2020, cuDriverGetVersion),
-      SINCE(6000, cuGetErrorName),
-      SINCE(6000, cuGetErrorString),
-      SINCE(11030, cuGetProcAddress),
-      SINCE_AS(12000, cuGetProcAddress, cuGetProcAddress_v2),
-      SINCE(2000, cuDeviceGetCount),
-      SINCE(2000, cuDeviceGet),
-      SINCE(2000, cuDeviceGetName),
-      SINCE(9020, cuDeviceGetUuid),
-      SINCE_AS(11040, cuDeviceGetUuid, cuDeviceGetUuid_v2),
-      SINCE(2000, cuDeviceTotalMem),
-      SINCE_AS(3020, cuDeviceTotalMem, cuDeviceTotalMem_v2),
-      SINCE(2000, cuDeviceGetAttribute),
-      SINCE(2000, cuDeviceComputeCapability),
-      SINCE(4010, cuDeviceGetPCIBusId),
-      SINCE(4010, cuDeviceGetByPCIBusId),
-      SINCE(4000, cuDeviceCanAccessPeer),
-      SINCE(7000, cuDevicePrimaryCtxRetain),
-      SINCE(7000, cuDevicePrimaryCtxRelease),
-      SINCE_AS(11000, cuDevicePrimaryCtxRelease, cuDevicePrimaryCtxRelease_v2),
-      SINCE(7000, cuDevicePrimaryCtxReset),
-      SINCE_AS(11000, cuDevicePrimaryCtxReset, cuDevicePrimaryCtxReset_v2),
-      SINCE(7000, cuDevicePrimaryCtxGetState),
-      SINCE(7000, cuDevicePrimaryCtxSetFlags),
-      SINCE_AS(11000, cuDevicePrimaryCtxSetFlags, cuDevicePrimaryCtxSetFlags_v2),
-      SINCE(2000, cuCtxCreate),
-      SINCE_AS(3020, cuCtxCreate, cuCtxCreate_v2),
-      SINCE_AS(11040, cuCtxCreate, cuCtxCreate_v3),
-      SINCE_AS(12050, cuCtxCreate, cuCtxCreate_v4),
-      SINCE(2000, cuCtxDestroy),
-      SINCE_AS(4000, cuCtxDestroy, cuCtxDestroy_v2),
-      SINCE(2000, cuCtxPushCurrent),
-      SINCE_AS(4000, cuCtxPushCurrent, cuCtxPushCurrent_v2),
-      SINCE(2000, cuCtxPopCurrent),
-      SINCE_AS(4000, cuCtxPopCurrent, cuCtxPopCurrent_v2),
-      SINCE(4000, cuCtxSetCurrent),
-      SINCE(4000, cuCtxGetCurrent),
-      SINCE(2000, cuCtxGetDevice),
-      SINCE_AS(13000, cuCtxGetDevice, cuCtxGetDevice_v2),
-      SINCE(7000, cuCtxGetFlags),
-      SINCE(12000, cuCtxGetId),
-      SINCE(3020, cuCtxGetApiVersion),
-      SINCE(5050, cuCtxGetStreamPriorityRange),
-      SINCE(2000, cuCtxSynchronize),
-      SINCE_AS(13000, cuCtxSynchronize, cuCtxSynchronize_v2),
-      SINCE(2000, cuMemGetInfo),
-      SINCE_AS(3020, cuMemGetInfo, cuMemGetInfo_v2),
-      SINCE(2000, cuMemAlloc),
-      SINCE_AS(3020, cuMemAlloc, cuMemAlloc_v2),
-      SINCE_AS(3020, cuMemAllocPitch, cuMemAllocPitch_v2),
-      SINCE(6000, cuMemAllocManaged),
-      SINCE(11020, cuMemAllocAsync),
-      SINCE(2000, cuMemFree),
-      SINCE_AS(3020, cuMemFree, cuMemFree_v2),
-      SINCE(11020, cuMemFreeAsync),
-      SINCE_AS(3020, cuMemGetAddressRange, cuMemGetAddressRange_v2),
-      SINCE_AS(3020, cuMemAllocHost, cuMemAllocHost_v2),
-      SINCE(2020, cuMemHostAlloc),
-      SINCE(2000, cuMemFreeHost),
-      SINCE_AS(3020, cuMemcpyHtoD, cuMemcpyHtoD_v2),
-      SINCE_AS(3020, cuMemcpyDtoH, cuMemcpyDtoH_v2),
-      SINCE_AS(3020, cuMemcpyDtoD, cuMemcpyDtoD_v2),
-      SINCE_AS(3020, cuMemcpyHtoDAsync, cuMemcpyHtoDAsync_v2),
-      SINCE_AS(3020, cuMemcpyDtoHAsync, cuMemcpyDtoHAsync_v2),
-      SINCE_AS(3020, cuMemcpyDtoDAsync, cuMemcpyDtoDAsync_v2),
-      SINCE_AS(3020, cuMemsetD8, cuMemsetD8_v2),
-      SINCE_AS(3020, cuMemsetD16, cuMemsetD16_v2),
-      SINCE_AS(3020, cuMemsetD32, cuMemsetD32_v2),
-      SINCE(3020, cuMemsetD8Async),
-      SINCE(3020, cuMemsetD32Async),
-      SINCE(2000, cuStreamCreate),
-      SINCE(5050, cuStreamCreateWithPriority),
-      SINCE(2000, cuStreamDestroy),
-      SINCE_AS(4000, cuStreamDestroy, cuStreamDestroy_v2),
-      SINCE(2000, cuStreamSynchronize),
-      SINCE(2000, cuStreamQuery),
-      SINCE(3020, cuStreamWaitEvent),
-      SINCE(2000, cuEventCreate),
-      SINCE(2000, cuEventDestroy),
-      SINCE_AS(4000, cuEventDestroy, cuEventDestroy_v2),
-      SINCE(2000, cuEventRecord),
-      SINCE(2000, cuEventQuery),
-      SINCE(2000, cuEventSynchronize),
-      SINCE(2000, cuEventElapsedTime),
-      SINCE_AS(12080, cuEventElapsedTime, cuEventElapsedTime_v2),
-      SINCE(2000, cuTrancheSimSetLoad),
-  });
-  return functions;
-}
-
-#undef SINCE
-#undef SINCE_AS
 
 }  // namespace
 
@@ -181,10 +79,7 @@ CUDA_EXPORT CUresult cuInit(unsigned int flags) { return Library::Get().Init(fla
 // Works without cuInit.
 CUDA_EXPORT CUresult cuDriverGetVersion(int* version) {
   if (version == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  const char* dir = std::getenv("TRANCHE_SIM_DIR");
-  const auto machine = Machine::Open(dir == nullptr ? "" : dir);
-  // The library is there even when its machine is not: as of CUDA 13.0, like these declarations.
-  *version = machine ? (*machine)->spec().driver.cuda_version : 13000;
+  *version = DriverVersion();
   return CUDA_SUCCESS;
 }
 
@@ -197,28 +92,32 @@ CUDA_EXPORT CUresult cuGetErrorString(CUresult error, const char** text) {
 
 CUDA_EXPORT CUresult cuGetProcAddress_v2(const char* symbol, void** function, int cuda_version,
                                          cuuint64_t flags, CUdriverProcAddressQueryResult* status) {
-  // Default, legacy or per-thread default stream: all streams are alike here.
-  if (symbol == nullptr || function == nullptr || flags > 2) return CUDA_ERROR_INVALID_VALUE;
-  const Function* best = nullptr;
-  bool known = false;
-  for (const Function& candidate : Functions()) {
-    if (std::string_view(candidate.name) != symbol) continue;
-    known = true;
-    if (candidate.since <= cuda_version && (best == nullptr || candidate.since > best->since))
-      best = &candidate;
+  if (symbol == nullptr || function == nullptr ||
+      flags > CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM) {
+    return CUDA_ERROR_INVALID_VALUE;
   }
-  *function = best == nullptr ? nullptr : best->address;
-  if (status != nullptr) {
-    *status = best != nullptr ? CU_GET_PROC_ADDRESS_SUCCESS
-              : known         ? CU_GET_PROC_ADDRESS_VERSION_NOT_SUFFICIENT
-                              : CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND;
-  }
-  return best == nullptr ? CUDA_ERROR_NOT_FOUND : CUDA_SUCCESS;
+  const Lookup found = FindSymbol(symbol, cuda_version, DriverVersion(),
+                                  flags == CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM);
+  *function = found.address;
+  if (status != nullptr) *status = found.status;
+  return found.address == nullptr ? CUDA_ERROR_NOT_FOUND : CUDA_SUCCESS;
 }
 
 CUDA_EXPORT CUresult cuGetProcAddress(const char* symbol, void** function, int cuda_version,
                                       cuuint64_t flags) {
   return cuGetProcAddress_v2(symbol, function, cuda_version, flags, nullptr);
+}
+
+CUDA_EXPORT CUresult cuTrancheSimUnmodelledCalls(const char* symbol, unsigned long long* calls) {
+  if (calls == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  *calls = 0;
+  bool known = symbol == nullptr;
+  for (size_t i = 0; i < kSymbolCount; ++i) {
+    if (symbol != nullptr && std::strcmp(symbol, SymbolAt(i).name) != 0) continue;
+    known = true;
+    *calls += UnmodelledCalls(i);
+  }
+  return known ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;
 }
 
 }  // namespace tranche::sim::cuda

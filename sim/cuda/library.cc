@@ -87,7 +87,16 @@ CUresult Library::CreateContext(int device, unsigned int flags, bool primary, CU
   uint64_t serial = 0;
   if (rc == Rc::kOk) rc = machine_->CreateContext(target, kCompute, overhead, &serial);
   if (rc != Rc::kOk) return ToCuda(rc);
-  const uint64_t number = NextHandle();
+  ContextSlot* slot = context_slots_.Make();
+  Stream* legacy = streams_.Make();
+  if (slot == nullptr || legacy == nullptr) {
+    machine_->DestroyContext(serial);
+    return CUDA_ERROR_OUT_OF_MEMORY;
+  }
+  const uint64_t number = Number(slot);
+  slot->legacy = legacy;
+  legacy->home = slot;
+  legacy->kind = Stream::Kind::kLegacy;
   Context& context = contexts_[number];
   context.device = device;
   context.serial = serial;
@@ -104,16 +113,46 @@ CUresult Library::DestroyContext(CUcontext handle) {
   // The machine may have taken it already (a reset, a reboot): gone is gone.
   machine_->DestroyContext(found->second.serial);
   contexts_.erase(found);
-  std::erase_if(streams_, [&](const auto& stream) { return stream.second == handle; });
+  std::erase_if(allocations_, [&](const auto& entry) { return entry.second.context == handle; });
+  auto* slot = context_slots_.Find(handle);
+  streams_.ForEach([&](Stream* stream) {
+    if (stream->home == slot) streams_.Drop(stream);
+  });
+  context_slots_.Drop(slot);
   return CUDA_SUCCESS;
 }
 
-CUresult Library::Health(const Context& context) {
+CUresult Library::Health(Context& context) {
   uint32_t xid = 0;
+  context.asked_ns = TimelineNow();
   const Rc rc = machine_->ContextFault(context.serial, &xid);
-  if (rc == Rc::kNotFound) return CUDA_ERROR_CONTEXT_IS_DESTROYED;
+  if (rc == Rc::kNotFound) return context.fault = CUDA_ERROR_CONTEXT_IS_DESTROYED;
   if (rc != Rc::kOk) return ToCuda(rc);
-  return xid == 0 ? CUDA_SUCCESS : ErrorOfXid(xid);
+  return context.fault = xid == 0 ? CUDA_SUCCESS : ErrorOfXid(xid);
+}
+
+CUresult Library::HealthLately(Context& context) {
+  if (context.fault != CUDA_SUCCESS) return context.fault;
+  return TimelineNow() - context.asked_ns < 1000000 ? CUDA_SUCCESS : Health(context);
+}
+
+CUresult Library::Charge(uint64_t serial, uint64_t bytes) {
+  return bytes == 0 ? CUDA_SUCCESS : ToCuda(machine_->Allocate(serial, bytes));
+}
+
+void Library::Discharge(uint64_t serial, uint64_t bytes) {
+  // The machine may have taken it already.
+  if (bytes > 0) machine_->Free(serial, bytes);
+}
+
+CUresult Library::Holder(int device, uint64_t* serial) {
+  Device& of = devices_[static_cast<size_t>(device)];
+  if (of.holder == 0) {
+    const Rc rc = machine_->CreateContext(of.target, kCompute, 0, &of.holder);
+    if (rc != Rc::kOk) return ToCuda(rc);
+  }
+  *serial = of.holder;
+  return CUDA_SUCCESS;
 }
 
 CUdeviceptr Library::NextAddress(uint64_t bytes) {
@@ -126,10 +165,7 @@ CUdeviceptr Library::NextAddress(uint64_t bytes) {
 
 size_t Library::ContentsHeld() const {
   size_t held = 0;
-  for (const auto& [handle, context] : contexts_) {
-    for (const auto& [address, allocation] : context.allocations)
-      held += allocation.contents.held();
-  }
+  for (const auto& [address, allocation] : allocations_) held += allocation.contents->held();
   return held;
 }
 

@@ -2,7 +2,7 @@
 
 #include <sys/types.h>
 
-#include <chrono>
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -11,6 +11,9 @@
 
 #include "abi/cuda.h"
 #include "sim/cuda/contents.h"
+#include "sim/cuda/heap.h"
+#include "sim/cuda/objects.h"
+#include "sim/cuda/slots.h"
 #include "sim/machine/machine.h"
 
 // What the simulated libcuda.so.1 has in common: the one object of the process, and the way in and
@@ -24,10 +27,16 @@ class Library {
  public:
   static Library& Get();
 
+  enum class Kind { kLinear, kManaged, kPool, kMapping, kGraph, kImported };
   struct Allocation {
+    Kind kind = Kind::kLinear;
     uint64_t bytes = 0;    // as asked
-    uint64_t charged = 0;  // what it takes of the device
-    Contents contents;
+    uint64_t charged = 0;  // what it takes of the device, of a shared granule or on its own
+    bool shared = false;   // a granule with others
+    CUcontext context = nullptr;
+    int device = 0;
+    uint64_t pool = 0;  // handle of the pool that it is from
+    std::shared_ptr<Contents> contents = std::make_shared<Contents>();
   };
   struct Context {
     int device = 0;
@@ -35,7 +44,10 @@ class Library {
     unsigned int flags = 0;
     unsigned int api_version = 0;
     bool primary = false;
-    std::map<CUdeviceptr, Allocation> allocations;  // by first address
+    CUresult fault = CUDA_SUCCESS;  // what killed it, once seen
+    uint64_t asked_ns = 0;          // when the machine was last asked for it
+    Heap heap;                      // of granules that small allocations share
+    size_t limits[CU_LIMIT_MAX] = {};
   };
   struct Device {
     Target target;
@@ -43,11 +55,10 @@ class Library {
     uint64_t primary = 0;  // its handle; 0 = not active
     int primary_users = 0;
     unsigned int primary_flags = 0;
-  };
-  struct Event {
-    bool timed = true;
-    bool recorded = false;
-    std::chrono::steady_clock::time_point at;
+    // Holds on the machine what belongs to no context: handles of memory, pools. 0 = nothing yet.
+    uint64_t holder = 0;
+    // Graph memory: held on the device, of that in use, and the most of each.
+    uint64_t graph_reserved = 0, graph_used = 0, graph_reserved_high = 0, graph_used_high = 0;
   };
 
   CUresult Init(unsigned int flags);
@@ -65,10 +76,25 @@ class Library {
   CUresult CreateContext(int device, unsigned int flags, bool primary, CUcontext* handle);
   CUresult DestroyContext(CUcontext handle);
   // What holds of a context that was found: the error of what killed it, or SUCCESS.
-  CUresult Health(const Context& context);
+  CUresult Health(Context& context);
+  // The same for calls that are made too often to ask the machine each time: a fault is seen within
+  // a millisecond, or by the first synchronisation.
+  CUresult HealthLately(Context& context);
 
-  std::map<uint64_t, CUcontext>& streams() { return streams_; }
-  std::map<uint64_t, Event>& events() { return events_; }
+  // Of the device, for a context or for what belongs to none.
+  CUresult Charge(uint64_t serial, uint64_t bytes);
+  void Discharge(uint64_t serial, uint64_t bytes);
+  // The serial of the device's holder, made when it is first needed.
+  CUresult Holder(int device, uint64_t* serial);
+
+  // All device memory that has an address, by its first.
+  std::map<CUdeviceptr, Allocation>& allocations() { return allocations_; }
+  // Pinned memory of the host: address -> bytes.
+  std::map<uint64_t, uint64_t>& host_memory() { return host_memory_; }
+
+  Slots<ContextSlot, 1 << 14>& contexts() { return context_slots_; }
+  Slots<Stream>& streams() { return streams_; }
+  Slots<Event>& events() { return events_; }
   uint64_t NextHandle() { return next_handle_ += 0x100; }
   // An address range that no allocation of this process ever had.
   CUdeviceptr NextAddress(uint64_t bytes);
@@ -81,8 +107,11 @@ class Library {
   std::shared_ptr<Machine> machine_;  // all below: guarded by mutex_
   std::vector<Device> devices_;
   std::map<uint64_t, Context> contexts_;
-  std::map<uint64_t, CUcontext> streams_;
-  std::map<uint64_t, Event> events_;
+  std::map<CUdeviceptr, Allocation> allocations_;
+  std::map<uint64_t, uint64_t> host_memory_;
+  Slots<ContextSlot, 1 << 14> context_slots_;
+  Slots<Stream> streams_;
+  Slots<Event> events_;
   uint64_t next_handle_ = 0x5c0000000000;
   CUdeviceptr next_address_ = 0x302000000;
 };
@@ -113,16 +142,22 @@ CUresult Call(const Body& body) {
 
 // The same with the calling thread's current context, which must be alive.
 template <typename Body>
-CUresult CallInContext(const Body& body) {
+CUresult CallInContext(const Body& body, bool lately = false) {
   return Call([&](Library& library) {
     Library::Context* context =
         ContextStack().empty() ? nullptr : library.Find(ContextStack().back());
     if (context == nullptr) {
       return ContextStack().empty() ? CUDA_ERROR_INVALID_CONTEXT : CUDA_ERROR_CONTEXT_IS_DESTROYED;
     }
-    const CUresult health = library.Health(*context);
+    const CUresult health = lately ? library.HealthLately(*context) : library.Health(*context);
     return health == CUDA_SUCCESS ? body(library, *context) : health;
   });
+}
+
+// The same where the machine is not asked each time.
+template <typename Body>
+CUresult CallInContextOften(const Body& body) {
+  return CallInContext(body, true);
 }
 
 // The same with a device.

@@ -1,105 +1,337 @@
-#include "sim/cuda/library.h"
+#include <memory>
+#include <thread>
+#include <unordered_map>
 
-// Streams and events. All work is done when it is given, so a stream has never anything left to do;
-// an event remembers when it was recorded.
+#include "sim/cuda/capture.h"
+#include "sim/cuda/streams.h"
+#include "sim/cuda/worker.h"
+
+// Streams and events. When work is done is known when it is given (timeline.h): a stream remembers
+// the end of its last, an event the end of what was before it.
 namespace tranche::sim::cuda {
+
+Stream* FindStream(CUstream handle) {
+  const uint64_t number = Number(handle);
+  if (number > 2) return Library::Get().streams().Find(handle);
+  const auto& stack = ContextStack();
+  if (stack.empty()) return nullptr;
+  if (number == 2) return ThreadStream();
+  const ContextSlot* context = Library::Get().contexts().Find(stack.back());
+  return context == nullptr ? nullptr : context->legacy;
+}
+
+Stream* ThreadStream() {
+  thread_local std::unordered_map<CUcontext, Stream*> own;
+  if (ContextStack().empty()) return nullptr;
+  const CUcontext current = ContextStack().back();
+  Library& library = Library::Get();
+  ContextSlot* home = library.contexts().Find(current);
+  if (home == nullptr) return nullptr;
+  Stream*& stream = own[current];
+  if (stream == nullptr || !stream->alive.load() || stream->home != home) {
+    const std::lock_guard<std::mutex> lock(library.mutex());
+    stream = library.streams().Make();
+    if (stream != nullptr) stream->home = home;
+  }
+  return stream;
+}
+
+void Perform(Stream* stream, std::function<void()> body) {
+  if (stream->gated.load(std::memory_order_acquire)) {
+    const std::lock_guard<std::mutex> lock(stream->gate_mutex);
+    if (stream->gated.load(std::memory_order_relaxed)) {
+      stream->behind_gate.push_back(std::move(body));
+      return;
+    }
+  }
+  body();
+}
+
+void WhenDone(Stream* stream, std::function<void()> body) {
+  Worker::Get().At(ReadyOf(*stream), std::move(body));
+}
+
+void WaitFor(Stream* stream) {
+  // A stream that waits for a value is asked again, as a spinning driver does.
+  while (stream->gated.load(std::memory_order_acquire)) SleepUntil(TimelineNow() + 20000);
+  const uint64_t ready = ReadyOf(*stream);
+  if (ready > TimelineNow()) SleepUntil(ready);
+  Worker::Get().Drain(ready);
+}
+
+void WaitForContext(ContextSlot* context) {
+  std::vector<Stream*> streams;
+  {
+    Library& library = Library::Get();
+    const std::lock_guard<std::mutex> lock(library.mutex());
+    library.streams().ForEach([&](Stream* stream) {
+      if (stream->home == context) streams.push_back(stream);
+    });
+  }
+  for (Stream* stream : streams) WaitFor(stream);
+}
+
 namespace {
 
-constexpr unsigned int kDisableTiming = 2;
-
-// 0, 1 and 2 are the default stream, in its kinds.
-bool IsStream(Library& library, CUstream stream) {
-  return Number(stream) <= 2 || library.streams().contains(Number(stream));
+void GoOn(Stream* stream) {
+  for (;;) {
+    std::function<void()> next;
+    {
+      const std::lock_guard<std::mutex> lock(stream->gate_mutex);
+      if (stream->behind_gate.empty()) {
+        stream->gated.store(false, std::memory_order_release);
+        return;
+      }
+      next = std::move(stream->behind_gate.front());
+      stream->behind_gate.pop_front();
+    }
+    next();
+  }
 }
 
-CUresult CreateStream(CUstream* stream) {
-  return CallInContext([&](Library& library, const Library::Context&) {
-    if (stream == nullptr) return CUDA_ERROR_INVALID_VALUE;
-    const uint64_t handle = library.NextHandle();
-    library.streams()[handle] = ContextStack().back();
-    *stream = MakeHandle<CUstream>(handle);
-    return CUDA_SUCCESS;
-  });
-}
-
-CUresult DestroyStream(CUstream stream) {
-  return CallInContext([&](Library& library, const Library::Context&) {
-    return library.streams().erase(Number(stream)) == 1 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
-  });
-}
-
-CUresult CheckStream(CUstream stream) {
-  return CallInContext([&](Library& library, const Library::Context&) {
-    return IsStream(library, stream) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
-  });
-}
-
-CUresult DestroyEvent(CUevent event) {
-  return Call([&](Library& library) {
-    return library.events().erase(Number(event)) == 1 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
-  });
-}
-
-CUresult CheckEvent(CUevent event) {
-  return CallInContext([&](Library& library, const Library::Context&) {
-    return library.events().contains(Number(event)) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
-  });
-}
-
-CUresult Elapsed(float* milliseconds, CUevent begin, CUevent end) {
-  return Call([&](Library& library) {
-    const auto from = library.events().find(Number(begin)), to = library.events().find(Number(end));
-    if (from == library.events().end() || to == library.events().end())
-      return CUDA_ERROR_INVALID_HANDLE;
-    const auto usable = [](const Library::Event& event) { return event.timed && event.recorded; };
-    if (milliseconds == nullptr) return CUDA_ERROR_INVALID_VALUE;
-    if (!usable(from->second) || !usable(to->second)) return CUDA_ERROR_INVALID_HANDLE;
-    *milliseconds =
-        std::chrono::duration<float, std::milli>(to->second.at - from->second.at).count();
-    return CUDA_SUCCESS;
-  });
+void Poll(Stream* stream, std::shared_ptr<std::function<bool()>> open) {
+  if (!stream->alive.load()) return;
+  if (TimelineNow() >= ReadyOf(*stream) && (*open)()) {
+    Occupy(stream, TimelineNow());
+    GoOn(stream);
+    return;
+  }
+  Worker::Get().At(TimelineNow() + 20000, [stream, open] { Poll(stream, open); });
 }
 
 }  // namespace
 
-CUDA_EXPORT CUresult cuStreamCreate(CUstream* stream, unsigned int) { return CreateStream(stream); }
-CUDA_EXPORT CUresult cuStreamCreateWithPriority(CUstream* stream, unsigned int, int) {
-  return CreateStream(stream);
+void Gate(Stream* stream, std::function<bool()> open) {
+  auto shared = std::make_shared<std::function<bool()>>(std::move(open));
+  {
+    const std::lock_guard<std::mutex> lock(stream->gate_mutex);
+    if (stream->gated.load()) {
+      // A wait behind a wait: in line, without a thread of its own.
+      stream->behind_gate.push_back([stream, shared] {
+        while (stream->alive.load() && !(*shared)()) SleepUntil(TimelineNow() + 20000);
+        Occupy(stream, TimelineNow());
+      });
+      return;
+    }
+    stream->gated.store(true, std::memory_order_release);
+  }
+  Worker::Get().At(0, [stream, shared] { Poll(stream, shared); });
+}
+
+namespace {
+
+constexpr unsigned int kDisableTiming = 2;
+
+CUresult CreateStream(CUstream* stream, unsigned int flags, int priority) {
+  return CallInContext([&](Library& library, const Library::Context&) {
+    if (stream == nullptr || flags > CU_STREAM_NON_BLOCKING) return CUDA_ERROR_INVALID_VALUE;
+    Stream* made = library.streams().Make();
+    if (made == nullptr) return CUDA_ERROR_OUT_OF_MEMORY;
+    made->home = library.contexts().Find(ContextStack().back());
+    made->kind =
+        flags == CU_STREAM_NON_BLOCKING ? Stream::Kind::kNonBlocking : Stream::Kind::kBlocking;
+    made->flags = flags;
+    made->priority = priority;
+    made->id = library.NextHandle();
+    *stream = reinterpret_cast<CUstream>(made);
+    return CUDA_SUCCESS;
+  });
+}
+
+CUresult DestroyStream(CUstream handle) {
+  return CallInContext([&](Library& library, const Library::Context&) {
+    Stream* stream = Number(handle) <= 2 ? nullptr : library.streams().Find(handle);
+    if (stream == nullptr || stream->kind == Stream::Kind::kLegacy)
+      return CUDA_ERROR_INVALID_HANDLE;
+    library.streams().Drop(stream);
+    return CUDA_SUCCESS;
+  });
+}
+
+CUresult CheckHealth() {
+  return CallInContext([](Library&, const Library::Context&) { return CUDA_SUCCESS; });
+}
+
+// A stream that may be waited for or asked.
+CUresult Usable(CUstream handle, Stream** stream) {
+  const CUresult health = CheckHealth();
+  if (health != CUDA_SUCCESS) return health;
+  *stream = FindStream(handle);
+  if (*stream == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+  return (*stream)->capture.load() == nullptr ? CUDA_SUCCESS
+                                              : CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+}
+
+CUresult DestroyEvent(CUevent handle) {
+  return Call([&](Library& library) {
+    Event* event = library.events().Find(handle);
+    if (event == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+    library.events().Drop(event);
+    return CUDA_SUCCESS;
+  });
+}
+
+CUresult Elapsed(float* milliseconds, CUevent begin, CUevent end) {
+  if (milliseconds == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  const Event* from = Library::Get().events().Find(begin);
+  const Event* to = Library::Get().events().Find(end);
+  const auto usable = [](const Event* event) {
+    return event != nullptr && event->timed && event->recorded.load();
+  };
+  if (!usable(from) || !usable(to)) return CUDA_ERROR_INVALID_HANDLE;
+  const uint64_t now = TimelineNow();
+  for (const Event* event : {from, to}) {
+    if (event->gated.load() || event->at.load() > now) return CUDA_ERROR_NOT_READY;
+  }
+  const int64_t elapsed = static_cast<int64_t>(to->at.load() - from->at.load());
+  *milliseconds = static_cast<float>(static_cast<double>(elapsed) / 1e6);
+  return CUDA_SUCCESS;
+}
+
+CUresult Record(CUevent handle, CUstream stream_handle) {
+  Event* event = Library::Get().events().Find(handle);
+  Stream* stream = FindStream(stream_handle);
+  if (event == nullptr || stream == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+  if (stream->capture.load(std::memory_order_acquire) != nullptr) {
+    event->capture = stream->capture.load();
+    event->tips = stream->tips;
+    return CUDA_SUCCESS;
+  }
+  event->capture = nullptr;
+  const auto now_known = [event, stream] {
+    const uint64_t ready = ReadyOf(*stream), now = TimelineNow();
+    event->at.store(ready > now ? ready : now, std::memory_order_release);
+    event->recorded.store(true, std::memory_order_release);
+    event->gated.store(false, std::memory_order_release);
+  };
+  if (!stream->gated.load(std::memory_order_acquire)) {
+    now_known();
+  } else {
+    event->recorded.store(true);
+    event->gated.store(true);
+    Perform(stream, now_known);
+  }
+  return CUDA_SUCCESS;
+}
+
+}  // namespace
+
+CUDA_EXPORT CUresult cuStreamCreate(CUstream* stream, unsigned int flags) {
+  return CreateStream(stream, flags, 0);
+}
+CUDA_EXPORT CUresult cuStreamCreateWithPriority(CUstream* stream, unsigned int flags,
+                                                int priority) {
+  return CreateStream(stream, flags, priority > 0 ? 0 : priority < -5 ? -5 : priority);
 }
 CUDA_EXPORT CUresult cuStreamDestroy(CUstream stream) { return DestroyStream(stream); }
 CUDA_EXPORT CUresult cuStreamDestroy_v2(CUstream stream) { return DestroyStream(stream); }
-CUDA_EXPORT CUresult cuStreamSynchronize(CUstream stream) { return CheckStream(stream); }
-CUDA_EXPORT CUresult cuStreamQuery(CUstream stream) { return CheckStream(stream); }
-CUDA_EXPORT CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned int) {
-  const CUresult checked = CheckStream(stream);
-  return checked == CUDA_SUCCESS ? CheckEvent(event) : checked;
+
+CUDA_EXPORT CUresult cuStreamSynchronize(CUstream handle) {
+  Stream* stream = nullptr;
+  const CUresult usable = Usable(handle, &stream);
+  if (usable != CUDA_SUCCESS) return usable;
+  WaitFor(stream);
+  TrimPools();
+  return CUDA_SUCCESS;
 }
 
-CUDA_EXPORT CUresult cuEventCreate(CUevent* event, unsigned int flags) {
+CUDA_EXPORT CUresult cuStreamQuery(CUstream handle) {
+  Stream* stream = nullptr;
+  const CUresult usable = Usable(handle, &stream);
+  if (usable != CUDA_SUCCESS) return usable;
+  return stream->gated.load() || ReadyOf(*stream) > TimelineNow() ? CUDA_ERROR_NOT_READY
+                                                                  : CUDA_SUCCESS;
+}
+
+CUDA_EXPORT CUresult cuStreamWaitEvent(CUstream handle, CUevent event_handle, unsigned int) {
+  Stream* stream = FindStream(handle);
+  Event* event = Library::Get().events().Find(event_handle);
+  if (stream == nullptr || event == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+  if (event->capture != nullptr) return JoinCapture(stream, *event);
+  if (stream->capture.load() != nullptr) return CUDA_SUCCESS;  // of before the capture
+  if (event->gated.load()) {
+    Gate(stream, [event] { return !event->gated.load() && event->at.load() <= TimelineNow(); });
+  } else if (event->recorded.load()) {
+    Perform(stream, [stream, at = event->at.load()] { Occupy(stream, at); });
+  }
+  return CUDA_SUCCESS;
+}
+
+CUDA_EXPORT CUresult cuStreamGetFlags(CUstream handle, unsigned int* flags) {
+  const Stream* stream = FindStream(handle);
+  if (stream == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+  if (flags == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  *flags = stream->flags;
+  return CUDA_SUCCESS;
+}
+CUDA_EXPORT CUresult cuStreamGetPriority(CUstream handle, int* priority) {
+  const Stream* stream = FindStream(handle);
+  if (stream == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+  if (priority == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  *priority = stream->priority;
+  return CUDA_SUCCESS;
+}
+CUDA_EXPORT CUresult cuStreamGetId(CUstream handle, unsigned long long* id) {
+  const Stream* stream = FindStream(handle);
+  if (stream == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+  if (id == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  *id = stream->id != 0 ? stream->id : Number(stream);
+  return CUDA_SUCCESS;
+}
+CUDA_EXPORT CUresult cuStreamGetCtx(CUstream handle, CUcontext* context) {
+  const Stream* stream = FindStream(handle);
+  if (stream == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+  if (context == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  *context = reinterpret_cast<CUcontext>(stream->home);
+  return CUDA_SUCCESS;
+}
+CUDA_EXPORT CUresult cuStreamGetDevice(CUstream handle, CUdevice* device) {
+  const Stream* stream = FindStream(handle);
+  if (stream == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+  if (device == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  return Call([&](Library& library) {
+    const Library::Context* context = library.Find(reinterpret_cast<CUcontext>(stream->home));
+    if (context == nullptr) return CUDA_ERROR_CONTEXT_IS_DESTROYED;
+    *device = context->device;
+    return CUDA_SUCCESS;
+  });
+}
+
+CUDA_EXPORT CUresult cuEventCreate(CUevent* handle, unsigned int flags) {
   return CallInContext([&](Library& library, const Library::Context&) {
-    if (event == nullptr) return CUDA_ERROR_INVALID_VALUE;
-    const uint64_t handle = library.NextHandle();
-    library.events()[handle].timed = (flags & kDisableTiming) == 0;
-    *event = MakeHandle<CUevent>(handle);
+    if (handle == nullptr) return CUDA_ERROR_INVALID_VALUE;
+    Event* event = library.events().Make();
+    if (event == nullptr) return CUDA_ERROR_OUT_OF_MEMORY;
+    event->timed = (flags & kDisableTiming) == 0;
+    *handle = reinterpret_cast<CUevent>(event);
     return CUDA_SUCCESS;
   });
 }
 CUDA_EXPORT CUresult cuEventDestroy(CUevent event) { return DestroyEvent(event); }
 CUDA_EXPORT CUresult cuEventDestroy_v2(CUevent event) { return DestroyEvent(event); }
-
-CUDA_EXPORT CUresult cuEventRecord(CUevent event, CUstream stream) {
-  return CallInContext([&](Library& library, const Library::Context&) {
-    const auto found = library.events().find(Number(event));
-    if (found == library.events().end() || !IsStream(library, stream))
-      return CUDA_ERROR_INVALID_HANDLE;
-    found->second.recorded = true;
-    found->second.at = std::chrono::steady_clock::now();
-    return CUDA_SUCCESS;
-  });
+CUDA_EXPORT CUresult cuEventRecord(CUevent event, CUstream stream) { return Record(event, stream); }
+CUDA_EXPORT CUresult cuEventRecordWithFlags(CUevent event, CUstream stream, unsigned int) {
+  return Record(event, stream);
 }
 
-CUDA_EXPORT CUresult cuEventQuery(CUevent event) { return CheckEvent(event); }
-CUDA_EXPORT CUresult cuEventSynchronize(CUevent event) { return CheckEvent(event); }
+CUDA_EXPORT CUresult cuEventQuery(CUevent handle) {
+  const Event* event = Library::Get().events().Find(handle);
+  if (event == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+  if (event->gated.load()) return CUDA_ERROR_NOT_READY;
+  return event->at.load() > TimelineNow() ? CUDA_ERROR_NOT_READY : CUDA_SUCCESS;
+}
+
+CUDA_EXPORT CUresult cuEventSynchronize(CUevent handle) {
+  const Event* event = Library::Get().events().Find(handle);
+  if (event == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+  while (event->gated.load()) SleepUntil(TimelineNow() + 20000);
+  const uint64_t at = event->at.load();
+  if (at > TimelineNow()) SleepUntil(at);
+  Worker::Get().Drain(at);
+  TrimPools();
+  return CheckHealth();
+}
+
 CUDA_EXPORT CUresult cuEventElapsedTime(float* milliseconds, CUevent begin, CUevent end) {
   return Elapsed(milliseconds, begin, end);
 }

@@ -316,7 +316,9 @@ TEST_F(ProcessRuntimeTest, NoZombieIsLeft) {
 }
 
 TEST_F(ProcessRuntimeTest, AReplicaOutlivesTheDaemonAndIsAdopted) {
-  const auto launch = Shell("trap 'exit 5' TERM; while :; do sleep 0.05; done");
+  // $$ in the file says that the trap is set.
+  const auto launch =
+      Shell("trap 'exit 5' TERM; echo $$ > " + directory_ + "/ready; while :; do sleep 0.05; done");
   const std::string journal = directory_ + "/journal";
   InAnotherProcess([&] {
     const auto started = Make()->Start(launch);
@@ -326,6 +328,7 @@ TEST_F(ProcessRuntimeTest, AReplicaOutlivesTheDaemonAndIsAdopted) {
   ProcessId process;
   std::ifstream(journal) >> process.pid >> process.start_ticks;
   ASSERT_TRUE(IsAlive(process));
+  WaitForPid("ready");
 
   const auto orphans = runtime_->FindOrphans(deployment_);
   ASSERT_TRUE(orphans);

@@ -1,0 +1,34 @@
+#pragma once
+
+#include "sim/cuda/library.h"
+
+// Device memory, for the families that hand it out. All under the library's lock.
+namespace tranche::sim::cuda {
+
+// More than any device has; arithmetic on less stays in range.
+inline constexpr uint64_t kMaxBytes = uint64_t{1} << 48;
+
+// Memory of a context: whole granules, or below one granule a place in a granule that the
+// context's other small allocations share.
+CUresult AllocateIn(Library& library, CUcontext handle, Library::Context& context, uint64_t bytes,
+                    Library::Kind kind, CUdeviceptr* pointer);
+// What any family allocated and a plain free may free.
+CUresult FreeAllocation(Library& library, CUdeviceptr pointer);
+
+// Where a range of device memory lies.
+struct Range {
+  Library::Allocation* allocation = nullptr;  // nullptr: not all of it is in one allocation
+  uint64_t offset = 0;
+};
+Range Locate(Library& library, CUdeviceptr at, uint64_t bytes);
+
+// Memory of the device or of the host, whichever the address is.
+CUresult ReadMemory(Library& library, uint64_t at, void* to, size_t bytes);
+CUresult WriteMemory(Library& library, uint64_t at, const void* from, size_t bytes);
+
+// pool.cc
+CUresult FreeToPool(Library& library, CUdeviceptr pointer);
+// graph.cc
+void FreeGraphMemory(Library& library, int device, uint64_t bytes);
+
+}  // namespace tranche::sim::cuda

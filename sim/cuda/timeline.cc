@@ -1,0 +1,34 @@
+#include "sim/cuda/timeline.h"
+
+#include <time.h>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace tranche::sim::cuda {
+
+uint64_t TimelineNow() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1000000000u + static_cast<uint64_t>(now.tv_nsec);
+}
+
+uint64_t Submit(Engine* engine, const Work& work) {
+  const uint64_t earliest = std::max(TimelineNow(), work.not_before);
+  uint64_t free_at = engine->free_at.load(std::memory_order_relaxed);
+  uint64_t end = 0;
+  do {
+    end = std::max(earliest, free_at) + work.cost_ns;
+  } while (!engine->free_at.compare_exchange_weak(free_at, end, std::memory_order_acq_rel));
+  engine->total_ns.fetch_add(work.cost_ns, std::memory_order_relaxed);
+  return end;
+}
+
+void SleepUntil(uint64_t time_ns) {
+  const timespec until{static_cast<time_t>(time_ns / 1000000000u),
+                       static_cast<long>(time_ns % 1000000000u)};
+  while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, nullptr) == EINTR) {
+  }
+}
+
+}  // namespace tranche::sim::cuda
