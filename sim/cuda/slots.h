@@ -8,6 +8,12 @@
 #include <deque>
 #include <new>
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#include <sanitizer/lsan_interface.h>
+#endif
+#endif
+
 namespace tranche::sim::cuda {
 
 // Objects whose handle is their address, so that a launch finds its stream without a lock, in one
@@ -22,6 +28,12 @@ class Slots {
       void* memory = mmap(nullptr, kCount * sizeof(T), PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
       if (memory == MAP_FAILED) return nullptr;
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+      // What only an object in here points at is no leak.
+      __lsan_register_root_region(memory, kCount * sizeof(T));
+#endif
+#endif
       base_.store(static_cast<T*>(memory), std::memory_order_release);
     }
     T* slot = nullptr;

@@ -45,14 +45,14 @@ Error UnknownVerb(const std::vector<std::unique_ptr<Verb>>& verbs, const std::st
 }
 
 // What was asked for on stdout stays parseable also when it went wrong.
-int Report(Context& context, const Error& error) {
+int Report(Context& context, const Error& error, int exit_code) {
   context.SayError(error);
   if (context.structured()) {
     Answer answer;
     answer.json = ErrorDocument(error);
     context.Print(answer);
   }
-  return ExitCodeOf(error.code);
+  return exit_code;
 }
 
 // What the words ask of the output, also where they are otherwise wrong.
@@ -72,17 +72,21 @@ OutputFormat GuessFormat(const std::vector<std::string>& words) {
 
 }  // namespace
 
+int Verb::ExitCodeFor(const Error& error, const std::vector<std::string>&) const {
+  return ExitCodeOf(error.code);
+}
+
 std::vector<std::unique_ptr<Verb>> AllVerbs() {
   std::vector<std::unique_ptr<Verb>> verbs;
   for (auto* make :
        {MakeInventoryVerb, MakeCatalogVerb, MakePlanVerb, MakeApplyVerb, MakeStatusVerb,
-        MakeLogsVerb, MakeStopVerb, MakeRestartVerb, MakeDownVerb, MakeVersionVerb}) {
+        MakeLogsVerb, MakeStopVerb, MakeRestartVerb, MakeDownVerb, MakeRunVerb, MakeVersionVerb}) {
     verbs.push_back(make());
   }
   return verbs;
 }
 
-int RunCli(const std::vector<std::string>& words, World& world) {
+int RunCli(const std::vector<std::string>& all_words, World& world) {
   const auto verbs = AllVerbs();
   GlobalOptions options;
   bool help = false;
@@ -92,6 +96,8 @@ int RunCli(const std::vector<std::string>& words, World& world) {
   alone.Flag("--version", version, "the version");
 
   // The verb splits the words; options of every verb may stand on either side of it.
+  const auto separator = std::find(all_words.begin(), all_words.end(), "--");
+  std::vector<std::string> words(all_words.begin(), separator);
   const size_t at = FindVerb(words, globals);
   std::vector<std::string> rest = words;
   std::string name;
@@ -109,6 +115,16 @@ int RunCli(const std::vector<std::string>& words, World& world) {
     }
   }
   Verb* verb = FindVerbByName(verbs, name);
+  if (separator != all_words.end() && verb != nullptr && verb->program() != nullptr) {
+    verb->program()->assign(separator + 1, all_words.end());
+  } else {
+    words = all_words;
+    rest.insert(rest.end(), separator, all_words.end());
+  }
+  const auto report = [&](Context& context, const Error& error) {
+    return Report(context, error,
+                  verb != nullptr ? verb->ExitCodeFor(error, all_words) : ExitCodeOf(error.code));
+  };
 
   Arguments own;
   if (verb != nullptr) verb->Declare(own);
@@ -130,10 +146,10 @@ int RunCli(const std::vector<std::string>& words, World& world) {
   if (!parsed) {
     Error error = parsed.error();
     if (error.hint.empty()) error.hint = "tranche help" + (verb != nullptr ? " " + name : "");
-    return Report(context, error);
+    return report(context, error);
   }
-  if (!format) return Report(context, format.error());
-  if (!color) return Report(context, color.error());
+  if (!format) return report(context, format.error());
+  if (!color) return report(context, color.error());
   if (version) {
     verb = FindVerbByName(verbs, "version");
   } else if (help || verb == nullptr) {
@@ -143,7 +159,7 @@ int RunCli(const std::vector<std::string>& words, World& world) {
   }
 
   const auto code = verb->Run(context);
-  return code ? *code : Report(context, code.error());
+  return code ? *code : report(context, code.error());
 }
 
 }  // namespace tranche

@@ -27,6 +27,11 @@ class Verb {
   virtual void Declare(Arguments& arguments) = 0;
   // The exit code where it is not an error's.
   virtual Result<int> Run(Context& context) = 0;
+
+  // Where what follows `--` is a program with its arguments, and not ours to parse.
+  virtual std::vector<std::string>* program() { return nullptr; }
+  // `words` are all those typed after `tranche`.
+  virtual int ExitCodeFor(const Error& error, const std::vector<std::string>& words) const;
 };
 
 // In the order of the help.
@@ -41,6 +46,7 @@ std::unique_ptr<Verb> MakeLogsVerb();
 std::unique_ptr<Verb> MakeStopVerb();
 std::unique_ptr<Verb> MakeRestartVerb();
 std::unique_ptr<Verb> MakeDownVerb();
+std::unique_ptr<Verb> MakeRunVerb();
 std::unique_ptr<Verb> MakeVersionVerb();
 
 }  // namespace tranche

@@ -114,7 +114,9 @@ Verdict Judge(Mechanism mechanism, const Gpu& gpu, const CatalogGpu* known, cons
     case Mechanism::kTimeSlicing:
       return JudgeTimeSlicing(gpu, host);
     case Mechanism::kFraction:
-      return No("this build of Tranche has no limiter yet");
+      return No(
+          "plans do not use the limiter yet; 'tranche run --local --memory' holds one program to "
+          "it");
     case Mechanism::kVgpu:
       return JudgeVgpu(gpu);
   }

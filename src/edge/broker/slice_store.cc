@@ -1,0 +1,134 @@
+#include "edge/broker/slice_store.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+#include "limiter/policy/memory_ledger.h"
+#include "limiter/slice_file.h"
+
+namespace tranche {
+
+using limiter::MemoryLedger;
+using limiter::SliceFile;
+
+namespace {
+
+int HexDigit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+tl::unexpected<Error> Cannot(const std::string& what) {
+  const int why = errno;
+  return Fail(why == EACCES || why == EPERM ? ErrorCode::kPermission : ErrorCode::kFailed,
+              "cannot " + what + ": " + std::strerror(why));
+}
+
+}  // namespace
+
+Result<std::array<uint8_t, 16>> ParseUuid(const std::string& text) {
+  std::array<uint8_t, 16> bytes{};
+  size_t digits = 0;
+  const size_t start = text.rfind("GPU-", 0) == 0 || text.rfind("MIG-", 0) == 0 ? 4 : 0;
+  for (size_t i = start; i < text.size(); ++i) {
+    if (text[i] == '-') continue;
+    const int digit = HexDigit(text[i]);
+    if (digit < 0 || digits == 32) return Fail(ErrorCode::kInvalid, "'" + text + "' is no UUID");
+    bytes[digits / 2] = static_cast<uint8_t>(bytes[digits / 2] << 4 | digit);
+    ++digits;
+  }
+  if (digits != 32) return Fail(ErrorCode::kInvalid, "'" + text + "' is no UUID");
+  return bytes;
+}
+
+Result<std::unique_ptr<SliceStore>> SliceStore::Create(const std::string& folder,
+                                                       const std::string& name,
+                                                       const std::vector<SliceLimit>& limits) {
+  if (limits.size() > TRANCHE_SLICE_DEVICES)
+    return Fail(ErrorCode::kInvalid, "a slice can hold parts of " +
+                                         std::to_string(TRANCHE_SLICE_DEVICES) + " GPUs at most");
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) return Fail(ErrorCode::kFailed, "cannot make " + folder + ": " + error.message());
+  std::string path = folder + "/" + name + ".XXXXXX";
+  const int fd = mkostemp(path.data(), O_CLOEXEC);
+  if (fd < 0) return Cannot("make a file in " + folder);
+  void* memory = MAP_FAILED;
+  if (fchmod(fd, 0600) == 0 && ftruncate(fd, static_cast<off_t>(TRANCHE_SLICE_BYTES)) == 0)
+    memory = mmap(nullptr, TRANCHE_SLICE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  close(fd);
+  if (memory == MAP_FAILED) {
+    auto failed = Cannot("make " + path);
+    unlink(path.c_str());
+    return failed;
+  }
+  auto* table = static_cast<TrancheSlice*>(memory);
+  std::unique_ptr<SliceStore> store(new SliceStore(path, table));
+  table->version = TRANCHE_SLICE_VERSION;
+  table->device_count = static_cast<uint32_t>(limits.size());
+  table->bytes = TRANCHE_SLICE_BYTES;
+  std::strncpy(table->name, name.c_str(), sizeof(table->name) - 1);
+  for (size_t i = 0; i < limits.size(); ++i) {
+    const auto uuid = ParseUuid(limits[i].uuid);
+    if (!uuid) return tl::unexpected<Error>(uuid.error());
+    TrancheDevice& device = table->devices[i];
+    std::memcpy(device.uuid, uuid->data(), sizeof(device.uuid));
+    device.memory_limit = limits[i].memory.value;
+    device.context_bytes = limits[i].context_bytes.value;
+  }
+  // Last: whoever finds it finds the rest.
+  MemoryLedger::Store(&table->magic, TRANCHE_SLICE_MAGIC);
+  return store;
+}
+
+SliceStore::~SliceStore() {
+  munmap(table_, TRANCHE_SLICE_BYTES);
+  unlink(path_.c_str());
+}
+
+void SliceStore::SetMemoryLimit(size_t device, Bytes limit) {
+  MemoryLedger(table_, static_cast<uint32_t>(device)).SetLimit(limit.value);
+}
+
+Bytes SliceStore::Used(size_t device) const {
+  return {MemoryLedger(table_, static_cast<uint32_t>(device)).Used()};
+}
+
+TrancheCounters SliceStore::Counters(size_t device) const {
+  const TrancheCounters& from = table_->devices[device].counters;
+  TrancheCounters to = {};
+  to.refused = MemoryLedger::Load(&from.refused);
+  to.undone = MemoryLedger::Load(&from.undone);
+  to.contended = MemoryLedger::Load(&from.contended);
+  to.over_limit = MemoryLedger::Load(&from.over_limit);
+  to.unhooked = MemoryLedger::Load(&from.unhooked);
+  to.foreign_tables = MemoryLedger::Load(&from.foreign_tables);
+  to.untracked_frees = MemoryLedger::Load(&from.untracked_frees);
+  return to;
+}
+
+std::vector<SliceMember> SliceStore::Members() const {
+  std::vector<SliceMember> members;
+  const uint64_t used = MemoryLedger::Load(&table_->slots_used);
+  for (uint32_t slot = 0; slot < used && slot < TRANCHE_SLICE_SLOTS; ++slot) {
+    SliceMember member;
+    member.pid = MemoryLedger::Load(&table_->slots[slot].pid);
+    if (member.pid == 0) continue;
+    for (uint32_t i = 0; i < table_->device_count && i < TRANCHE_SLICE_DEVICES; ++i)
+      member.held.push_back({MemoryLedger(table_, i).HeldBy(slot)});
+    members.push_back(std::move(member));
+  }
+  return members;
+}
+
+uint32_t SliceStore::Reap() { return SliceFile::Reap(path_.c_str(), table_); }
+
+}  // namespace tranche

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "abi/slice_table.h"
+#include "base/result.h"
+#include "base/units.h"
+
+namespace tranche {
+
+// What a slice may hold of one GPU.
+struct SliceLimit {
+  std::string uuid;     // "GPU-...", "MIG-..."
+  Bytes memory;         // at most, over all processes of the slice
+  Bytes context_bytes;  // what one context costs there
+};
+
+// What one process of a slice holds by now, by device in the order of the limits.
+struct SliceMember {
+  uint64_t pid = 0;
+  std::vector<Bytes> held;
+};
+
+// The table of one slice, from the side of whoever made it: a private file that the processes of
+// the slice open by its path, so that it survives exec, closing all descriptors and new namespaces.
+// Safe from one thread; the table itself from any process.
+class SliceStore {
+ public:
+  // `folder` is made when it is missing; nobody else may read what is in it.
+  static Result<std::unique_ptr<SliceStore>> Create(const std::string& folder,
+                                                    const std::string& name,
+                                                    const std::vector<SliceLimit>& limits);
+  // Takes the file away; processes that still run keep what they have mapped.
+  ~SliceStore();
+  SliceStore(const SliceStore&) = delete;
+  SliceStore& operator=(const SliceStore&) = delete;
+
+  const std::string& path() const { return path_; }
+  // From now on; what is held beyond it stays held, and nothing more is granted.
+  void SetMemoryLimit(size_t device, Bytes limit);
+  Bytes Used(size_t device) const;
+  TrancheCounters Counters(size_t device) const;
+  std::vector<SliceMember> Members() const;
+  // Gives back what dead processes held; how many there were.
+  uint32_t Reap();
+
+ private:
+  SliceStore(std::string path, TrancheSlice* table) : path_(std::move(path)), table_(table) {}
+
+  std::string path_;
+  TrancheSlice* table_;
+};
+
+// The sixteen bytes that CUDA knows a device by. kInvalid for anything but a UUID.
+Result<std::array<uint8_t, 16>> ParseUuid(const std::string& text);
+
+}  // namespace tranche

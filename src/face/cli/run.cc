@@ -1,0 +1,260 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <climits>
+
+#include "base/json.h"
+#include "base/suggest.h"
+#include "edge/broker/context_cost.h"
+#include "edge/broker/foreground.h"
+#include "edge/broker/program_check.h"
+#include "edge/broker/slice_store.h"
+#include "face/cli/context.h"
+#include "face/cli/verb.h"
+
+extern "C" char** environ;
+
+namespace tranche {
+namespace {
+
+// Exit code for anything of ours, so that it is never taken for the program's.
+constexpr int kOurs = 125;
+constexpr int kCannotExecute = 126;
+constexpr int kNotFound = 127;
+// How soon the share of a dead process is given back at the latest.
+constexpr Duration kReapInterval = std::chrono::milliseconds(50);
+
+constexpr const char* kWhyNotHarder =
+    "a limiter inside the program holds what goes through the driver's libraries; a program that "
+    "talks to the device behind them would pass. For a harder guarantee use a MIG instance or a "
+    "GPU "
+    "of its own";
+
+// Ours, where they are installed: beside the programs.
+Result<std::string> LimiterFolder() {
+  char path[PATH_MAX];
+  const ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+  std::string folder(path, n > 0 ? static_cast<size_t>(n) : 0);
+  for (int up = 0; up < 2 && folder.rfind('/') != std::string::npos; ++up)
+    folder.resize(folder.rfind('/'));
+  folder += "/lib/tranche";
+  if (access((folder + "/libcuda.so.1").c_str(), R_OK) == 0) return folder;
+  return Fail(ErrorCode::kUnsupported, "the limiter's libraries are not in " + folder,
+              "build or install all of Tranche");
+}
+
+// By UUID, index or model. Without a wish: the first that can be divided.
+Result<const Gpu*> ChooseGpu(const Machine& machine, const std::string& wish) {
+  std::vector<std::string> names;
+  for (const Gpu& gpu : machine.gpus) {
+    names.push_back(gpu.uuid);
+    if (!gpu.model.empty()) names.push_back(gpu.model);
+    const bool meant = wish.empty() || wish == gpu.uuid || wish == gpu.model || wish == gpu.name ||
+                       wish == std::to_string(gpu.index);
+    if (!meant) continue;
+    const bool divided = gpu.mig_mode && gpu.mig_mode->current;
+    if (gpu.health.usable && !divided) return &gpu;
+    if (wish.empty()) continue;
+    if (wish != gpu.uuid && wish != std::to_string(gpu.index)) continue;
+    if (divided) {
+      return Fail(ErrorCode::kUnsupported, fmt::format("GPU {} is divided by MIG", gpu.index),
+                  "use one of its instances through 'tranche apply', or another GPU");
+    }
+    return Fail(ErrorCode::kUnsupported, fmt::format("GPU {} cannot be used", gpu.index),
+                "'tranche inventory' says why");
+  }
+  if (wish.empty())
+    return Fail(ErrorCode::kDoesNotFit, "no GPU is usable and undivided",
+                "'tranche inventory' says why");
+  const std::string meant = DidYouMean(wish, names);
+  return Fail(ErrorCode::kNotFound, "there is no GPU '" + wish + "' that is usable and undivided",
+              meant.empty() ? "'tranche inventory' lists them" : meant);
+}
+
+void Put(std::vector<std::string>& environment, const std::string& name, const std::string& value) {
+  environment.erase(
+      std::remove_if(environment.begin(), environment.end(),
+                     [&](const std::string& entry) { return entry.rfind(name + "=", 0) == 0; }),
+      environment.end());
+  environment.push_back(name + "=" + value);
+}
+
+class RunVerb final : public Verb {
+ public:
+  Info info() const override {
+    return {
+        "run",
+        "Runs one program within a slice of a GPU",
+        {"tranche run --local --memory 10GiB -- python train.py",
+         "tranche run --local --memory 1GiB --gpu 1 --explain -- ./program"},
+        "The program and all its children together hold at most the memory given; what would be "
+        "more is answered with 'out of memory', as on a smaller GPU. The exit code is the "
+        "program's own; 125 stands for anything of ours, 126 for a program that cannot be "
+        "executed, 127 for one that is not there."};
+  }
+
+  void Declare(Arguments& arguments) override {
+    arguments.Option("--memory", "SIZE", memory_, "device memory at most: 10GiB")
+        .Option("--compute", "SHARE", compute_, "share of the GPU's time: 30% (needs the daemon)")
+        .Option("--gpu", "GPU", gpu_, "UUID, index or model (default: the first that will do)")
+        .Flag("--local", local_, "without the daemon: limits only")
+        .Flag("--explain", explain_, "say what would be enforced, and how hard; run nothing");
+  }
+
+  std::vector<std::string>* program() override { return &program_; }
+
+  int ExitCodeFor(const Error& error, const std::vector<std::string>& words) const override {
+    const auto end = std::find(words.begin(), words.end(), "--");
+    if (std::find(words.begin(), end, "--explain") != end) return ExitCodeOf(error.code);
+    return kOurs;
+  }
+
+  Result<int> Run(Context& context) override {
+    const auto memory = ReadOptions();
+    if (!memory) return tl::unexpected<Error>(memory.error());
+    if (!local_) {
+      return Fail(ErrorCode::kUnsupported, "this version makes no lease with the daemon",
+                  "--local runs the program within limits without it");
+    }
+    auto driver = context.world().open_driver();
+    if (!driver) return tl::unexpected<Error>(driver.error());
+    const auto machine = (*driver)->Read();
+    if (!machine) return tl::unexpected<Error>(machine.error());
+    const auto gpu = ChooseGpu(Named(*machine, context), gpu_);
+    if (!gpu) return tl::unexpected<Error>(gpu.error());
+    if (*memory > (*gpu)->memory_total) {
+      return Fail(ErrorCode::kDoesNotFit,
+                  fmt::format("{} is more than GPU {} has: {}", FormatBytes(*memory), (*gpu)->index,
+                              FormatBytes((*gpu)->memory_total)),
+                  "ask for less, or name another --gpu");
+    }
+    return Start(context, **driver, **gpu, *memory);
+  }
+
+ private:
+  Result<Bytes> ReadOptions() const {
+    if (memory_.empty() && compute_.empty())
+      return Fail(ErrorCode::kInvalid, "nothing to limit", "say --memory 10GiB");
+    if (!compute_.empty()) {
+      const auto share = ParseFraction(compute_);
+      if (!share) return FailedWhile("--compute", share.error());
+      return Fail(ErrorCode::kUnsupported, "a share of the GPU's time is not enforced yet",
+                  "leave --compute out; --memory is enforced");
+    }
+    const auto memory = ParseBytes(memory_);
+    if (!memory) return FailedWhile("--memory", memory.error());
+    if (memory->value == 0)
+      return Fail(ErrorCode::kInvalid, "--memory 0: a program that may hold nothing cannot run",
+                  "say how much it needs, or leave it out of 'tranche run'");
+    if (program_.empty())
+      return Fail(ErrorCode::kInvalid, "there is no program to run",
+                  "tranche run --local --memory 10GiB -- PROGRAM ARGUMENTS...");
+    return *memory;
+  }
+
+  // With the catalog's keys, by which a user may name a model.
+  Machine& Named(const Machine& machine, Context& context) {
+    machine_ = machine;
+    const auto catalog = context.catalog();
+    for (Gpu& gpu : machine_.gpus) {
+      if (!gpu.model.empty() || !catalog) continue;
+      if (const auto model = (*catalog)->FindGpu(gpu.name)) gpu.model = (*model)->key;
+    }
+    return machine_;
+  }
+
+  Result<int> Start(Context& context, Driver& driver, const Gpu& gpu, Bytes memory) {
+    const auto folder = LimiterFolder();
+    if (!folder) return tl::unexpected<Error>(folder.error());
+    const std::string folders = context.world().environment("LD_LIBRARY_PATH").value_or("");
+    const auto libcuda = FindLibcuda(folders);
+    if (!libcuda) return tl::unexpected<Error>(libcuda.error());
+    const std::string path = context.world().environment("PATH").value_or("/usr/bin:/bin");
+    const auto file = FindProgram(program_[0], path);
+    if (!file) {
+      if (explain_) return tl::unexpected<Error>(file.error());
+      context.SayError(file.error());
+      return file.error().code == ErrorCode::kNotFound ? kNotFound : kCannotExecute;
+    }
+    if (const Status checked = CheckProgram(*file); !checked)
+      return tl::unexpected<Error>(checked.error());
+    const auto cost = MeasureContext(driver, *libcuda, gpu.uuid);
+    if (!cost) return FailedWhile("measuring what a context costs", cost.error());
+    if (memory < *cost) {
+      return Fail(ErrorCode::kDoesNotFit,
+                  fmt::format("{} do not even hold a CUDA context on GPU {}, which takes {}",
+                              FormatBytes(memory), gpu.index, FormatBytes(*cost)),
+                  "ask for more");
+    }
+    if (explain_) return Explain(context, gpu, memory, *cost, *file);
+
+    const auto store = SliceStore::Create(Paths::FromEnvironment().run + "/slices", "run",
+                                          {{gpu.uuid, memory, *cost}});
+    if (!store) return tl::unexpected<Error>(store.error());
+    std::vector<std::string> environment;
+    for (char** entry = environ; *entry != nullptr; ++entry) environment.emplace_back(*entry);
+    Put(environment, "LD_LIBRARY_PATH", *folder + (folders.empty() ? "" : ":" + folders));
+    Put(environment, "TRANCHE_REAL_LIBCUDA", *libcuda);
+    Put(environment, "TRANCHE_SLICE_FILE", (*store)->path());
+    Put(environment, "CUDA_VISIBLE_DEVICES", gpu.uuid);
+    // From here on the program runs; its exit code is ours.
+    const auto end =
+        RunInForeground(*file, program_, environment, kReapInterval, [&] { (*store)->Reap(); });
+    if (!end) {
+      context.SayError(end.error());
+      return end.error().code == ErrorCode::kNotFound ? kNotFound : kCannotExecute;
+    }
+    const TrancheCounters counters = (*store)->Counters(0);
+    if (counters.over_limit != 0 || counters.unhooked != 0) {
+      context.Say(
+          fmt::format("tranche: {} calls could not be held to the limit, {} functions are "
+                      "not known to the limiter",
+                      counters.over_limit, counters.unhooked));
+    }
+    return end->signal ? 128 + *end->signal : end->exit_code.value_or(kOurs);
+  }
+
+  static Result<int> Explain(Context& context, const Gpu& gpu, Bytes memory, Bytes cost,
+                             const std::string& file) {
+    Answer answer;
+    answer.json = {{"format_version", "1.0"},
+                   {"program", file},
+                   {"mechanism", "fraction"},
+                   {"gpu_uuid", gpu.uuid},
+                   {"memory_limit_bytes", memory.value},
+                   {"context_bytes", cost.value},
+                   {"guarantee",
+                    {{"memory", "cooperative"},
+                     {"compute", "none"},
+                     {"fault", "none"},
+                     {"access", "cooperative"}}},
+                   {"why_not_harder", kWhyNotHarder}};
+    Table table;
+    table.columns = {{"what", "WHAT"}, {"value", "VALUE"}};
+    table.rows = {{"program", file},
+                  {"GPU", fmt::format("{} {} ({})", gpu.index, gpu.name, gpu.uuid)},
+                  {"memory", fmt::format("{} over all its processes, of which {} for each context",
+                                         FormatBytes(memory), FormatBytes(cost))},
+                  {"mechanism", "fraction"},
+                  {"guarantee", "memory cooperative, compute none, fault none"},
+                  {"why not harder", kWhyNotHarder}};
+    answer.blocks.emplace_back(std::move(table));
+    context.Print(answer);
+    return 0;
+  }
+
+  std::string memory_;
+  std::string compute_;
+  std::string gpu_;
+  bool local_ = false;
+  bool explain_ = false;
+  std::vector<std::string> program_;
+  Machine machine_;
+};
+
+}  // namespace
+
+std::unique_ptr<Verb> MakeRunVerb() { return std::make_unique<RunVerb>(); }
+
+}  // namespace tranche

@@ -1,0 +1,126 @@
+#include "limiter/slice_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "limiter/libc.h"
+#include "limiter/policy/memory_ledger.h"
+
+#ifndef F_OFD_SETLK
+#define F_OFD_SETLK 37
+#endif
+
+namespace tranche::limiter {
+namespace {
+
+bool LockSlot(int fd, uint32_t slot, short how) {
+  struct flock lock = {};
+  lock.l_type = how;
+  lock.l_whence = SEEK_SET;
+  lock.l_start = TRANCHE_SLICE_LOCK_AT + slot;
+  lock.l_len = 1;
+  return fcntl(fd, F_OFD_SETLK, &lock) == 0;
+}
+
+bool IsTable(const TrancheSlice* slice) {
+  return slice->magic == TRANCHE_SLICE_MAGIC && slice->version == TRANCHE_SLICE_VERSION &&
+         slice->bytes == TRANCHE_SLICE_BYTES && slice->device_count <= TRANCHE_SLICE_DEVICES;
+}
+
+uint64_t StartTime() {
+  const int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 0;
+  char text[1024];
+  const ssize_t n = read(fd, text, sizeof(text) - 1);
+  close(fd);
+  if (n <= 0) return 0;
+  text[n] = 0;
+  // The name of the program may hold spaces and parentheses; after its last one comes field 3.
+  const char* at = strrchr(text, ')');
+  for (int field = 2; at != nullptr && field < 22; ++field) {
+    at = strchr(at + 1, ' ');
+  }
+  return at == nullptr ? 0 : strtoull(at + 1, nullptr, 10);
+}
+
+// "pid:[4026531836]"
+uint64_t PidNamespace() {
+  char text[64];
+  const ssize_t n = readlink("/proc/self/ns/pid", text, sizeof(text) - 1);
+  if (n <= 0) return 0;
+  text[n] = 0;
+  const char* number = strchr(text, '[');
+  return number == nullptr ? 0 : strtoull(number + 1, nullptr, 10);
+}
+
+void Empty(TrancheSlice* slice, uint32_t slot) {
+  for (uint32_t i = 0; i < TRANCHE_SLICE_DEVICES; ++i) MemoryLedger(slice, i).Empty(slot);
+}
+
+// Takes the first slot that nobody holds.
+bool Claim(int fd, TrancheSlice* slice, uint32_t* slot) {
+  for (uint32_t i = 0; i < TRANCHE_SLICE_SLOTS; ++i) {
+    if (!LockSlot(fd, i, F_WRLCK)) continue;
+    Empty(slice, i);
+    uint64_t used = MemoryLedger::Load(&slice->slots_used);
+    while (used <= i && !__atomic_compare_exchange_n(&slice->slots_used, &used, uint64_t{i} + 1,
+                                                     false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+    }
+    TrancheSlot& own = slice->slots[i];
+    MemoryLedger::Store(&own.start_time, StartTime());
+    MemoryLedger::Store(&own.pid_namespace, PidNamespace());
+    MemoryLedger::Add(&own.generation, 1);
+    MemoryLedger::Store(&own.pid, static_cast<uint64_t>(getpid()));
+    *slot = i;
+    return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+TrancheSlice* SliceFile::Join(const char* path, uint32_t* slot) {
+  const int before = errno;
+  TrancheSlice* slice = nullptr;
+  const int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+  uint64_t bytes = 0;
+  if (fd >= 0 && libc::FileSize(fd, &bytes) && bytes == TRANCHE_SLICE_BYTES) {
+    void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (memory != MAP_FAILED) {
+      slice = static_cast<TrancheSlice*>(memory);
+      if (!IsTable(slice) || madvise(memory, bytes, MADV_DONTFORK) != 0 ||
+          !Claim(fd, slice, slot)) {
+        munmap(memory, bytes);
+        slice = nullptr;
+      }
+    }
+  }
+  if (fd >= 0) close(fd);
+  errno = before;
+  return slice;
+}
+
+uint32_t SliceFile::Reap(const char* path, TrancheSlice* slice) {
+  const int before = errno;
+  uint32_t reaped = 0;
+  const int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+  const uint64_t used = MemoryLedger::Load(&slice->slots_used);
+  for (uint32_t i = 0; fd >= 0 && i < used && i < TRANCHE_SLICE_SLOTS; ++i) {
+    if (MemoryLedger::Load(&slice->slots[i].pid) == 0 || !LockSlot(fd, i, F_WRLCK)) continue;
+    // Dead, and as long as this lock is held nobody else can come to live there.
+    Empty(slice, i);
+    MemoryLedger::Store(&slice->slots[i].pid, 0);
+    LockSlot(fd, i, F_UNLCK);
+    ++reaped;
+  }
+  if (fd >= 0) close(fd);
+  errno = before;
+  return reaped;
+}
+
+}  // namespace tranche::limiter

@@ -1,0 +1,187 @@
+#include "limiter/state.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "limiter/policy/memory_ledger.h"
+#include "limiter/slice_file.h"
+#include "limiter/symbols.h"
+
+namespace tranche::limiter {
+namespace {
+
+State* g_state;
+// Read before the program runs, so that a program that clears its environment stays in its slice.
+char g_slice_path[PATH_MAX];
+
+// Patience with other processes that ask at the same time, each of which needs only nanoseconds.
+constexpr uint32_t kAttempts = 100000;
+
+__attribute__((constructor)) void ReadEnvironment() {
+  const char* path = getenv("TRANCHE_SLICE_FILE");
+  if (path == nullptr) return;
+  const size_t length = strlen(path);
+  // A path that does not fit names nothing that can be opened, which is noticed when joining.
+  memcpy(g_slice_path, path, length < sizeof(g_slice_path) ? length : sizeof(g_slice_path) - 1);
+}
+
+State* Make() {
+  const int before = errno;
+  void* memory =
+      mmap(nullptr, sizeof(State), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) {
+    errno = before;
+    return nullptr;
+  }
+  madvise(memory, sizeof(State), MADV_WIPEONFORK);
+  State* state = nullptr;
+  if (!__atomic_compare_exchange_n(&g_state, &state, static_cast<State*>(memory), false,
+                                   __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+    munmap(memory, sizeof(State));
+  } else {
+    state = static_cast<State*>(memory);
+  }
+  errno = before;
+  return state;
+}
+
+void Attach(State& state) {
+  const Guard guard(state.attach_lock);
+  if (__atomic_load_n(&state.attached, __ATOMIC_ACQUIRE) != State::kNotYet) return;
+  State::Attached result = State::kNoSlice;
+  if (g_slice_path[0] != 0) {
+    state.slice = SliceFile::Join(g_slice_path, &state.slot);
+    result = state.slice != nullptr ? State::kInSlice : State::kRefused;
+  }
+  __atomic_store_n(&state.attached, static_cast<uint32_t>(result), __ATOMIC_RELEASE);
+}
+
+// The index in the slice's table of the GPU that CUDA numbers so; -1 when the slice has no part of
+// it, -2 when there is no such GPU.
+int32_t DeviceOf(State& state, CUdevice ordinal) {
+  if (ordinal < 0 || ordinal >= static_cast<int>(kMaxOrdinals) || state.slice == nullptr) return -2;
+  uint32_t known = __atomic_load_n(&state.device_of[ordinal], __ATOMIC_ACQUIRE);
+  if (known == 0) {
+    CUuuid uuid;
+    CUresult answer = REAL(cuDeviceGetUuid_v2)(&uuid, ordinal);
+    if (answer == CUDA_ERROR_NOT_FOUND) answer = REAL(cuDeviceGetUuid)(&uuid, ordinal);
+    if (answer != CUDA_SUCCESS) return -2;
+    known = State::kForeign;
+    for (uint32_t i = 0; i < state.slice->device_count && i < TRANCHE_SLICE_DEVICES; ++i) {
+      if (memcmp(state.slice->devices[i].uuid, &uuid, sizeof(uuid)) == 0) known = i + 1;
+    }
+    __atomic_store_n(&state.device_of[ordinal], known, __ATOMIC_RELEASE);
+  }
+  return known == State::kForeign ? -1 : static_cast<int32_t>(known) - 1;
+}
+
+// Where there is not even memory for a State: nothing is granted if limits were asked for.
+State& Nothing() {
+  alignas(State) static char memory[sizeof(State)];
+  auto* state = reinterpret_cast<State*>(memory);
+  state->attached = g_slice_path[0] == 0 ? State::kNoSlice : State::kRefused;
+  return *state;
+}
+
+}  // namespace
+
+State& TheState() {
+  State* state = __atomic_load_n(&g_state, __ATOMIC_ACQUIRE);
+  if (state == nullptr) state = Make();
+  if (state == nullptr) return Nothing();
+  if (__atomic_load_n(&state->attached, __ATOMIC_ACQUIRE) == State::kNotYet) Attach(*state);
+  return *state;
+}
+
+const char* SlicePath() { return g_slice_path; }
+
+Account Account::Of(CUdevice ordinal) {
+  State& state = TheState();
+  return {state, state.attached == State::kInSlice ? DeviceOf(state, ordinal) : kNone};
+}
+
+Account Account::Current() {
+  State& state = TheState();
+  CUdevice ordinal = -1;
+  if (state.attached == State::kInSlice && REAL(cuCtxGetDevice)(&ordinal) != CUDA_SUCCESS)
+    ordinal = -1;
+  return Of(ordinal);
+}
+
+Account Account::OfSlice(int32_t device) { return {TheState(), device}; }
+
+uint64_t Account::limit() const {
+  return device_ < 0 ? 0 : MemoryLedger(state_.slice, static_cast<uint32_t>(device_)).limit();
+}
+
+uint64_t Account::used() const {
+  return device_ < 0 ? 0 : MemoryLedger(state_.slice, static_cast<uint32_t>(device_)).Used();
+}
+
+uint64_t Account::context_bytes() const {
+  return device_ < 0 ? 0 : state_.slice->devices[device_].context_bytes;
+}
+
+bool Account::ReserveIf(uint64_t bytes, bool count) {
+  if (!metered()) return true;
+  if (device_ < 0) return false;
+  const auto device = static_cast<uint32_t>(device_);
+  MemoryLedger ledger(state_.slice, device);
+  const auto wait = [this](uint32_t, uint32_t attempt) {
+    // The one in the way may be dead; alive, it needs to run.
+    if (attempt % 1024 == 1023) SliceFile::Reap(g_slice_path, state_.slice);
+    const int before = errno;
+    sched_yield();
+    errno = before;
+    return attempt < kAttempts;
+  };
+  const auto reserve = [&] {
+    const Guard guard(state_.reserve_locks[device]);
+    return ledger.Reserve(state_.slot, bytes, wait);
+  };
+  Verdict verdict = reserve();
+  // Before a no, the dead are asked to give back theirs.
+  if (verdict != Verdict::kGranted && SliceFile::Reap(g_slice_path, state_.slice) > 0)
+    verdict = reserve();
+  if (verdict == Verdict::kGranted) return true;
+  if (count) Count(&TrancheCounters::refused);
+  if (verdict == Verdict::kContended) Count(&TrancheCounters::contended);
+  return false;
+}
+
+void Account::Release(uint64_t bytes) {
+  if (device_ < 0 || bytes == 0) return;
+  MemoryLedger(state_.slice, static_cast<uint32_t>(device_)).Release(state_.slot, bytes);
+}
+
+bool Account::Settle(uint64_t reserved, uint64_t taken) {
+  if (taken <= reserved) {
+    Release(reserved - taken);
+    return true;
+  }
+  if (Reserve(taken - reserved)) return true;
+  Count(&TrancheCounters::undone);
+  return false;
+}
+
+void Account::Overdraw(uint64_t bytes) {
+  if (device_ < 0 || bytes == 0) return;
+  MemoryLedger(state_.slice, static_cast<uint32_t>(device_)).Overdraw(state_.slot, bytes);
+}
+
+void Account::Count(uint64_t TrancheCounters::*counter) {
+  if (device_ < 0) return;
+  MemoryLedger::Add(&(state_.slice->devices[device_].counters.*counter), 1);
+}
+
+void CountEvent(uint64_t TrancheCounters::*counter) {
+  State& state = TheState();
+  if (state.slice != nullptr && state.slice->device_count > 0)
+    MemoryLedger::Add(&(state.slice->devices[0].counters.*counter), 1);
+}
+
+}  // namespace tranche::limiter

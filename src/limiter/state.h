@@ -1,0 +1,111 @@
+#pragma once
+
+#include <stdint.h>
+
+#include "abi/cuda.h"
+#include "abi/slice_table.h"
+#include "limiter/handle_map.h"
+#include "limiter/lock.h"
+
+namespace tranche::limiter {
+
+constexpr uint32_t kMaxOrdinals = 64;
+constexpr uint32_t kMaxPools = 256;
+
+// What a pool of the driver holds of the device's memory. The driver grows and shrinks it as it
+// likes; our charge follows.
+struct Pool {
+  uint64_t handle;   // 0: this entry is free
+  int32_t device;    // in the slice table
+  int32_t ordinal;   // as CUDA counts
+  bool graph;        // not a pool but the memory of graphs on that device; handle is made up
+  uint64_t charged;  // bytes, by now
+  uint32_t busy;     // operations between their start and their settling
+  uint64_t epoch;    // counts operations, so that a stale reading is recognised
+};
+
+// Everything that changes in this process. It lies in memory that a fork empties, so that a child
+// begins as if it had just started: with a slot of its own, knowing nothing of its parent's memory.
+struct State {
+  enum Attached : uint32_t {
+    kNotYet = 0,
+    kNoSlice,  // nobody asked for limits: everything passes
+    kInSlice,  // limits hold
+    kRefused,  // limits were asked for and cannot be enforced: nothing is granted
+  };
+
+  Lock attach_lock;
+  uint32_t attached;
+  uint32_t slot;
+  TrancheSlice* slice;
+  // By CUDA's ordinal: the index in the slice table plus 1, or kForeign; 0 = not looked up yet.
+  static constexpr uint32_t kForeign = UINT32_MAX;
+  uint32_t device_of[kMaxOrdinals];
+  Lock reserve_locks[TRANCHE_SLICE_DEVICES];
+
+  HandleMap handles;
+  Lock pools_lock;
+  uint32_t pool_count;  // of those below that were ever used
+  Pool pools[kMaxPools];
+  uint64_t graph_epoch;  // counts the moments at which what graphs hold was read anew
+  // Contexts of this process's own making, and users of the primary ones by ordinal.
+  Lock contexts_lock;
+  uint32_t primary_users[kMaxOrdinals];
+  uint64_t primary_contexts[kMaxOrdinals];
+};
+
+// The one State of this process, joined to its slice if there is one. Any thread; constant after
+// the first call.
+State& TheState();
+// The slice's file; "" when nobody asked for limits.
+const char* SlicePath();
+
+// A device of the slice, as one call sees it.
+class Account {
+ public:
+  // Of a device, by CUDA's ordinal, or of the calling thread's current context.
+  static Account Of(CUdevice ordinal);
+  static Account Current();
+  // By the index in the slice table, as a Charge has it.
+  static Account OfSlice(int32_t device);
+
+  // Whether anything is counted at all.
+  bool metered() const { return state_.attached != State::kNoSlice; }
+  int32_t device() const { return device_; }
+  // Metered, but no device: there is no current context, or no such GPU, and the driver says so
+  // better than we could.
+  bool pointless() const { return metered() && device_ == kNone && state_.slice != nullptr; }
+  uint64_t limit() const;
+  uint64_t used() const;
+  uint64_t context_bytes() const;
+
+  // All answer as if all were well where nothing is metered.
+  // False: refused, and counted as such.
+  bool Reserve(uint64_t bytes) { return ReserveIf(bytes, true); }
+  // The same where the caller knows another way, so that it is no refusal yet.
+  bool TryReserve(uint64_t bytes) { return ReserveIf(bytes, false); }
+  void Release(uint64_t bytes);
+  // Makes `reserved` into what the call turned out to take. False when that is more and the rest is
+  // refused; `reserved` is still held, and the caller undoes the call.
+  bool Settle(uint64_t reserved, uint64_t taken);
+  // For what cannot be undone.
+  void Overdraw(uint64_t bytes);
+
+  void Count(uint64_t TrancheCounters::*counter);
+
+ private:
+  Account(State& state, int32_t device) : state_(state), device_(device) {}
+  bool ReserveIf(uint64_t bytes, bool count);
+
+  State& state_;
+  // kNone: no device at all; kForeign: one of which the slice has no part. Nothing is granted
+  // there.
+  static constexpr int32_t kNone = -2;
+  static constexpr int32_t kForeign = -1;
+  int32_t device_;
+};
+
+// Of what belongs to no device: on the slice's first.
+void CountEvent(uint64_t TrancheCounters::*counter);
+
+}  // namespace tranche::limiter
