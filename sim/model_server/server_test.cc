@@ -108,7 +108,7 @@ class ModelServerTest : public testing::Test {
     auto machine = Machine::Open(dir_);
     ASSERT_TRUE(machine);
     machine_ = std::move(*machine);
-    port_ = FindFreePort(20000 + getpid() % 2000 * 10).value();
+    port_ = FindFreePort(25000 + getpid() % 700 * 10).value();
   }
   void TearDown() override {
     if (!server_) return;

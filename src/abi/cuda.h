@@ -1,5 +1,7 @@
 #pragma once
 
+/* clang-format off */
+
 /*
  * The CUDA driver API: our own declarations of the ABI of libcuda.so.1. C, no includes but C's own.
  * A name with _v2 (_v3, ...) is the one that a program compiled against a current header calls under

@@ -212,6 +212,8 @@ class Searcher {
 
   // Puts the option into the state if it goes there.
   bool Put(const Bin& bin, const ItemClass& item, const Option& option, BinState* state) {
+    const bool divided = bin.taken.slots != 0;  // and stays so
+    if (divided && option.mechanism != Mechanism::kMig) return false;
     switch (option.mechanism) {
       case Mechanism::kExclusive:
         if (state->use != BinUse::kEmpty) return false;

@@ -30,7 +30,7 @@ struct Bin {
   double price = 1;  // of using it at all
   bool mig_on = false;
   const MigGeometry* geometry = nullptr;  // with MIG options
-  Occupancy taken;                        // by instances that stay
+  Occupancy taken;                        // by instances that stay; then only MIG options go here
   // Instances that nobody holds any more, by profile: taking one over changes less than making one.
   std::array<uint8_t, Occupancy::kMaxProfiles> reusable{};
   uint64_t memory = 0;  // for shared use

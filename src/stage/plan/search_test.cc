@@ -63,6 +63,7 @@ class BruteForce {
 
   bool Legal(size_t b) const {
     const Contents& in = bins_[b];
+    if (in.whole + in.tenants > 0 && problem_.bins[b].taken.slots != 0) return false;
     if (in.whole > 0) return in.whole == 1 && in.profiles.empty() && in.tenants == 0;
     if (in.tenants > 0) return in.profiles.empty() && in.shared <= problem_.bins[b].memory;
     return in.profiles.empty() ||
@@ -169,6 +170,24 @@ TEST(Search, SevenSmallOnesFillAGpuAndEightNeedAnother) {
   EXPECT_EQ(answer.price, 2);
   problem.items.assign(15, 0);
   EXPECT_EQ(Search(problem, {}, &answer), SearchOutcome::kImpossible);
+}
+
+TEST(Search, AGpuWithInstancesThatStayTakesNothingButSlices) {
+  SearchProblem problem;
+  Bin divided;
+  divided.geometry = &H100();
+  divided.memory = 80;
+  H100().Add({*H100().Find("1g.10gb"), {1, 1}}, &divided.taken);
+  problem.bins = {divided};
+  problem.classes.resize(1);
+  problem.items = {0};
+  SearchAnswer answer;
+  for (const Option& undivided : {WholeOption(), SharedOption(10)}) {
+    problem.classes[0].options[0] = {undivided};
+    EXPECT_EQ(Search(problem, {}, &answer), SearchOutcome::kImpossible);
+  }
+  problem.classes[0].options[0] = {MigOption("3g.40gb")};
+  EXPECT_EQ(Search(problem, {}, &answer), SearchOutcome::kFound);
 }
 
 TEST(Search, SeveralGpusAreOfOneType) {
