@@ -89,12 +89,14 @@ CUresult Library::CreateContext(int device, unsigned int flags, bool primary, CU
   if (rc != Rc::kOk) return ToCuda(rc);
   ContextSlot* slot = context_slots_.Make();
   Stream* legacy = streams_.Make();
-  if (slot == nullptr || legacy == nullptr) {
+  GpuQueue* queue = FindGpuQueue(machine_->dir(), target.gpu, target.ci);
+  if (slot == nullptr || legacy == nullptr || queue == nullptr) {
     machine_->DestroyContext(serial);
     return CUDA_ERROR_OUT_OF_MEMORY;
   }
   const uint64_t number = Number(slot);
   slot->legacy = legacy;
+  slot->engine.queue = queue;
   legacy->home = slot;
   legacy->kind = Stream::Kind::kLegacy;
   Context& context = contexts_[number];

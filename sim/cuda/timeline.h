@@ -3,13 +3,15 @@
 #include <atomic>
 #include <cstdint>
 
+#include "sim/cuda/gpu_queue.h"
+
 // When work that a GPU is given is done. The one place to ask, so that arbitration between
 // processes can take the place of a GPU that each process has for itself.
 namespace tranche::sim::cuda {
 
-// What the kernels of one context run on, one after the other. Lives as long as the process.
+// What the kernels of one context run on. Lives as long as the process.
 struct Engine {
-  std::atomic<uint64_t> free_at{0};
+  GpuQueue* queue = nullptr;
   // All that was ever submitted.
   std::atomic<uint64_t> total_ns{0};
 };

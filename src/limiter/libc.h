@@ -13,4 +13,15 @@ bool FileSize(int fd, uint64_t* bytes);
 void FutexWait(uint32_t* word, uint32_t expected);
 void FutexWake(uint32_t* word);
 
+// The same for a word in memory that processes share, until an instant of Now(); INT64_MAX is for
+// ever. False when that instant came.
+bool SharedFutexWait(uint32_t* word, uint32_t expected, int64_t until);
+void SharedFutexWake(uint32_t* word, int most);
+// And for a word of this process alone.
+bool FutexWaitUntil(uint32_t* word, uint32_t expected, int64_t until);
+
+void Yield();
+// Nanoseconds of CLOCK_MONOTONIC: the same for all processes of a host.
+int64_t Now();
+
 }  // namespace tranche::limiter::libc

@@ -10,4 +10,6 @@ TRANCHE_OLD(dlclose);
 TRANCHE_OLD(dlerror);
 TRANCHE_OLD(dlsym);
 TRANCHE_OLD(dladdr);
+TRANCHE_OLD(pthread_create);
+TRANCHE_OLD(pthread_attr_setstacksize);
 #endif

@@ -10,6 +10,8 @@
 
 #include "limiter/libc.h"
 #include "limiter/policy/memory_ledger.h"
+#include "limiter/table_lock.h"
+#include "limiter/turnstile.h"
 
 #ifndef F_OFD_SETLK
 #define F_OFD_SETLK 37
@@ -58,15 +60,21 @@ uint64_t PidNamespace() {
   return number == nullptr ? 0 : strtoull(number + 1, nullptr, 10);
 }
 
-void Empty(TrancheSlice* slice, uint32_t slot) {
+// Of a slot whose byte the caller has locked: nobody lives there, and nobody can come to.
+void Empty(const char* path, TrancheSlice* slice, uint32_t slot) {
   for (uint32_t i = 0; i < TRANCHE_SLICE_DEVICES; ++i) MemoryLedger(slice, i).Empty(slot);
+  for (uint32_t i = 0; i < slice->device_count; ++i) {
+    TableLock::Break(ComputeOf(&slice->devices[i]), slot);
+    Turnstile turnstile(slice, i, slot, path);
+    if (turnstile.metered()) turnstile.Forget();
+  }
 }
 
 // Takes the first slot that nobody holds.
-bool Claim(int fd, TrancheSlice* slice, uint32_t* slot) {
+bool Claim(const char* path, int fd, TrancheSlice* slice, uint32_t* slot) {
   for (uint32_t i = 0; i < TRANCHE_SLICE_SLOTS; ++i) {
     if (!LockSlot(fd, i, F_WRLCK)) continue;
-    Empty(slice, i);
+    Empty(path, slice, i);
     uint64_t used = MemoryLedger::Load(&slice->slots_used);
     while (used <= i && !__atomic_compare_exchange_n(&slice->slots_used, &used, uint64_t{i} + 1,
                                                      false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
@@ -94,7 +102,7 @@ TrancheSlice* SliceFile::Join(const char* path, uint32_t* slot) {
     if (memory != MAP_FAILED) {
       slice = static_cast<TrancheSlice*>(memory);
       if (!IsTable(slice) || madvise(memory, bytes, MADV_DONTFORK) != 0 ||
-          !Claim(fd, slice, slot)) {
+          !Claim(path, fd, slice, slot)) {
         munmap(memory, bytes);
         slice = nullptr;
       }
@@ -113,7 +121,7 @@ uint32_t SliceFile::Reap(const char* path, TrancheSlice* slice) {
   for (uint32_t i = 0; fd >= 0 && i < used && i < TRANCHE_SLICE_SLOTS; ++i) {
     if (MemoryLedger::Load(&slice->slots[i].pid) == 0 || !LockSlot(fd, i, F_WRLCK)) continue;
     // Dead, and as long as this lock is held nobody else can come to live there.
-    Empty(slice, i);
+    Empty(path, slice, i);
     MemoryLedger::Store(&slice->slots[i].pid, 0);
     LockSlot(fd, i, F_UNLCK);
     ++reaped;
@@ -121,6 +129,32 @@ uint32_t SliceFile::Reap(const char* path, TrancheSlice* slice) {
   if (fd >= 0) close(fd);
   errno = before;
   return reaped;
+}
+
+bool SliceFile::SetShares(const char* path, TrancheSlice* slice, uint32_t device, uint32_t request,
+                          uint32_t limit, uint32_t weight, int32_t priority) {
+  const int before = errno;
+  const int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+  // Shows that we live while we hold the lock over the table.
+  const bool alive = fd >= 0 && LockSlot(fd, ComputeTable::kOutside, F_WRLCK);
+  if (alive) {
+    Turnstile(slice, device, ComputeTable::kOutside, path)
+        .SetShares(request, limit, weight, priority);
+    MemoryLedger::Store(&slice->compute_version, kComputeVersion);
+  }
+  if (fd >= 0) close(fd);
+  errno = before;
+  return alive;
+}
+
+bool SliceFile::IsDead(const char* path, uint32_t slot) {
+  const int before = errno;
+  const int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+  const bool dead = fd >= 0 && LockSlot(fd, slot, F_WRLCK);
+  // Closing it ends the lock.
+  if (fd >= 0) close(fd);
+  errno = before;
+  return dead;
 }
 
 }  // namespace tranche::limiter

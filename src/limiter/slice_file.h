@@ -16,6 +16,12 @@ class SliceFile {
   static TrancheSlice* Join(const char* path, uint32_t* slot);
   // Empties the slots of dead processes; how many. `path` is opened again for it.
   static uint32_t Reap(const char* path, TrancheSlice* slice);
+  // For whoever made the slice: shares of the GPU's time, as Turnstile takes them. False when the
+  // file cannot be opened.
+  static bool SetShares(const char* path, TrancheSlice* slice, uint32_t device, uint32_t request,
+                        uint32_t limit, uint32_t weight, int32_t priority);
+  // Whether nobody lives in the slot. Not to be asked of one's own.
+  static bool IsDead(const char* path, uint32_t slot);
 };
 
 }  // namespace tranche::limiter

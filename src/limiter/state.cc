@@ -2,19 +2,22 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
+#include "limiter/libc.h"
+#include "limiter/policy/compute_table.h"
 #include "limiter/policy/memory_ledger.h"
 #include "limiter/slice_file.h"
 #include "limiter/symbols.h"
 
 namespace tranche::limiter {
-namespace {
 
 State* g_state;
+
+namespace {
+
 // Read before the program runs, so that a program that clears its environment stays in its slice.
 char g_slice_path[PATH_MAX];
 
@@ -97,6 +100,29 @@ State& TheState() {
   return *state;
 }
 
+bool MayBeMetered() {
+  const State& state = TheState();
+  if (state.attached != State::kInSlice || state.slice->compute_version != kComputeVersion)
+    return false;
+  for (uint32_t i = 0; i < state.slice->device_count && i < TRANCHE_SLICE_DEVICES; ++i) {
+    if (__atomic_load_n(&ComputeOf(&state.slice->devices[i])->metered, __ATOMIC_RELAXED) != 0)
+      return true;
+  }
+  return false;
+}
+
+int32_t CurrentDevice(State& state) {
+  uint32_t only = __atomic_load_n(&state.only_device, __ATOMIC_ACQUIRE);
+  if (only == 0) {
+    int count = 0;
+    only = State::kForeign;
+    if (REAL(cuDeviceGetCount)(&count) == CUDA_SUCCESS && count == 1 && DeviceOf(state, 0) >= 0)
+      only = static_cast<uint32_t>(DeviceOf(state, 0)) + 1;
+    __atomic_store_n(&state.only_device, only, __ATOMIC_RELEASE);
+  }
+  return only == State::kForeign ? Account::Current().device() : static_cast<int32_t>(only) - 1;
+}
+
 const char* SlicePath() { return g_slice_path; }
 
 Account Account::Of(CUdevice ordinal) {
@@ -134,9 +160,7 @@ bool Account::ReserveIf(uint64_t bytes, bool count) {
   const auto wait = [this](uint32_t, uint32_t attempt) {
     // The one in the way may be dead; alive, it needs to run.
     if (attempt % 1024 == 1023) SliceFile::Reap(g_slice_path, state_.slice);
-    const int before = errno;
-    sched_yield();
-    errno = before;
+    libc::Yield();
     return attempt < kAttempts;
   };
   const auto reserve = [&] {

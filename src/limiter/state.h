@@ -6,6 +6,8 @@
 #include "abi/slice_table.h"
 #include "limiter/handle_map.h"
 #include "limiter/lock.h"
+#include "limiter/metering.h"
+#include "limiter/symbols.h"
 
 namespace tranche::limiter {
 
@@ -52,11 +54,28 @@ struct State {
   Lock contexts_lock;
   uint32_t primary_users[kMaxOrdinals];
   uint64_t primary_contexts[kMaxOrdinals];
+
+  // As device_of, when this process sees one device only.
+  uint32_t only_device;
+  Metering metering;
 };
 
 // The one State of this process, joined to its slice if there is one. Any thread; constant after
 // the first call.
 State& TheState();
+// Whether launches of this process may be measured at all. Costs next to nothing where nobody asked
+// for limits.
+bool MayBeMetered();
+extern TRANCHE_HIDDEN State* g_state;
+inline bool IsMetered() {
+  const State* state = __atomic_load_n(&g_state, __ATOMIC_ACQUIRE);
+  if (state != nullptr && __atomic_load_n(&state->attached, __ATOMIC_ACQUIRE) == State::kNoSlice)
+    return false;
+  return MayBeMetered();
+}
+// The index in the slice's table of the device that the calling thread works on; negative: none.
+int32_t CurrentDevice(State& state);
+
 // The slice's file; "" when nobody asked for limits.
 const char* SlicePath();
 

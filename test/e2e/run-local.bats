@@ -30,7 +30,7 @@ load common
   machine H100-SXM5-80GB
   local options
   for options in "--memory 0B" "--memory 10" "--memory 100GiB" "--memory 1MiB" "--memory 1GiB --gpu 7" \
-    "--compute 101%" "--compute 30%" "" "--memory 1GiB --gpu H100-SXM5-80GBB" "--memroy 1GiB"; do
+    "--compute 101%" "--compute 0%" "--compute 30% --compute-limit 20%" "--memory 1GiB --compute-limit 20%" "" "--memory 1GiB --gpu H100-SXM5-80GBB" "--memroy 1GiB"; do
     fails_with 125 tranche run --local $options -- true
     [[ $output == *"tranche"* || ${#output} -gt 10 ]]
     [[ $(grep -c '^' <<<"$output") -le 2 ]] || { echo "$options: $output"; return 1; }

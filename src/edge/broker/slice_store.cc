@@ -6,11 +6,13 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 
 #include "limiter/policy/memory_ledger.h"
 #include "limiter/slice_file.h"
+#include "limiter/turnstile.h"
 
 namespace tranche {
 
@@ -24,6 +26,10 @@ int HexDigit(char c) {
   if (c >= 'a' && c <= 'f') return c - 'a' + 10;
   if (c >= 'A' && c <= 'F') return c - 'A' + 10;
   return -1;
+}
+
+uint32_t MillionthsOf(Fraction share) {
+  return static_cast<uint32_t>(std::lround(share.value * 1e6));
 }
 
 tl::unexpected<Error> Cannot(const std::string& what) {
@@ -84,6 +90,11 @@ Result<std::unique_ptr<SliceStore>> SliceStore::Create(const std::string& folder
     device.memory_limit = limits[i].memory.value;
     device.context_bytes = limits[i].context_bytes.value;
   }
+  for (size_t i = 0; i < limits.size(); ++i) {
+    if (!limits[i].compute) continue;
+    if (Status set = store->SetCompute(i, *limits[i].compute); !set)
+      return tl::unexpected<Error>(set.error());
+  }
   // Last: whoever finds it finds the rest.
   MemoryLedger::Store(&table->magic, TRANCHE_SLICE_MAGIC);
   return store;
@@ -98,8 +109,32 @@ void SliceStore::SetMemoryLimit(size_t device, Bytes limit) {
   MemoryLedger(table_, static_cast<uint32_t>(device)).SetLimit(limit.value);
 }
 
+Status SliceStore::SetCompute(size_t device, const ComputeShares& shares) {
+  const uint32_t request = MillionthsOf(shares.request);
+  const uint32_t weight = shares.weight ? MillionthsOf(*shares.weight) : request;
+  if (SliceFile::SetShares(path_.c_str(), table_, static_cast<uint32_t>(device), request,
+                           MillionthsOf(shares.limit), weight, shares.priority))
+    return {};
+  return Cannot("open " + path_);
+}
+
+std::optional<Duration> SliceStore::ComputeUsed(size_t device) const {
+  limiter::ComputeTable* table = limiter::ComputeOf(&table_->devices[device]);
+  if (MemoryLedger::Load(&table_->compute_version) != limiter::kComputeVersion ||
+      __atomic_load_n(&table->metered, __ATOMIC_RELAXED) == 0)
+    return std::nullopt;
+  return Duration(
+      __atomic_load_n(&table->device.tenants[limiter::Turnstile::kLine].charged, __ATOMIC_RELAXED));
+}
+
 Bytes SliceStore::Used(size_t device) const {
   return {MemoryLedger(table_, static_cast<uint32_t>(device)).Used()};
+}
+
+const Duration SliceStore::kLongestEnforceable{limiter::kOverlapAfter};
+
+uint64_t SliceStore::UnenforceableUnits(size_t device) const {
+  return MemoryLedger::Load(&limiter::ComputeOf(&table_->devices[device])->counters.unenforceable);
 }
 
 TrancheCounters SliceStore::Counters(size_t device) const {

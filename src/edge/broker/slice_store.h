@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,11 +13,20 @@
 
 namespace tranche {
 
+// What a slice may use of one GPU's time.
+struct ComputeShares {
+  Fraction request;                // what it gets whenever it wants it
+  Fraction limit{1};               // at most, whatever is spare; 1 is no limit
+  std::optional<Fraction> weight;  // of what is spare; absent: as the request
+  int priority = 0;
+};
+
 // What a slice may hold of one GPU.
 struct SliceLimit {
-  std::string uuid;     // "GPU-...", "MIG-..."
-  Bytes memory;         // at most, over all processes of the slice
-  Bytes context_bytes;  // what one context costs there
+  std::string uuid;                                     // "GPU-...", "MIG-..."
+  Bytes memory;                                         // at most, over all processes of the slice
+  Bytes context_bytes;                                  // what one context costs there
+  std::optional<ComputeShares> compute = std::nullopt;  // absent: its time is not measured
 };
 
 // What one process of a slice holds by now, by device in the order of the limits.
@@ -42,7 +52,14 @@ class SliceStore {
   const std::string& path() const { return path_; }
   // From now on; what is held beyond it stays held, and nothing more is granted.
   void SetMemoryLimit(size_t device, Bytes limit);
+  // From now on. kFailed when the table's file is gone.
+  Status SetCompute(size_t device, const ComputeShares& shares);
   Bytes Used(size_t device) const;
+  // Of the GPU's time, since the slice began; absent where it is not measured.
+  std::optional<Duration> ComputeUsed(size_t device) const;
+  // How often a kernel or graph ran for longer than anything can interrupt it.
+  uint64_t UnenforceableUnits(size_t device) const;
+  static const Duration kLongestEnforceable;
   TrancheCounters Counters(size_t device) const;
   std::vector<SliceMember> Members() const;
   // Gives back what dead processes held; how many there were.

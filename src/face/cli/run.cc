@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <climits>
+#include <optional>
 
 #include "base/json.h"
 #include "base/suggest.h"
@@ -87,16 +88,20 @@ class RunVerb final : public Verb {
         "run",
         "Runs one program within a slice of a GPU",
         {"tranche run --local --memory 10GiB -- python train.py",
+         "tranche run --local --memory 10GiB --compute 30% -- python serve.py",
          "tranche run --local --memory 1GiB --gpu 1 --explain -- ./program"},
         "The program and all its children together hold at most the memory given; what would be "
-        "more is answered with 'out of memory', as on a smaller GPU. The exit code is the "
+        "more is answered with 'out of memory', as on a smaller GPU. They keep the GPU busy for at "
+        "most the share of time given: what would be more waits. The exit code is the "
         "program's own; 125 stands for anything of ours, 126 for a program that cannot be "
         "executed, 127 for one that is not there."};
   }
 
   void Declare(Arguments& arguments) override {
     arguments.Option("--memory", "SIZE", memory_, "device memory at most: 10GiB")
-        .Option("--compute", "SHARE", compute_, "share of the GPU's time: 30% (needs the daemon)")
+        .Option("--compute", "SHARE", compute_, "share of the GPU's time: 30%")
+        .Option("--compute-limit", "SHARE", compute_limit_,
+                "at most so much of its time, when it is spare (default: as --compute)")
         .Option("--gpu", "GPU", gpu_, "UUID, index or model (default: the first that will do)")
         .Flag("--local", local_, "without the daemon: limits only")
         .Flag("--explain", explain_, "say what would be enforced, and how hard; run nothing");
@@ -111,8 +116,8 @@ class RunVerb final : public Verb {
   }
 
   Result<int> Run(Context& context) override {
-    const auto memory = ReadOptions();
-    if (!memory) return tl::unexpected<Error>(memory.error());
+    const auto wish = ReadOptions();
+    if (!wish) return tl::unexpected<Error>(wish.error());
     if (!local_) {
       return Fail(ErrorCode::kUnsupported, "this version makes no lease with the daemon",
                   "--local runs the program within limits without it");
@@ -123,34 +128,55 @@ class RunVerb final : public Verb {
     if (!machine) return tl::unexpected<Error>(machine.error());
     const auto gpu = ChooseGpu(Named(*machine, context), gpu_);
     if (!gpu) return tl::unexpected<Error>(gpu.error());
-    if (*memory > (*gpu)->memory_total) {
+    if (wish->memory && *wish->memory > (*gpu)->memory_total) {
       return Fail(ErrorCode::kDoesNotFit,
-                  fmt::format("{} is more than GPU {} has: {}", FormatBytes(*memory), (*gpu)->index,
-                              FormatBytes((*gpu)->memory_total)),
+                  fmt::format("{} is more than GPU {} has: {}", FormatBytes(*wish->memory),
+                              (*gpu)->index, FormatBytes((*gpu)->memory_total)),
                   "ask for less, or name another --gpu");
     }
-    return Start(context, **driver, **gpu, *memory);
+    return Start(context, **driver, **gpu, *wish);
   }
 
  private:
-  Result<Bytes> ReadOptions() const {
+  struct Wish {
+    std::optional<Bytes> memory;
+    std::optional<ComputeShares> compute;
+  };
+
+  Result<Wish> ReadOptions() const {
+    Wish wish;
     if (memory_.empty() && compute_.empty())
-      return Fail(ErrorCode::kInvalid, "nothing to limit", "say --memory 10GiB");
+      return Fail(ErrorCode::kInvalid, "nothing to limit", "say --memory 10GiB or --compute 30%");
     if (!compute_.empty()) {
       const auto share = ParseFraction(compute_);
       if (!share) return FailedWhile("--compute", share.error());
-      return Fail(ErrorCode::kUnsupported, "a share of the GPU's time is not enforced yet",
-                  "leave --compute out; --memory is enforced");
+      wish.compute = ComputeShares{*share, *share, std::nullopt, 0};
     }
-    const auto memory = ParseBytes(memory_);
-    if (!memory) return FailedWhile("--memory", memory.error());
-    if (memory->value == 0)
-      return Fail(ErrorCode::kInvalid, "--memory 0: a program that may hold nothing cannot run",
-                  "say how much it needs, or leave it out of 'tranche run'");
+    if (!compute_limit_.empty()) {
+      const auto limit = ParseFraction(compute_limit_);
+      if (!limit) return FailedWhile("--compute-limit", limit.error());
+      if (!wish.compute)
+        return Fail(ErrorCode::kInvalid, "--compute-limit without --compute",
+                    "say what it needs at least: --compute 30%");
+      if (*limit < wish.compute->request)
+        return Fail(
+            ErrorCode::kInvalid,
+            fmt::format("--compute-limit {} is below --compute {}", compute_limit_, compute_),
+            "a limit is at least what is asked for");
+      wish.compute->limit = *limit;
+    }
+    if (!memory_.empty()) {
+      const auto memory = ParseBytes(memory_);
+      if (!memory) return FailedWhile("--memory", memory.error());
+      if (memory->value == 0)
+        return Fail(ErrorCode::kInvalid, "--memory 0: a program that may hold nothing cannot run",
+                    "say how much it needs, or leave it out");
+      wish.memory = *memory;
+    }
     if (program_.empty())
       return Fail(ErrorCode::kInvalid, "there is no program to run",
                   "tranche run --local --memory 10GiB -- PROGRAM ARGUMENTS...");
-    return *memory;
+    return wish;
   }
 
   // With the catalog's keys, by which a user may name a model.
@@ -164,7 +190,7 @@ class RunVerb final : public Verb {
     return machine_;
   }
 
-  Result<int> Start(Context& context, Driver& driver, const Gpu& gpu, Bytes memory) {
+  Result<int> Start(Context& context, Driver& driver, const Gpu& gpu, const Wish& wish) {
     const auto folder = LimiterFolder();
     if (!folder) return tl::unexpected<Error>(folder.error());
     const std::string folders = context.world().environment("LD_LIBRARY_PATH").value_or("");
@@ -181,16 +207,17 @@ class RunVerb final : public Verb {
       return tl::unexpected<Error>(checked.error());
     const auto cost = MeasureContext(driver, *libcuda, gpu.uuid);
     if (!cost) return FailedWhile("measuring what a context costs", cost.error());
-    if (memory < *cost) {
+    if (wish.memory && *wish.memory < *cost) {
       return Fail(ErrorCode::kDoesNotFit,
                   fmt::format("{} do not even hold a CUDA context on GPU {}, which takes {}",
-                              FormatBytes(memory), gpu.index, FormatBytes(*cost)),
+                              FormatBytes(*wish.memory), gpu.index, FormatBytes(*cost)),
                   "ask for more");
     }
-    if (explain_) return Explain(context, gpu, memory, *cost, *file);
+    if (explain_) return Explain(context, gpu, wish, *cost, *file);
 
-    const auto store = SliceStore::Create(Paths::FromEnvironment().run + "/slices", "run",
-                                          {{gpu.uuid, memory, *cost}});
+    const auto store = SliceStore::Create(
+        Paths::FromEnvironment().run + "/slices", "run",
+        {{gpu.uuid, wish.memory.value_or(gpu.memory_total), *cost, wish.compute}});
     if (!store) return tl::unexpected<Error>(store.error());
     std::vector<std::string> environment;
     for (char** entry = environ; *entry != nullptr; ++entry) environment.emplace_back(*entry);
@@ -212,32 +239,56 @@ class RunVerb final : public Verb {
                       "not known to the limiter",
                       counters.over_limit, counters.unhooked));
     }
+    if (const uint64_t kernels = (*store)->UnenforceableUnits(0); kernels != 0) {
+      context.Say(
+          fmt::format("tranche: {} times a kernel or graph ran for more than {}: nothing can "
+                      "interrupt one, so others had to wait",
+                      kernels, FormatDuration(SliceStore::kLongestEnforceable)));
+    }
     return end->signal ? 128 + *end->signal : end->exit_code.value_or(kOurs);
   }
 
-  static Result<int> Explain(Context& context, const Gpu& gpu, Bytes memory, Bytes cost,
+  static Result<int> Explain(Context& context, const Gpu& gpu, const Wish& wish, Bytes cost,
                              const std::string& file) {
+    const char* memory_guarantee = wish.memory ? "cooperative" : "none";
+    const char* compute_guarantee = wish.compute ? "cooperative" : "none";
     Answer answer;
     answer.json = {{"format_version", "1.0"},
                    {"program", file},
                    {"mechanism", "fraction"},
                    {"gpu_uuid", gpu.uuid},
-                   {"memory_limit_bytes", memory.value},
+                   {"memory_limit_bytes", nullptr},
+                   {"compute_request", nullptr},
+                   {"compute_limit", nullptr},
                    {"context_bytes", cost.value},
                    {"guarantee",
-                    {{"memory", "cooperative"},
-                     {"compute", "none"},
+                    {{"memory", memory_guarantee},
+                     {"compute", compute_guarantee},
                      {"fault", "none"},
                      {"access", "cooperative"}}},
                    {"why_not_harder", kWhyNotHarder}};
+    std::string memory = "not limited", compute = "not limited";
+    if (wish.memory) {
+      answer.json["memory_limit_bytes"] = wish.memory->value;
+      memory = fmt::format("{} over all its processes, of which {} for each context",
+                           FormatBytes(*wish.memory), FormatBytes(cost));
+    }
+    if (wish.compute) {
+      answer.json["compute_request"] = wish.compute->request.value;
+      answer.json["compute_limit"] = wish.compute->limit.value;
+      compute = fmt::format(
+          "at most {} of the GPU's time; without the daemon nobody else is held back for it",
+          FormatPercent(wish.compute->limit.value));
+    }
     Table table;
     table.columns = {{"what", "WHAT"}, {"value", "VALUE"}};
     table.rows = {{"program", file},
                   {"GPU", fmt::format("{} {} ({})", gpu.index, gpu.name, gpu.uuid)},
-                  {"memory", fmt::format("{} over all its processes, of which {} for each context",
-                                         FormatBytes(memory), FormatBytes(cost))},
+                  {"memory", memory},
+                  {"compute", compute},
                   {"mechanism", "fraction"},
-                  {"guarantee", "memory cooperative, compute none, fault none"},
+                  {"guarantee", fmt::format("memory {}, compute {}, fault none", memory_guarantee,
+                                            compute_guarantee)},
                   {"why not harder", kWhyNotHarder}};
     answer.blocks.emplace_back(std::move(table));
     context.Print(answer);
@@ -246,6 +297,7 @@ class RunVerb final : public Verb {
 
   std::string memory_;
   std::string compute_;
+  std::string compute_limit_;
   std::string gpu_;
   bool local_ = false;
   bool explain_ = false;

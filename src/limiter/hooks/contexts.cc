@@ -1,4 +1,5 @@
 #include "limiter/hooks/metered.h"
+#include "limiter/metering.h"
 
 // A context takes memory of its own before the program has any. How much is measured by whoever
 // makes the slice, on this GPU with this driver.
@@ -16,6 +17,7 @@ void GiveBackAllOf(uint64_t context) {
 }
 
 CUresult DestroyContext(CUcontext context, CUresult (*destroy)(CUcontext)) {
+  if (IsMetered()) ForgetContext(context);
   const CUresult answer =
       Unmetered(Kind::kContext, Number(context), [&] { return destroy(context); });
   if (answer == CUDA_SUCCESS) GiveBackAllOf(Number(context));
@@ -73,6 +75,19 @@ void EmptyPrimary(CUdevice ordinal) {
   GiveBackAllOf(context);
 }
 
+// What is measured in a primary context ends with it: with its last user, or at a reset.
+void BeforePrimaryEnds(CUdevice ordinal, bool by_last_user) {
+  State& state = TheState();
+  if (!IsMetered() || !Tracked(state, ordinal)) return;
+  uint64_t context = 0;
+  {
+    const Guard guard(state.contexts_lock);
+    if (by_last_user && state.primary_users[ordinal] > 1) return;
+    context = state.primary_contexts[ordinal];
+  }
+  if (context != 0) ForgetContext(reinterpret_cast<CUcontext>(context));
+}
+
 }  // namespace
 
 HOOK(cuInit, (unsigned int flags)) {
@@ -108,11 +123,13 @@ HOOK(cuDevicePrimaryCtxRetain, (CUcontext * context, CUdevice ordinal)) {
 }
 
 HOOK(cuDevicePrimaryCtxRelease_v2, (CUdevice ordinal)) {
+  BeforePrimaryEnds(ordinal, true);
   const CUresult answer = REAL(cuDevicePrimaryCtxRelease_v2)(ordinal);
   if (answer == CUDA_SUCCESS) LeavePrimary(ordinal);
   return answer;
 }
 HOOK(cuDevicePrimaryCtxRelease, (CUdevice ordinal)) {
+  BeforePrimaryEnds(ordinal, true);
   const CUresult answer = REAL(cuDevicePrimaryCtxRelease)(ordinal);
   if (answer == CUDA_SUCCESS) LeavePrimary(ordinal);
   return answer;
@@ -142,13 +159,37 @@ HOOK(cuCtxDestroy_v2, (CUcontext context)) {
 }
 HOOK(cuCtxDestroy, (CUcontext context)) { return DestroyContext(context, REAL(cuCtxDestroy)); }
 
+// A batch is of one context.
+HOOK(cuCtxSetCurrent, (CUcontext context)) {
+  if (IsMetered()) BeforeWaiting();
+  return REAL(cuCtxSetCurrent)(context);
+}
+HOOK(cuCtxPushCurrent_v2, (CUcontext context)) {
+  if (IsMetered()) BeforeWaiting();
+  return REAL(cuCtxPushCurrent_v2)(context);
+}
+HOOK(cuCtxPushCurrent, (CUcontext context)) {
+  if (IsMetered()) BeforeWaiting();
+  return REAL(cuCtxPushCurrent)(context);
+}
+HOOK(cuCtxPopCurrent_v2, (CUcontext * context)) {
+  if (IsMetered()) BeforeWaiting();
+  return REAL(cuCtxPopCurrent_v2)(context);
+}
+HOOK(cuCtxPopCurrent, (CUcontext * context)) {
+  if (IsMetered()) BeforeWaiting();
+  return REAL(cuCtxPopCurrent)(context);
+}
+
 // The context lives on, empty.
 HOOK(cuDevicePrimaryCtxReset_v2, (CUdevice ordinal)) {
+  BeforePrimaryEnds(ordinal, false);
   const CUresult answer = REAL(cuDevicePrimaryCtxReset_v2)(ordinal);
   if (answer == CUDA_SUCCESS) EmptyPrimary(ordinal);
   return answer;
 }
 HOOK(cuDevicePrimaryCtxReset, (CUdevice ordinal)) {
+  BeforePrimaryEnds(ordinal, false);
   const CUresult answer = REAL(cuDevicePrimaryCtxReset)(ordinal);
   if (answer == CUDA_SUCCESS) EmptyPrimary(ordinal);
   return answer;

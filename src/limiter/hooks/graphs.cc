@@ -144,12 +144,13 @@ HOOK(cuGraphUpload_ptsz, (CUgraphExec exec, CUstream stream)) {
   return RunGraph(exec, [&] { return REAL(cuGraphUpload_ptsz)(exec, stream); });
 }
 HOOK(cuGraphLaunch, (CUgraphExec exec, CUstream stream)) {
-  BeforeLaunch(stream);
-  return RunGraph(exec, [&] { return REAL(cuGraphLaunch)(exec, stream); });
+  return Gated({exec}, Legacy(stream),
+               [&] { return RunGraph(exec, [&] { return REAL(cuGraphLaunch)(exec, stream); }); });
 }
 HOOK(cuGraphLaunch_ptsz, (CUgraphExec exec, CUstream stream)) {
-  BeforeLaunch(stream);
-  return RunGraph(exec, [&] { return REAL(cuGraphLaunch_ptsz)(exec, stream); });
+  return Gated({exec}, PerThread(stream), [&] {
+    return RunGraph(exec, [&] { return REAL(cuGraphLaunch_ptsz)(exec, stream); });
+  });
 }
 
 }  // namespace tranche::limiter

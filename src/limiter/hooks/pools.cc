@@ -283,33 +283,6 @@ HOOK(cuMemPoolTrimTo, (CUmemoryPool pool, size_t keep)) {
   return answer;
 }
 
-// A pool gives memory back to the device when something is waited for.
-HOOK(cuStreamSynchronize, (CUstream stream)) {
-  const CUresult answer = REAL(cuStreamSynchronize)(stream);
-  SettlePools();
-  return answer;
-}
-HOOK(cuStreamSynchronize_ptsz, (CUstream stream)) {
-  const CUresult answer = REAL(cuStreamSynchronize_ptsz)(stream);
-  SettlePools();
-  return answer;
-}
-HOOK(cuCtxSynchronize, (void)) {
-  const CUresult answer = REAL(cuCtxSynchronize)();
-  SettlePools(answer == CUDA_SUCCESS);
-  return answer;
-}
-HOOK(cuCtxSynchronize_v2, (CUcontext context)) {
-  const CUresult answer = REAL(cuCtxSynchronize_v2)(context);
-  SettlePools(answer == CUDA_SUCCESS);
-  return answer;
-}
-HOOK(cuEventSynchronize, (CUevent event)) {
-  const CUresult answer = REAL(cuEventSynchronize)(event);
-  SettlePools();
-  return answer;
-}
-
 HOOK(cuDeviceGraphMemTrim, (CUdevice device)) {
   const CUresult answer = REAL(cuDeviceGraphMemTrim)(device);
   SettlePools();

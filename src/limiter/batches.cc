@@ -1,0 +1,201 @@
+#include "limiter/libc.h"
+#include "limiter/state.h"
+#include "limiter/turnstile.h"
+
+// Leases, and what is launched within them: the way of every launch.
+namespace tranche::limiter {
+namespace {
+
+// One word of static TLS: found without a call, also in a library that was loaded late.
+__attribute__((tls_model("initial-exec"))) thread_local Launcher* t_launcher;
+
+constexpr int64_t kLookAgain = kMillisecond;
+
+Launcher* OwnLauncher(Metering& metering) {
+  Launcher* launcher = t_launcher;
+  // A forked child finds it emptied; a thread that comes back after many others finds a stranger's.
+  if (__builtin_expect(launcher != nullptr, 1) &&
+      __atomic_load_n(&launcher->owner, __ATOMIC_RELAXED) == &t_launcher)
+    return launcher;
+  for (uint32_t i = 0; i < kMaxLaunchers; ++i) {
+    Launcher& free = metering.launchers[i];
+    if (!TryTake(&free)) continue;
+    // One whose thread has nothing open may be gone; if not, it looks for another next time.
+    const bool usable = free.owner == nullptr || (i + 1 == kMaxLaunchers && free.batch.open == 0);
+    if (usable) {
+      __atomic_store_n(&free.owner, &t_launcher, __ATOMIC_RELAXED);
+      uint32_t count = __atomic_load_n(&metering.launcher_count, __ATOMIC_RELAXED);
+      while (count <= i &&
+             !__atomic_compare_exchange_n(&metering.launcher_count, &count, i + 1, false,
+                                          __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {
+      }
+      t_launcher = &free;
+    }
+    FreeLauncher(&free);
+    if (usable) return &free;
+  }
+  return nullptr;
+}
+
+// What is recorded into a graph does not run.
+bool IsCapturing(CUstream stream) {
+  CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
+  return REAL(cuStreamIsCapturing)(stream, &status) == CUDA_SUCCESS &&
+         status != CU_STREAM_CAPTURE_STATUS_NONE;
+}
+
+// Until that kernel was measured, by whoever launched it first: of a kernel that nothing is known
+// of, only one may be in flight.
+void WaitUntilMeasured(Metering& metering, KernelCosts::Cost* cost) {
+  for (;;) {
+    const uint32_t seen = __atomic_load_n(&metering.done_word, __ATOMIC_ACQUIRE);
+    uint32_t trying = 0;
+    if (__atomic_load_n(&cost->batches, __ATOMIC_ACQUIRE) != 0 ||
+        __atomic_compare_exchange_n(&cost->trying, &trying, 1, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_RELAXED))
+      return;
+    // With nothing in flight it was lost: a launch that failed, an entry that became another's.
+    if (PollFlights() == kNever) {
+      __atomic_store_n(&cost->trying, 0, __ATOMIC_RELEASE);
+      continue;
+    }
+    libc::FutexWaitUntil(&metering.done_word, seen, libc::Now() + kLookAgain);
+  }
+}
+
+uint32_t FindStream(const Batch& batch, CUstream stream) {
+  for (uint32_t i = 0; i < batch.streams; ++i) {
+    if (batch.stream[i] == stream) return i;
+  }
+  return batch.streams;
+}
+
+uint32_t FindPart(const Batch& batch, const KernelCosts::Cost* cost) {
+  for (uint32_t i = 0; i < batch.parts; ++i) {
+    if (batch.part[i].cost == cost) return i;
+  }
+  return batch.parts;
+}
+
+}  // namespace
+
+bool TryTake(Launcher* launcher) {
+  return __atomic_exchange_n(&launcher->busy, 1, __ATOMIC_ACQUIRE) == 0;
+}
+
+void FreeLauncher(Launcher* launcher) { __atomic_store_n(&launcher->busy, 0, __ATOMIC_RELEASE); }
+
+LaunchTicket BeforeMetered(const KernelKey& key, CUstream stream) {
+  State& state = TheState();
+  Metering& metering = state.metering;
+  const int32_t device = CurrentDevice(state);
+  if (device < 0 || __atomic_load_n(&metering.closing, __ATOMIC_RELAXED) != 0) return {};
+  Turnstile gate(state.slice, static_cast<uint32_t>(device), state.slot, SlicePath());
+  if (!gate.metered()) return {};
+  if (__atomic_load_n(&metering.captures, __ATOMIC_RELAXED) != 0 && IsCapturing(stream)) return {};
+  Launcher* own = OwnLauncher(metering);
+  // A launch within a launch is part of it.
+  if (own == nullptr || own->launching != 0) return {};
+  while (!TryTake(own)) __builtin_ia32_pause();
+  own->launching = 1;
+  Batch& batch = own->batch;
+  KernelCosts::Cost* cost = metering.costs.Find(key);
+  int64_t predicted = __atomic_load_n(&cost->mean, __ATOMIC_RELAXED);
+  bool unmeasured = __atomic_load_n(&cost->batches, __ATOMIC_ACQUIRE) == 0;
+  if (__builtin_expect(unmeasured, 0)) {
+    if (batch.open != 0) CloseBatch(&batch, false);
+    WaitUntilMeasured(metering, cost);
+    unmeasured = __atomic_load_n(&cost->batches, __ATOMIC_ACQUIRE) == 0;
+    predicted = unmeasured ? kUnmeasuredUnit : __atomic_load_n(&cost->mean, __ATOMIC_RELAXED);
+  }
+  const bool fits = batch.open != 0 && batch.device == device && batch.left >= predicted &&
+                    FindStream(batch, stream) < kBatchStreams &&
+                    FindPart(batch, cost) < kBatchKernels;
+  if (!fits) {
+    if (batch.open != 0) CloseBatch(&batch, false);
+    int64_t lease = own->next_lease > kMarkerEvery ? kMarkerEvery : own->next_lease;
+    if (unmeasured || lease < predicted) lease = predicted;
+    gate.Enter(lease);
+    batch.device = device;
+    batch.context = nullptr;
+    REAL(cuCtxGetCurrent)(&batch.context);
+    batch.leased = batch.left = lease;
+    batch.begun = libc::Now();
+    batch.launches = batch.streams = batch.parts = 0;
+    __atomic_store_n(&batch.open, 1, __ATOMIC_RELEASE);
+    MarkStart(&batch, stream);
+    WatchFrom(batch.begun + kTailDelay);
+  }
+  return {own, cost, stream, predicted, unmeasured};
+}
+
+void AfterMetered(const LaunchTicket& ticket, CUresult answer) {
+  Batch& batch = ticket.launcher->batch;
+  if (__builtin_expect(answer == CUDA_SUCCESS, 1)) {
+    const uint32_t stream = FindStream(batch, ticket.stream);
+    const uint32_t part = FindPart(batch, ticket.cost);
+    batch.stream[stream] = ticket.stream;
+    if (stream == batch.streams) ++batch.streams;
+    if (part == batch.parts) {
+      batch.part[part] = {ticket.cost, 0, 0};
+      ++batch.parts;
+    }
+    batch.part[part].predicted += ticket.predicted;
+    ++batch.part[part].launches;
+    batch.left -= ticket.predicted;
+    __atomic_store_n(&batch.launches, batch.launches + 1, __ATOMIC_RELAXED);
+    if (ticket.unmeasured || batch.left <= 0) {
+      // Used up: the next may be larger.
+      ticket.launcher->next_lease = 2 * batch.leased;
+      CloseBatch(&batch, false);
+    }
+  } else {
+    if (ticket.unmeasured) __atomic_store_n(&ticket.cost->trying, 0, __ATOMIC_RELEASE);
+    if (batch.launches == 0) CloseBatch(&batch, false);
+  }
+  ticket.launcher->launching = 0;
+  FreeLauncher(ticket.launcher);
+}
+
+void BeforeWaiting() {
+  Launcher* own = t_launcher;
+  if (own == nullptr || own->owner != &t_launcher || own->batch.open == 0 || own->launching != 0)
+    return;
+  while (!TryTake(own)) __builtin_ia32_pause();
+  if (own->batch.open != 0) {
+    own->next_lease = own->batch.leased - own->batch.left;
+    CloseBatch(&own->batch, false);
+  }
+  FreeLauncher(own);
+}
+
+void AfterWaiting() {
+  if (__atomic_load_n(&TheState().metering.flying, __ATOMIC_RELAXED) != 0) PollFlights();
+}
+
+void CloseStream(CUstream stream) {
+  Metering& metering = TheState().metering;
+  const uint32_t count = __atomic_load_n(&metering.launcher_count, __ATOMIC_ACQUIRE);
+  for (uint32_t i = 0; i < count; ++i) {
+    Launcher& launcher = metering.launchers[i];
+    // Neither does one wait for its turn with a batch open.
+    if (__atomic_load_n(&launcher.batch.open, __ATOMIC_ACQUIRE) == 0) continue;
+    while (!TryTake(&launcher)) libc::Yield();
+    Batch& batch = launcher.batch;
+    if (batch.open != 0 && FindStream(batch, stream) < batch.streams)
+      CloseBatch(&batch, launcher.owner != &t_launcher);
+    FreeLauncher(&launcher);
+  }
+}
+
+void CaptureBegan() { __atomic_fetch_add(&TheState().metering.captures, 1, __ATOMIC_SEQ_CST); }
+
+void CaptureEnded() {
+  uint32_t* captures = &TheState().metering.captures;
+  uint32_t now = __atomic_load_n(captures, __ATOMIC_RELAXED);
+  while (now != 0 && !__atomic_compare_exchange_n(captures, &now, now - 1, false, __ATOMIC_SEQ_CST,
+                                                  __ATOMIC_RELAXED)) {
+  }
+}
+
+}  // namespace tranche::limiter

@@ -1,0 +1,294 @@
+#include "limiter/libc.h"
+#include "limiter/state.h"
+#include "limiter/turnstile.h"
+
+// Batches behind which there are markers: until they are seen complete.
+namespace tranche::limiter {
+namespace {
+
+enum FlightState : uint32_t { kFree = 0, kFilling, kFlying, kLanding };
+
+constexpr int64_t kShortestPoll = 10 * kMicrosecond;
+constexpr int64_t kLongestPoll = 1 * kMillisecond;
+
+// Driver calls of ours must not disturb a capture of the program's: some are forbidden to every
+// thread while one captures.
+class CaptureApart {
+ public:
+  explicit CaptureApart(const Metering& metering)
+      : apart_(__atomic_load_n(&metering.captures, __ATOMIC_RELAXED) != 0) {
+    if (apart_) REAL(cuThreadExchangeStreamCaptureMode)(&mode_);
+  }
+  ~CaptureApart() {
+    if (apart_) REAL(cuThreadExchangeStreamCaptureMode)(&mode_);
+  }
+  CaptureApart(const CaptureApart&) = delete;
+  CaptureApart& operator=(const CaptureApart&) = delete;
+
+ private:
+  bool apart_;
+  CUstreamCaptureMode mode_ = CU_STREAM_CAPTURE_MODE_RELAXED;
+};
+
+Turnstile GateOf(State& state, int32_t device) {
+  return {state.slice, static_cast<uint32_t>(device), state.slot, SlicePath()};
+}
+
+// An event of that context, which is current; nullptr when there is none to be had.
+CUevent TakeEvent(Metering& metering, CUcontext context) {
+  EventSlot* empty = nullptr;
+  {
+    const Guard guard(metering.flights_lock);
+    for (uint32_t i = 0; i < metering.event_count; ++i) {
+      EventSlot& slot = metering.events[i];
+      if (slot.used == 0 && slot.event != nullptr && slot.context == context) {
+        slot.used = 1;
+        return slot.event;
+      }
+      if (slot.event == nullptr && slot.used == 0 && empty == nullptr) empty = &slot;
+    }
+    if (empty == nullptr && metering.event_count < kMaxEvents)
+      empty = &metering.events[metering.event_count++];
+    if (empty == nullptr) return nullptr;
+    empty->used = 1;
+    empty->context = context;
+  }
+  CUevent event = nullptr;
+  const bool made = REAL(cuEventCreate)(&event, CU_EVENT_DEFAULT) == CUDA_SUCCESS;
+  const Guard guard(metering.flights_lock);
+  empty->event = made ? event : nullptr;
+  if (!made) empty->used = 0;
+  return empty->event;
+}
+
+// With the lock held.
+void GiveBackEvent(Metering& metering, CUevent event) {
+  if (event == nullptr) return;
+  for (uint32_t i = 0; i < metering.event_count; ++i) {
+    if (metering.events[i].event == event) metering.events[i].used = 0;
+  }
+}
+
+Flight* TakeFlight(Metering& metering) {
+  const Guard guard(metering.flights_lock);
+  for (uint32_t i = 0; i < kMaxFlights; ++i) {
+    if (metering.flights[i].state != kFree) continue;
+    if (i >= metering.flight_count) metering.flight_count = i + 1;
+    metering.flights[i].state = kFilling;
+    ++metering.flights[i].generation;
+    return &metering.flights[i];
+  }
+  return nullptr;
+}
+
+bool Reached(CUevent marker) { return REAL(cuEventQuery)(marker) != CUDA_ERROR_NOT_READY; }
+
+// From one reached marker to another, ns; negative when the second was first.
+bool Between(CUevent from, CUevent to, int64_t* ns) {
+  float milliseconds = 0;
+  if (REAL(cuEventElapsedTime)(&milliseconds, from, to) != CUDA_SUCCESS) return false;
+  *ns = static_cast<int64_t>(static_cast<double>(milliseconds) * 1e6);
+  return true;
+}
+
+// For how long the GPU worked on the flight that it had not worked on the one that landed before;
+// negative when that cannot be told. `end`: the marker that was reached last.
+int64_t GpuTime(const Flight& flight, const Landing& before, CUevent* end) {
+  *end = flight.marker[0];
+  for (uint32_t i = 1; i < flight.markers; ++i) {
+    int64_t later = 0;
+    if (!Between(*end, flight.marker[i], &later)) return -1;
+    if (later > 0) *end = flight.marker[i];
+  }
+  int64_t took = 0, since_last = 0;
+  if (flight.batch.start == nullptr || !Between(flight.batch.start, *end, &took)) return -1;
+  if (before.end != nullptr && before.context == flight.batch.context) {
+    if (!Between(before.end, *end, &since_last)) return -1;
+    if (since_last < took) took = since_last;
+  }
+  return took < 0 ? 0 : took;
+}
+
+void Learn(const Batch& batch, int64_t took, ComputeCounters* counters) {
+  int64_t predicted = 0;
+  for (uint32_t i = 0; i < batch.parts; ++i) predicted += batch.part[i].predicted;
+  for (uint32_t i = 0; i < batch.parts && predicted > 0; ++i) {
+    const Batch::Part& part = batch.part[i];
+    const double share = static_cast<double>(part.predicted) / static_cast<double>(predicted);
+    const auto each = static_cast<int64_t>(static_cast<double>(took) * share / part.launches);
+    KernelCosts::Learn(part.cost, each);
+    if (each >= kOverlapAfter) __atomic_fetch_add(&counters->unenforceable, 1, __ATOMIC_RELAXED);
+  }
+}
+
+// Ends a flight that was seen complete.
+void Land(State& state, Flight* flight) {
+  Metering& metering = state.metering;
+  const int32_t device = flight->batch.device;
+  const int64_t leased = flight->batch.leased;
+  Landing before;
+  {
+    const Guard guard(metering.flights_lock);
+    before = metering.last_landing[device];
+  }
+  Landing landing = {nullptr, flight->batch.context, libc::Now()};
+  const int64_t took = GpuTime(*flight, before, &landing.end);
+  const int64_t begun = before.seen_at > flight->batch.begun ? before.seen_at : flight->batch.begun;
+  Turnstile gate = GateOf(state, device);
+  Learn(flight->batch, took >= 0 ? took : landing.seen_at - begun, gate.counters());
+  {
+    const Guard guard(metering.flights_lock);
+    for (uint32_t i = 0; i < flight->markers; ++i) {
+      if (flight->marker[i] != landing.end) GiveBackEvent(metering, flight->marker[i]);
+    }
+    GiveBackEvent(metering, flight->batch.start);
+    // Another thread may have landed a later one meanwhile; either will do.
+    GiveBackEvent(metering, metering.last_landing[device].end);
+    metering.last_landing[device] = landing;
+    flight->state = kFree;
+    --metering.flying;
+  }
+  gate.Leave(leased, took);
+  __atomic_fetch_add(&metering.done_word, 1, __ATOMIC_RELEASE);
+  libc::FutexWake(&metering.done_word);
+}
+
+}  // namespace
+
+void MarkStart(Batch* batch, CUstream stream) {
+  Metering& metering = TheState().metering;
+  batch->start = TakeEvent(metering, batch->context);
+  if (batch->start == nullptr || REAL(cuEventRecord)(batch->start, stream) == CUDA_SUCCESS) return;
+  const Guard guard(metering.flights_lock);
+  GiveBackEvent(metering, batch->start);
+  batch->start = nullptr;
+}
+
+void CloseBatch(Batch* batch, bool foreign) {
+  State& state = TheState();
+  Metering& metering = state.metering;
+  const CaptureApart apart(metering);
+  if (foreign) REAL(cuCtxPushCurrent_v2)(batch->context);
+  Flight* flight = batch->launches == 0 ? nullptr : TakeFlight(metering);
+  uint32_t markers = 0;
+  for (uint32_t i = 0; flight != nullptr && i < batch->streams; ++i) {
+    CUevent event = TakeEvent(metering, batch->context);
+    if (event == nullptr) continue;
+    // Another thread's own default stream cannot be named; the legacy one comes after it.
+    CUstream stream = batch->stream[i];
+    if (foreign && stream == PerThreadStream()) stream = LegacyStream();
+    if (REAL(cuEventRecord)(event, stream) == CUDA_SUCCESS) {
+      flight->marker[markers++] = event;
+      continue;
+    }
+    const Guard guard(metering.flights_lock);
+    GiveBackEvent(metering, event);
+  }
+  if (foreign) {
+    CUcontext same = nullptr;
+    REAL(cuCtxPopCurrent_v2)(&same);
+  }
+  const int32_t device = batch->device;
+  const int64_t leased = batch->leased, expected = batch->begun + leased;
+  if (flight != nullptr) {
+    flight->batch = *batch;
+    flight->markers = markers;
+    flight->reached = 0;
+    const Guard guard(metering.flights_lock);
+    flight->state = markers != 0 ? kFlying : kFree;
+    if (markers != 0) ++metering.flying;
+  }
+  __atomic_store_n(&batch->open, 0, __ATOMIC_RELEASE);
+  if (flight != nullptr && markers != 0) {
+    WatchFrom(expected);
+    return;
+  }
+  // Nothing was launched, or nothing will tell when it is done.
+  for (uint32_t i = 0; i < batch->parts; ++i)
+    __atomic_store_n(&batch->part[i].cost->trying, 0, __ATOMIC_RELEASE);
+  if (batch->start != nullptr) {
+    const Guard guard(metering.flights_lock);
+    GiveBackEvent(metering, batch->start);
+  }
+  GateOf(state, device).Leave(leased, -1);
+}
+
+int64_t PollFlights() {
+  State& state = TheState();
+  Metering& metering = state.metering;
+  const CaptureApart apart(metering);
+  int64_t expected = kNever;
+  bool landed = false;
+  const uint32_t flights = __atomic_load_n(&metering.flight_count, __ATOMIC_ACQUIRE);
+  for (uint32_t i = 0; i < flights; ++i) {
+    Flight& flight = metering.flights[i];
+    if (__atomic_load_n(&flight.state, __ATOMIC_ACQUIRE) != kFlying) continue;
+    Flight seen;
+    {
+      const Guard guard(metering.flights_lock);
+      if (flight.state != kFlying) continue;
+      seen = flight;
+    }
+    for (uint32_t k = 0; k < seen.markers; ++k) {
+      if ((seen.reached & (1u << k)) == 0 && Reached(seen.marker[k])) seen.reached |= 1u << k;
+    }
+    bool lands = false;
+    {
+      const Guard guard(metering.flights_lock);
+      // Somebody else may have been quicker.
+      if (flight.state != kFlying || flight.generation != seen.generation) continue;
+      flight.reached |= seen.reached;
+      lands = flight.reached == (1u << flight.markers) - 1;
+      if (lands) flight.state = kLanding;
+      const int64_t before = metering.last_landing[flight.batch.device].seen_at;
+      const int64_t begun = flight.batch.begun > before ? flight.batch.begun : before;
+      if (!lands && begun + flight.batch.leased < expected) expected = begun + flight.batch.leased;
+    }
+    if (lands) Land(state, &flight);
+    landed = landed || lands;
+  }
+  if (expected == kNever && !landed) return kNever;
+  // The later it is, the less often it is worth to look.
+  const int64_t now = libc::Now();
+  int64_t pause = expected == kNever ? kShortestPoll : (now - expected) / 8;
+  if (pause < kShortestPoll) pause = kShortestPoll;
+  if (pause > kLongestPoll) pause = kLongestPoll;
+  return expected != kNever && expected > now + pause ? expected : now + pause;
+}
+
+void ForgetContext(CUcontext context) {
+  State& state = TheState();
+  Metering& metering = state.metering;
+  const uint32_t launchers = __atomic_load_n(&metering.launcher_count, __ATOMIC_ACQUIRE);
+  for (uint32_t i = 0; i < launchers; ++i) {
+    Launcher& launcher = metering.launchers[i];
+    if (__atomic_load_n(&launcher.batch.open, __ATOMIC_ACQUIRE) == 0) continue;
+    while (!TryTake(&launcher)) libc::Yield();
+    Batch& batch = launcher.batch;
+    if (batch.open != 0 && batch.context == context) {
+      // No marker can be put any more.
+      batch.streams = 0;
+      CloseBatch(&batch, false);
+    }
+    FreeLauncher(&launcher);
+  }
+  for (uint32_t i = 0; i < metering.flight_count; ++i) {
+    Flight& flight = metering.flights[i];
+    {
+      const Guard guard(metering.flights_lock);
+      if (flight.state != kFlying || flight.batch.context != context) continue;
+      flight.state = kLanding;
+    }
+    Land(state, &flight);
+  }
+  // Events die with their context.
+  const Guard guard(metering.flights_lock);
+  for (uint32_t i = 0; i < metering.event_count; ++i) {
+    if (metering.events[i].context == context) metering.events[i] = {};
+  }
+  for (Landing& landing : metering.last_landing) {
+    if (landing.context == context) landing = {};
+  }
+}
+
+}  // namespace tranche::limiter

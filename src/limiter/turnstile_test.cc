@@ -1,0 +1,185 @@
+#include "limiter/turnstile.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "limiter/libc.h"
+#include "limiter/slice_file.h"
+#include "limiter/table_lock.h"
+
+namespace tranche::limiter {
+namespace {
+
+class TurnstileTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    const int fd = mkstemp(path_.data());
+    ASSERT_GE(fd, 0);
+    ASSERT_EQ(ftruncate(fd, static_cast<off_t>(TRANCHE_SLICE_BYTES)), 0);
+    void* memory = mmap(nullptr, TRANCHE_SLICE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    ASSERT_NE(memory, MAP_FAILED);
+    close(fd);
+    slice_ = static_cast<TrancheSlice*>(memory);
+    slice_->magic = TRANCHE_SLICE_MAGIC;
+    slice_->version = TRANCHE_SLICE_VERSION;
+    slice_->bytes = TRANCHE_SLICE_BYTES;
+    slice_->device_count = 1;
+  }
+  void TearDown() override {
+    munmap(slice_, TRANCHE_SLICE_BYTES);
+    unlink(path_.c_str());
+  }
+
+  void SetLimit(uint32_t ppm) {
+    ASSERT_TRUE(SliceFile::SetShares(path_.c_str(), slice_, 0, ppm, ppm, ppm, 0));
+  }
+  ComputeTable* table() { return ComputeOf(&slice_->devices[0]); }
+  const TenantLine& line() { return table()->device.tenants[Turnstile::kLine]; }
+
+  // A process of the slice that does `body` and then waits to be killed; returns when it is dead.
+  template <typename Body>
+  void InAKilledProcess(const Body& body) {
+    int ready[2];
+    ASSERT_EQ(pipe(ready), 0);
+    const pid_t child = fork();
+    if (child == 0) {
+      uint32_t slot = 0;
+      TrancheSlice* slice = SliceFile::Join(path_.c_str(), &slot);
+      if (slice == nullptr) _exit(1);
+      body(slice, slot);
+      if (write(ready[1], "y", 1) != 1) _exit(1);
+      for (;;) pause();
+    }
+    char byte = 0;
+    close(ready[1]);
+    ASSERT_EQ(read(ready[0], &byte, 1), 1);
+    close(ready[0]);
+    kill(child, SIGKILL);
+    waitpid(child, nullptr, 0);
+  }
+
+  std::string path_ = testing::TempDir() + "turnstile.XXXXXX";
+  TrancheSlice* slice_ = nullptr;
+};
+
+TEST_F(TurnstileTest, UnmeteredUntilThereAreShares) {
+  Turnstile gate(slice_, 0, 0, path_.c_str());
+  EXPECT_FALSE(gate.metered());
+  SetLimit(300000);
+  EXPECT_TRUE(gate.metered());
+}
+
+TEST_F(TurnstileTest, TheDeadHoldNoLock) {
+  SetLimit(kWhole);
+  InAKilledProcess([&](TrancheSlice* slice, uint32_t slot) {
+    // Never freed.
+    new TableLock(ComputeOf(&slice->devices[0]), path_.c_str(), slot);
+  });
+  EXPECT_NE(table()->lock, 0u);
+  Turnstile gate(slice_, 0, ComputeTable::kOutside, path_.c_str());
+  gate.Enter(1000);
+  gate.Leave(1000, -1);
+  EXPECT_EQ(table()->counters.lock_taken_from_dead, 1u);
+  EXPECT_EQ(table()->lock, 0u);
+}
+
+TEST_F(TurnstileTest, WhoeverComesIntoADeadOnesSlotFindsItEmpty) {
+  SetLimit(kWhole);
+  InAKilledProcess([&](TrancheSlice* slice, uint32_t slot) {
+    Turnstile(slice, 0, slot, path_.c_str()).Enter(5 * kMillisecond);
+    new TableLock(ComputeOf(&slice->devices[0]), path_.c_str(), slot);
+  });
+  EXPECT_EQ(line().units, 1u);
+  InAKilledProcess([&](TrancheSlice* slice, uint32_t slot) {
+    Turnstile(slice, 0, slot, path_.c_str()).Enter(kMillisecond);
+  });
+  EXPECT_EQ(line().units, 1u) << "only its own";
+  EXPECT_EQ(SliceFile::Reap(path_.c_str(), slice_), 1u);
+  EXPECT_EQ(line().units, 0u);
+  EXPECT_EQ(line().in_flight, 0);
+}
+
+TEST_F(TurnstileTest, AHigherLimitActsAtOnceOnWhoWaitsForTheLower) {
+  SetLimit(1);  // a millionth: what is beyond the first burst waits for hours
+  Turnstile gate(slice_, 0, 0, path_.c_str());
+  gate.Enter(kBucket);
+  std::atomic<bool> through = false;
+  std::thread waiter([&] {
+    Turnstile(slice_, 0, 0, path_.c_str()).Enter(kMillisecond);
+    through = true;
+  });
+  const auto waits = [&] {
+    const TableLock lock(table(), path_.c_str(), ComputeTable::kOutside);
+    return line().waiting != 0;
+  };
+  while (!waits()) std::this_thread::yield();
+  EXPECT_FALSE(through);
+  SetLimit(kWhole);
+  waiter.join();
+  EXPECT_EQ(table()->counters.waits, 1u);
+}
+
+TEST_F(TurnstileTest, ThreadsAndProcessesLeaveNothingBehind) {
+  SetLimit(kWhole);
+  constexpr int kThreads = 4, kUnits = 500;
+  const auto work = [&](TrancheSlice* slice, uint32_t slot) {
+    std::vector<std::thread> threads;
+    for (int i = 0; i < kThreads; ++i) {
+      threads.emplace_back([&] {
+        Turnstile gate(slice, 0, slot, path_.c_str());
+        for (int k = 0; k < kUnits; ++k) {
+          gate.Enter(10 * kMicrosecond);
+          gate.Leave(10 * kMicrosecond, 0);
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+  };
+  InAKilledProcess(work);
+  work(slice_, ComputeTable::kOutside);
+  EXPECT_EQ(line().units, 0u);
+  EXPECT_EQ(line().in_flight, 0);
+  EXPECT_EQ(table()->counters.leases, 2u * kThreads * kUnits);
+  EXPECT_EQ(table()->lock, 0u);
+}
+
+TEST_F(TurnstileTest, WhatTheGpuSaysItTookIsCharged) {
+  SetLimit(kWhole);
+  Turnstile gate(slice_, 0, 0, path_.c_str());
+  // The first landing has nothing to compare with.
+  for (int i = 0; i < 3; ++i) {
+    gate.Enter(kMillisecond);
+    gate.Leave(kMillisecond, 1000);
+  }
+  const int64_t before = gate.Charged();
+  gate.Enter(kMillisecond);
+  const int64_t until = libc::Now() + 3 * kMillisecond;
+  while (libc::Now() < until) {
+  }
+  gate.Leave(kMillisecond, 1000);
+  EXPECT_EQ(gate.Charged() - before, 1000);
+}
+
+TEST_F(TurnstileTest, NoMoreIsEverChargedThanTheClockSays) {
+  SetLimit(kWhole);
+  Turnstile gate(slice_, 0, 0, path_.c_str());
+  const int64_t begun = libc::Now();
+  for (int i = 0; i < 10; ++i) {
+    gate.Enter(kMillisecond);
+    gate.Leave(kMillisecond, 3600 * int64_t{1000} * kMillisecond);
+  }
+  EXPECT_LE(gate.Charged(), libc::Now() - begun);
+}
+
+}  // namespace
+}  // namespace tranche::limiter
