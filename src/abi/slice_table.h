@@ -29,6 +29,10 @@ extern "C" {
 
 #define TRANCHE_UNLIMITED UINT64_MAX
 
+/* The table of a GPU, of which only devices[0].compute means something: in the folder of the
+   slice's file, by this name with the 32 hexadecimal digits of the UUID. */
+#define TRANCHE_TURNS_FILE "gpu-%s.turns"
+
 /* Who holds a slot. For people and for matching with NVML; life and death is told by the lock. */
 typedef struct {
   uint64_t pid;        /* as the process sees itself; 0 = nobody */
@@ -47,14 +51,18 @@ typedef struct {
   uint64_t unhooked;   /* an allocator or launcher that no hook knows was handed out */
   uint64_t foreign_tables;  /* cuGetExportTable: private entry points that nothing can meter */
   uint64_t untracked_frees; /* frees of what this limiter did not see being allocated */
-  uint64_t reserved[9];
+  uint64_t turns_missing;   // the GPU's table could not be joined: turns are not taken
+  uint64_t reserved[8];
 } TrancheCounters;
 
 typedef struct {
   uint8_t uuid[16];       /* of the GPU, or of the MIG device, as CUDA tells it */
   uint64_t memory_limit;  /* bytes; may change at any time; TRANCHE_UNLIMITED */
   uint64_t context_bytes; /* what one context costs on this GPU with this driver */
-  uint64_t reserved[4];
+  /* Where the slice's share of GPU time is kept: 0 = in `compute` below, for it alone; n = in line
+     n - 1 of the GPU's own table, which all slices on it share (TRANCHE_TURNS_FILE). */
+  uint64_t turns_line;
+  uint64_t reserved[3];
   TrancheCounters counters;
   /* By slot, bytes: what the process holds, and what it is asking for right now. */
   uint64_t held[TRANCHE_SLICE_SLOTS];

@@ -53,6 +53,29 @@ class FakeEngine final : public Engine {
     return Fail(ErrorCode::kBusy, "it is being applied", "wait");
   }
   Result<Deployment> GetDeployment() override { return Deployment{}; }
+  Result<Lease> GrantLease(const LeaseRequest& request, const Caller& caller, int pid) override {
+    Lease lease;
+    lease.id = "run-1";
+    lease.program = request.program;
+    lease.memory = request.memory;
+    lease.compute = request.compute;
+    lease.uid = caller.uid;
+    lease.pid = pid;
+    return lease;
+  }
+  Result<Lease> ChangeLease(const std::string& id, const LeaseChange& change,
+                            const Caller& caller) override {
+    if (id != "run-1") return Fail(ErrorCode::kNotFound, "there is no lease '" + id + "'");
+    LeaseRequest request;
+    request.program = "train";
+    request.memory = change.memory;
+    request.compute = change.compute;
+    return GrantLease(request, caller, 1);
+  }
+  Status EndLease(const std::string& id, const Caller&) override {
+    if (id == "run-1") return {};
+    return Fail(ErrorCode::kNotFound, "there is no lease '" + id + "'");
+  }
   void Tick() override { ++ticks; }
   void StopAll() override {
     if (during_stop_all) during_stop_all();

@@ -151,4 +151,19 @@ Status Client::Restart(const std::string& workload, std::optional<int> replica) 
   return {};
 }
 
+Result<Lease> Client::GrantLease(const LeaseRequest& request) {
+  return Call({"POST", "/v1/leases", PrintJsonLine(ToJson(request))}).and_then(LeaseFromJson);
+}
+
+Result<Lease> Client::ChangeLease(const std::string& id, const LeaseChange& change) {
+  return Call({"PATCH", "/v1/leases/" + Escaped(id), PrintJsonLine(ToJson(change))})
+      .and_then(LeaseFromJson);
+}
+
+Status Client::EndLease(const std::string& id) {
+  const auto json = Call({"DELETE", "/v1/leases/" + Escaped(id), ""});
+  if (!json) return tl::unexpected<Error>(json.error());
+  return {};
+}
+
 }  // namespace tranche

@@ -8,6 +8,7 @@
 #include "base/json_fwd.h"
 #include "client/http.h"
 #include "model/deployment.h"
+#include "model/lease.h"
 #include "model/machine.h"
 #include "model/plan.h"
 #include "model/receipt.h"
@@ -45,6 +46,10 @@ class Client {
                        std::optional<uint64_t> from);
   Status Stop(const std::string& workload, std::optional<int> replica);
   Status Restart(const std::string& workload, std::optional<int> replica);
+  // For the calling process.
+  Result<Lease> GrantLease(const LeaseRequest& request);
+  Result<Lease> ChangeLease(const std::string& id, const LeaseChange& change);
+  Status EndLease(const std::string& id);
 
   const std::string& socket() const { return socket_; }
 

@@ -94,7 +94,8 @@ EngineImpl::EngineImpl(Parts parts, EngineEdges edges, StateLock lock, std::uniq
                                       if (!machine) return tl::unexpected(machine.error());
                                       return FindDevice(**machine, slice);
                                     }},
-                  OptionsFor(paths_, root_)) {}
+                  OptionsFor(paths_, root_)),
+      leases_(paths_.run + "/slices", clock_) {}
 
 Status EngineImpl::Start() {
   const Result<Installation> installed = store_->GetInstallation();
@@ -102,6 +103,7 @@ Status EngineImpl::Start() {
   const Result<std::optional<ApplyRecord>> open = store_->FindOpenApply();
   if (!open) return tl::unexpected(open.error());
   installation_ = *installed;
+  for (const std::string& trouble : leases_.Open()) Note("leases", trouble);
 
   std::vector<const Installation*> candidates;
   if (*open) candidates = {&(*open)->after, &(*open)->before};
@@ -148,7 +150,8 @@ Result<Plan> EngineImpl::MakePlan(const Spec& spec, const PlanOptions& options) 
   }
   const Result<Machine> machine = Inventory();
   if (!machine) return tl::unexpected(machine.error());
-  return tranche::MakePlan(*machine, spec, DeploymentWithProcesses(*machine), *catalog_, options);
+  return tranche::MakePlan(WithLeases(*machine), spec, DeploymentWithProcesses(*machine), *catalog_,
+                           options);
 }
 
 Deployment EngineImpl::DeploymentWithProcesses(const Machine& machine) {
@@ -313,6 +316,7 @@ Result<SystemStatus> EngineImpl::GetStatus() {
   SystemStatus status;
   status.replicas = supervisor_.GetReplicas();
   status.router = supervisor_.GetRouter();
+  status.leases = leases_.List();
   {
     const std::lock_guard lock(state_mutex_);
     status.plan_id = installation_.deployment.plan_id;

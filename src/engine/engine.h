@@ -10,6 +10,7 @@
 #include "catalog/catalog.h"
 #include "edge/driver/driver.h"
 #include "model/deployment.h"
+#include "model/lease.h"
 #include "model/machine.h"
 #include "model/plan.h"
 #include "model/receipt.h"
@@ -87,6 +88,15 @@ class Engine {
   virtual Status Stop(const std::string& workload, std::optional<int> replica) = 0;
   virtual Status Restart(const std::string& workload, std::optional<int> replica) = 0;
   virtual Result<Deployment> GetDeployment() = 0;
+
+  // A part of a GPU for a program that the caller's process `pid` is about to start; ends with it.
+  // kDoesNotFit, with the reason for each GPU that was meant, when none has room.
+  virtual Result<Lease> GrantLease(const LeaseRequest& request, const Caller& caller, int pid) = 0;
+  // kPermission for a lease of somebody else's, unless the caller is root; kDoesNotFit when others
+  // hold what is asked for.
+  virtual Result<Lease> ChangeLease(const std::string& id, const LeaseChange& change,
+                                    const Caller& caller) = 0;
+  virtual Status EndLease(const std::string& id, const Caller& caller) = 0;
 
   // One turn of supervision: reaps and restarts workloads, checks health, takes backends in and out
   // of the routes, rotates logs, ends leases, handles driver events, re-establishes the plan when

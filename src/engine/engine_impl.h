@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "edge/broker/lease_book.h"
 #include "edge/store/state_lock.h"
 #include "engine/engine.h"
 #include "engine/locked_driver.h"
@@ -45,6 +46,10 @@ class EngineImpl final : public Engine {
   Status Stop(const std::string& workload, std::optional<int> replica) override;
   Status Restart(const std::string& workload, std::optional<int> replica) override;
   Result<Deployment> GetDeployment() override;
+  Result<Lease> GrantLease(const LeaseRequest& request, const Caller& caller, int pid) override;
+  Result<Lease> ChangeLease(const std::string& id, const LeaseChange& change,
+                            const Caller& caller) override;
+  Status EndLease(const std::string& id, const Caller& caller) override;
   void Tick() override;
   void StopAll() override;
 
@@ -56,6 +61,10 @@ class EngineImpl final : public Engine {
   Result<Receipt> Carry(const Plan& plan, const Installation& after, const StepProgress& progress);
   void Close(int64_t apply_id, const Receipt& receipt, const Installation& before,
              const Installation& after);
+  // The machine with every lease as one process that holds all it may.
+  Machine WithLeases(Machine machine);
+  // The caller's lease of that name.
+  Result<Lease> FindLease(const std::string& id, const Caller& caller);
   // The replicas that `stop` and `restart` mean.
   Result<std::vector<ReplicaKey>> Select(const std::string& workload, std::optional<int> replica);
   // Records for them that they are to run, or not.
@@ -80,6 +89,7 @@ class EngineImpl final : public Engine {
   std::unique_ptr<Store> store_;
   std::unique_ptr<Runtime> runtime_;
   Supervisor supervisor_;
+  LeaseBook leases_;
 
   std::mutex change_mutex_;  // held by whoever changes the machine or what is to run
 

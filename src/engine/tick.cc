@@ -24,6 +24,7 @@ void EngineImpl::Tick() {
   if (!ticking) return;
   HandleEvents();
   supervisor_.Supervise();
+  leases_.Tick();
   CheckMachine();
 }
 

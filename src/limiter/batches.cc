@@ -1,6 +1,5 @@
 #include "limiter/libc.h"
 #include "limiter/state.h"
-#include "limiter/turnstile.h"
 
 // Leases, and what is launched within them: the way of every launch.
 namespace tranche::limiter {
@@ -90,7 +89,7 @@ LaunchTicket BeforeMetered(const KernelKey& key, CUstream stream) {
   Metering& metering = state.metering;
   const int32_t device = CurrentDevice(state);
   if (device < 0 || __atomic_load_n(&metering.closing, __ATOMIC_RELAXED) != 0) return {};
-  Turnstile gate(state.slice, static_cast<uint32_t>(device), state.slot, SlicePath());
+  Turnstile gate = GateOf(state, device);
   if (!gate.metered()) return {};
   if (__atomic_load_n(&metering.captures, __ATOMIC_RELAXED) != 0 && IsCapturing(stream)) return {};
   Launcher* own = OwnLauncher(metering);

@@ -1,6 +1,5 @@
 #include "limiter/libc.h"
 #include "limiter/state.h"
-#include "limiter/turnstile.h"
 
 // Batches behind which there are markers: until they are seen complete.
 namespace tranche::limiter {
@@ -29,10 +28,6 @@ class CaptureApart {
   bool apart_;
   CUstreamCaptureMode mode_ = CU_STREAM_CAPTURE_MODE_RELAXED;
 };
-
-Turnstile GateOf(State& state, int32_t device) {
-  return {state.slice, static_cast<uint32_t>(device), state.slot, SlicePath()};
-}
 
 // An event of that context, which is current; nullptr when there is none to be had.
 CUevent TakeEvent(Metering& metering, CUcontext context) {

@@ -131,20 +131,39 @@ uint32_t SliceFile::Reap(const char* path, TrancheSlice* slice) {
   return reaped;
 }
 
-bool SliceFile::SetShares(const char* path, TrancheSlice* slice, uint32_t device, uint32_t request,
-                          uint32_t limit, uint32_t weight, int32_t priority) {
+namespace {
+
+// Calls what the maker of a table does with it, while it shows that it lives.
+template <typename Change>
+bool FromOutside(const char* path, const Change& change) {
   const int before = errno;
   const int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-  // Shows that we live while we hold the lock over the table.
   const bool alive = fd >= 0 && LockSlot(fd, ComputeTable::kOutside, F_WRLCK);
-  if (alive) {
-    Turnstile(slice, device, ComputeTable::kOutside, path)
-        .SetShares(request, limit, weight, priority);
-    MemoryLedger::Store(&slice->compute_version, kComputeVersion);
-  }
+  if (alive) change();
   if (fd >= 0) close(fd);
   errno = before;
   return alive;
+}
+
+}  // namespace
+
+bool SliceFile::SetShares(const char* path, TrancheSlice* slice, uint32_t device, uint32_t line,
+                          uint32_t request, uint32_t limit, uint32_t weight, int32_t priority) {
+  return FromOutside(path, [&] {
+    Turnstile(slice, device, ComputeTable::kOutside, path, line)
+        .SetShares(request, limit, weight, priority);
+    MemoryLedger::Store(&slice->compute_version, kComputeVersion);
+  });
+}
+
+uint32_t SliceFile::FreeLine(const char* path, TrancheSlice* gpu) {
+  uint32_t line = kMostTenants;
+  FromOutside(path, [&] { line = Turnstile(gpu, 0, ComputeTable::kOutside, path).FreeLine(); });
+  return line;
+}
+
+void SliceFile::RemoveLine(const char* path, TrancheSlice* gpu, uint32_t line) {
+  FromOutside(path, [&] { Turnstile(gpu, 0, ComputeTable::kOutside, path, line).RemoveLine(); });
 }
 
 bool SliceFile::IsDead(const char* path, uint32_t slot) {

@@ -18,8 +18,11 @@ class SliceFile {
   static uint32_t Reap(const char* path, TrancheSlice* slice);
   // For whoever made the slice: shares of the GPU's time, as Turnstile takes them. False when the
   // file cannot be opened.
-  static bool SetShares(const char* path, TrancheSlice* slice, uint32_t device, uint32_t request,
-                        uint32_t limit, uint32_t weight, int32_t priority);
+  static bool SetShares(const char* path, TrancheSlice* slice, uint32_t device, uint32_t line,
+                        uint32_t request, uint32_t limit, uint32_t weight, int32_t priority);
+  // A line of a GPU's table for a new slice; kMostTenants when there is none.
+  static uint32_t FreeLine(const char* path, TrancheSlice* gpu);
+  static void RemoveLine(const char* path, TrancheSlice* gpu, uint32_t line);
   // Whether nobody lives in the slot. Not to be asked of one's own.
   static bool IsDead(const char* path, uint32_t slot);
 };

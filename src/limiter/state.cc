@@ -102,10 +102,11 @@ State& TheState() {
 
 bool MayBeMetered() {
   const State& state = TheState();
-  if (state.attached != State::kInSlice || state.slice->compute_version != kComputeVersion)
-    return false;
+  if (state.attached != State::kInSlice) return false;
   for (uint32_t i = 0; i < state.slice->device_count && i < TRANCHE_SLICE_DEVICES; ++i) {
-    if (__atomic_load_n(&ComputeOf(&state.slice->devices[i])->metered, __ATOMIC_RELAXED) != 0)
+    TrancheDevice& device = state.slice->devices[i];
+    if (__atomic_load_n(&ComputeOf(&device)->metered, __ATOMIC_RELAXED) != 0 ||
+        MemoryLedger::Load(&device.turns_line) != 0)
       return true;
   }
   return false;
@@ -121,6 +122,48 @@ int32_t CurrentDevice(State& state) {
     __atomic_store_n(&state.only_device, only, __ATOMIC_RELEASE);
   }
   return only == State::kForeign ? Account::Current().device() : static_cast<int32_t>(only) - 1;
+}
+
+namespace {
+
+// "<folder of the slice's file>/gpu-<uuid>.turns"; false when that is too long.
+bool TurnsPath(const uint8_t* uuid, char* path) {
+  const char* slash = strrchr(g_slice_path, '/');
+  const size_t folder = slash == nullptr ? 0 : static_cast<size_t>(slash - g_slice_path) + 1;
+  constexpr char kDigits[] = "0123456789abcdef";
+  constexpr size_t kName = 4 + 32 + 6;
+  if (folder + kName + 1 > kMaxPath) return false;
+  memcpy(path, g_slice_path, folder);
+  char* at = path + folder;
+  memcpy(at, "gpu-", 4);
+  at += 4;
+  for (int i = 0; i < 16; ++i) {
+    *at++ = kDigits[uuid[i] >> 4];
+    *at++ = kDigits[uuid[i] & 15];
+  }
+  memcpy(at, ".turns", 7);
+  return true;
+}
+
+}  // namespace
+
+Turnstile GateOf(State& state, int32_t device) {
+  const auto i = static_cast<uint32_t>(device);
+  const uint64_t line = MemoryLedger::Load(&state.slice->devices[i].turns_line);
+  if (line == 0 || line > kMostTenants) return {state.slice, i, state.slot, g_slice_path};
+  if (__atomic_load_n(&state.turns_joined[i], __ATOMIC_ACQUIRE) == 0) {
+    const Guard guard(state.turns_lock);
+    if (state.turns_joined[i] == 0) {
+      if (TurnsPath(state.slice->devices[i].uuid, state.turns_path[i]))
+        state.turns[i] = SliceFile::Join(state.turns_path[i], &state.turns_slot[i]);
+      if (state.turns[i] == nullptr)
+        MemoryLedger::Add(&state.slice->devices[i].counters.turns_missing, 1);
+      __atomic_store_n(&state.turns_joined[i], 1, __ATOMIC_RELEASE);
+    }
+  }
+  if (state.turns[i] == nullptr) return {state.slice, i, state.slot, g_slice_path};
+  return {state.turns[i], 0, state.turns_slot[i], state.turns_path[i],
+          static_cast<uint32_t>(line - 1)};
 }
 
 const char* SlicePath() { return g_slice_path; }

@@ -8,11 +8,13 @@
 #include "limiter/lock.h"
 #include "limiter/metering.h"
 #include "limiter/symbols.h"
+#include "limiter/turnstile.h"
 
 namespace tranche::limiter {
 
 constexpr uint32_t kMaxOrdinals = 64;
 constexpr uint32_t kMaxPools = 256;
+constexpr uint32_t kMaxPath = 4096;
 
 // What a pool of the driver holds of the device's memory. The driver grows and shrinks it as it
 // likes; our charge follows.
@@ -55,6 +57,13 @@ struct State {
   uint32_t primary_users[kMaxOrdinals];
   uint64_t primary_contexts[kMaxOrdinals];
 
+  // By device of the slice: the table that holds its share of time, once joined (turns_joined).
+  TrancheSlice* turns[TRANCHE_SLICE_DEVICES];
+  uint32_t turns_slot[TRANCHE_SLICE_DEVICES];
+  uint32_t turns_joined[TRANCHE_SLICE_DEVICES];
+  Lock turns_lock;
+  char turns_path[TRANCHE_SLICE_DEVICES][kMaxPath];
+
   // As device_of, when this process sees one device only.
   uint32_t only_device;
   Metering metering;
@@ -75,6 +84,10 @@ inline bool IsMetered() {
 }
 // The index in the slice's table of the device that the calling thread works on; negative: none.
 int32_t CurrentDevice(State& state);
+
+// The gate to that device's time. When the table that holds the slice's share cannot be joined, the
+// slice's own stands in: what was asked for is then not enforced across slices, which is counted.
+Turnstile GateOf(State& state, int32_t device);
 
 // The slice's file; "" when nobody asked for limits.
 const char* SlicePath();

@@ -2,10 +2,14 @@
 
 #include "limiter/libc.h"
 #include "limiter/policy/turns.h"
+#include "limiter/slice_file.h"
 #include "limiter/table_lock.h"
 
 namespace tranche::limiter {
 namespace {
+
+// How long a waiter sleeps at most before it looks whether those it waits for live.
+constexpr int64_t kLookForDead = 30 * kMillisecond;
 
 void Add(uint64_t* counter, uint64_t value) {
   __atomic_fetch_add(counter, value, __ATOMIC_RELAXED);
@@ -22,7 +26,7 @@ void Turnstile::Wake(uint64_t lines) {
 }
 
 void Turnstile::Enter(int64_t predicted) {
-  uint32_t* word = &table_->wake_words[kLine];
+  uint32_t* word = &table_->wake_words[line_];
   int64_t waiting_since = 0;
   for (;;) {
     // Read before the question, so that an answer that changes at once is not slept through.
@@ -34,17 +38,22 @@ void Turnstile::Enter(int64_t predicted) {
       const TableLock lock(table_, path_, slot_);
       Turns turns(&table_->device);
       if (waiting_since != 0) due = turns.Tick(now);
-      decision = turns.Gate(kLine, predicted, now);
+      decision = turns.Gate(line_, predicted, now);
       if (decision.allow) {
         SlotFlight& own = table_->flights[slot_];
+        own.line = line_;
         Add(&own.units, 1);
         Add(&own.predicted, static_cast<uint64_t>(predicted));
       }
     }
-    Wake((due | decision.wake) & ~(uint64_t{1} << kLine));
+    Wake((due | decision.wake) & ~(uint64_t{1} << line_));
     if (decision.allow) break;
     if (waiting_since == 0) waiting_since = now;
-    libc::SharedFutexWait(word, seen, decision.until);
+    // Whoever it waits for may have died.
+    const int64_t look = now + kLookForDead;
+    if (!libc::SharedFutexWait(word, seen, decision.until < look ? decision.until : look) &&
+        decision.until >= look)
+      SliceFile::Reap(path_, slice_);
   }
   Add(&table_->counters.leases, 1);
   if (waiting_since == 0) return;
@@ -56,13 +65,13 @@ void Turnstile::Leave(int64_t predicted, int64_t took) {
   uint64_t wake = 0;
   {
     const TableLock lock(table_, path_, slot_);
-    TenantLine& line = table_->device.tenants[kLine];
+    TenantLine& line = table_->device.tenants[line_];
     SlotFlight& own = table_->flights[slot_];
     const bool alone = line.units == own.units;
     __atomic_fetch_sub(&own.units, 1, __ATOMIC_RELAXED);
     __atomic_fetch_sub(&own.predicted, static_cast<uint64_t>(predicted), __ATOMIC_RELAXED);
-    wake = Turns(&table_->device).Complete(kLine, 1, predicted, libc::Now());
-    CorrectCharge(&line, &table_->measured, took, alone);
+    wake = Turns(&table_->device).Complete(line_, 1, predicted, libc::Now());
+    CorrectCharge(&line, &table_->measured[line_], took, alone);
   }
   Wake(wake);
 }
@@ -81,23 +90,43 @@ int64_t Turnstile::Tick() {
   return next;
 }
 
-// Whatever instant it was killed at, the line then has what the living have in flight, no more.
+// Whatever instant it was killed at, its line then has what the living have in flight, no more.
 void Turnstile::Forget() {
   uint64_t wake = 0;
   {
     const TableLock lock(table_, path_, slot_);
+    const auto of = static_cast<uint32_t>(table_->flights[slot_].line);
     table_->flights[slot_] = {};
+    if (of >= kMostTenants) return;
     SlotFlight living = {};
     for (const SlotFlight& flight : table_->flights) {
+      if (flight.line != of) continue;
       living.units += flight.units;
       living.predicted += flight.predicted;
     }
-    const TenantLine& line = table_->device.tenants[kLine];
+    const TenantLine& line = table_->device.tenants[of];
     const uint64_t units = line.units > living.units ? line.units - living.units : 0;
     const int64_t predicted = line.in_flight - static_cast<int64_t>(living.predicted);
     if (units == 0) return;
     wake = Turns(&table_->device)
-               .Complete(kLine, static_cast<uint32_t>(units), Most(0, predicted), libc::Now());
+               .Complete(of, static_cast<uint32_t>(units), Most(0, predicted), libc::Now());
+  }
+  Wake(wake);
+}
+
+uint32_t Turnstile::FreeLine() const {
+  const TableLock lock(table_, path_, slot_);
+  uint32_t line = 0;
+  while (line < kMostTenants && table_->device.tenants[line].used != 0) ++line;
+  return line;
+}
+
+void Turnstile::RemoveLine() {
+  uint64_t wake = 0;
+  {
+    const TableLock lock(table_, path_, slot_);
+    wake = Turns(&table_->device).Leave(line_, libc::Now());
+    table_->measured[line_] = {};
   }
   Wake(wake);
 }
@@ -106,21 +135,21 @@ void Turnstile::SetShares(uint32_t request, uint32_t limit, uint32_t weight, int
   {
     const TableLock lock(table_, path_, slot_);
     Turns turns(&table_->device);
-    if (table_->device.tenants[kLine].used == 0) {
-      turns.Join(kLine, request, limit, weight, priority, libc::Now());
+    if (table_->device.tenants[line_].used == 0) {
+      turns.Join(line_, request, limit, weight, priority, libc::Now());
     } else {
-      turns.Adjust(kLine, request, limit, weight, priority, libc::Now());
+      turns.Adjust(line_, request, limit, weight, priority, libc::Now());
     }
     __atomic_store_n(&table_->metered, 1, __ATOMIC_RELEASE);
   }
   // Whoever waits for the old limit asks again.
-  Wake(uint64_t{1} << kLine);
+  Wake(uint64_t{1} << line_);
 }
 
 int64_t Turnstile::Charged() {
   const TableLock lock(table_, path_, slot_);
   Turns(&table_->device).Settle(libc::Now());
-  return table_->device.tenants[kLine].charged;
+  return table_->device.tenants[line_].charged;
 }
 
 }  // namespace tranche::limiter

@@ -6,16 +6,22 @@
 
 namespace tranche::limiter {
 
-// The gate to one GPU's time, as the processes of one slice pass it together: the policy (turns.h)
-// over the table that they share, with waiting and waking. Any thread.
+// The gate to one GPU's time, as the processes of a slice, and of all slices that share the table,
+// pass it together: the policy (turns.h) over that table, with waiting and waking. Any thread.
 class Turnstile {
  public:
-  // The slice's own line in a table that is only its own.
-  static constexpr uint32_t kLine = 0;
+  // The slice's line in a table that is its own alone.
+  static constexpr uint32_t kOwnLine = 0;
 
-  // `path`: of the slice's file; outlives this. `slot`: of the process that calls.
-  Turnstile(TrancheSlice* slice, uint32_t device, uint32_t slot, const char* path)
-      : slice_(slice), table_(ComputeOf(&slice->devices[device])), slot_(slot), path_(path) {}
+  // `slice`: the table, of a slice or of a GPU; `path`: its file, outlives this. `slot`: in that
+  // table, of the process that calls. `line`: of the slice.
+  Turnstile(TrancheSlice* slice, uint32_t device, uint32_t slot, const char* path,
+            uint32_t line = kOwnLine)
+      : slice_(slice),
+        table_(ComputeOf(&slice->devices[device])),
+        slot_(slot),
+        line_(line < kMostTenants ? line : 0),
+        path_(path) {}
 
   bool metered() const {
     return slice_->compute_version == kComputeVersion &&
@@ -34,7 +40,11 @@ class Turnstile {
   // What an earlier, dead process of the slot left in flight is over.
   void Forget();
 
-  // For whoever made the slice. Shares in ppm; a limit of kWhole is none. Measuring begins with the
+  // For whoever made the table: a line that no slice has; kMostTenants when all are taken.
+  uint32_t FreeLine() const;
+  // The slice is gone.
+  void RemoveLine();
+  // Shares in ppm; a limit of kWhole is none. Measuring begins with the
   // first call and goes on from then.
   void SetShares(uint32_t request, uint32_t limit, uint32_t weight, int32_t priority);
 
@@ -48,6 +58,7 @@ class Turnstile {
   TrancheSlice* slice_;
   ComputeTable* table_;
   uint32_t slot_;
+  uint32_t line_;
   const char* path_;
 };
 

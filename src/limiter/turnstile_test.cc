@@ -41,10 +41,11 @@ class TurnstileTest : public testing::Test {
   }
 
   void SetLimit(uint32_t ppm) {
-    ASSERT_TRUE(SliceFile::SetShares(path_.c_str(), slice_, 0, ppm, ppm, ppm, 0));
+    ASSERT_TRUE(
+        SliceFile::SetShares(path_.c_str(), slice_, 0, Turnstile::kOwnLine, ppm, ppm, ppm, 0));
   }
   ComputeTable* table() { return ComputeOf(&slice_->devices[0]); }
-  const TenantLine& line() { return table()->device.tenants[Turnstile::kLine]; }
+  const TenantLine& line() { return table()->device.tenants[Turnstile::kOwnLine]; }
 
   // A process of the slice that does `body` and then waits to be killed; returns when it is dead.
   template <typename Body>

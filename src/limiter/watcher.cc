@@ -6,7 +6,6 @@
 #include "limiter/libc.h"
 #include "limiter/old_glibc.h"
 #include "limiter/state.h"
-#include "limiter/turnstile.h"
 
 // A thread of ours in the program: it sees what is complete when nobody else looks, puts markers
 // behind work whose thread has gone on to other things, and keeps the gate's deadlines. It begins
@@ -67,7 +66,7 @@ void* Watch(void*) {
       next = tails < flights ? tails : flights;
       if (next != kNever) active_until = now + kLinger;
       for (uint32_t i = 0; i < state.slice->device_count && i < TRANCHE_SLICE_DEVICES; ++i) {
-        Turnstile gate(state.slice, i, state.slot, SlicePath());
+        Turnstile gate = GateOf(state, static_cast<int32_t>(i));
         const int64_t due = gate.metered() && now < active_until ? gate.Tick() : kNever;
         if (due < next) next = due;
       }

@@ -8,6 +8,7 @@
 #include "base/json_fwd.h"
 #include "model/deployment.h"
 #include "model/guarantee.h"
+#include "model/lease.h"
 #include "model/reading.h"
 
 namespace tranche {
@@ -52,6 +53,7 @@ struct SystemStatus {
   std::string plan_id;
   bool daemon = false;
   std::vector<ReplicaStatus> replicas;
+  std::vector<Lease> leases;  // of programs that `tranche run` started
   RouterStatus router;
   std::vector<std::string> warnings;  // what could not be re-established, and why
 };

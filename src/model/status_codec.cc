@@ -150,6 +150,8 @@ Json ToJson(const SystemStatus& status) {
   Json replicas = Json::array();
   for (const ReplicaStatus& replica : status.replicas) replicas.push_back(ReplicaToJson(replica));
   json["replicas"] = std::move(replicas);
+  json["leases"] = Json::array();
+  for (const Lease& lease : status.leases) json["leases"].push_back(ToJson(lease));
   json["router"]["running"] = status.router.running;
   json["router"]["url"] = status.router.url;
   json["router"]["detail"] = status.router.detail;
@@ -165,6 +167,15 @@ Result<SystemStatus> SystemStatusFromJson(const Json& json) {
   for (const Json& replica : reader.Array("replicas")) {
     const std::string where = fmt::format("status.replicas[{}]", status.replicas.size());
     status.replicas.push_back(ReadReplica(replica, where, reader));
+  }
+  if (reader.Has("leases")) {
+    for (const Json& lease : reader.Array("leases")) {
+      auto read = LeaseFromJson(lease);
+      if (read)
+        status.leases.push_back(std::move(*read));
+      else
+        reader.Add(FailedWhile("status.leases", read.error()));
+    }
   }
   JsonReader router(reader.Object("router"), "status.router");
   status.router.running = router.Bool("running");

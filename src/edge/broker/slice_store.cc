@@ -1,15 +1,10 @@
 #include "edge/broker/slice_store.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cmath>
 #include <cstring>
-#include <filesystem>
 
+#include "edge/broker/table_file.h"
 #include "limiter/policy/memory_ledger.h"
 #include "limiter/slice_file.h"
 #include "limiter/turnstile.h"
@@ -26,16 +21,6 @@ int HexDigit(char c) {
   if (c >= 'a' && c <= 'f') return c - 'a' + 10;
   if (c >= 'A' && c <= 'F') return c - 'A' + 10;
   return -1;
-}
-
-uint32_t MillionthsOf(Fraction share) {
-  return static_cast<uint32_t>(std::lround(share.value * 1e6));
-}
-
-tl::unexpected<Error> Cannot(const std::string& what) {
-  const int why = errno;
-  return Fail(why == EACCES || why == EPERM ? ErrorCode::kPermission : ErrorCode::kFailed,
-              "cannot " + what + ": " + std::strerror(why));
 }
 
 }  // namespace
@@ -57,30 +42,17 @@ Result<std::array<uint8_t, 16>> ParseUuid(const std::string& text) {
 
 Result<std::unique_ptr<SliceStore>> SliceStore::Create(const std::string& folder,
                                                        const std::string& name,
-                                                       const std::vector<SliceLimit>& limits) {
+                                                       const std::vector<SliceLimit>& limits,
+                                                       std::optional<uint32_t> owner) {
   if (limits.size() > TRANCHE_SLICE_DEVICES)
     return Fail(ErrorCode::kInvalid, "a slice can hold parts of " +
                                          std::to_string(TRANCHE_SLICE_DEVICES) + " GPUs at most");
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) return Fail(ErrorCode::kFailed, "cannot make " + folder + ": " + error.message());
   std::string path = folder + "/" + name + ".XXXXXX";
-  const int fd = mkostemp(path.data(), O_CLOEXEC);
-  if (fd < 0) return Cannot("make a file in " + folder);
-  void* memory = MAP_FAILED;
-  if (fchmod(fd, 0600) == 0 && ftruncate(fd, static_cast<off_t>(TRANCHE_SLICE_BYTES)) == 0)
-    memory = mmap(nullptr, TRANCHE_SLICE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  close(fd);
-  if (memory == MAP_FAILED) {
-    auto failed = Cannot("make " + path);
-    unlink(path.c_str());
-    return failed;
-  }
-  auto* table = static_cast<TrancheSlice*>(memory);
+  const auto made = MakeTable(&path, owner.value_or(geteuid()));
+  if (!made) return tl::unexpected<Error>(made.error());
+  TrancheSlice* table = *made;
   std::unique_ptr<SliceStore> store(new SliceStore(path, table));
-  table->version = TRANCHE_SLICE_VERSION;
   table->device_count = static_cast<uint32_t>(limits.size());
-  table->bytes = TRANCHE_SLICE_BYTES;
   std::strncpy(table->name, name.c_str(), sizeof(table->name) - 1);
   for (size_t i = 0; i < limits.size(); ++i) {
     const auto uuid = ParseUuid(limits[i].uuid);
@@ -89,6 +61,7 @@ Result<std::unique_ptr<SliceStore>> SliceStore::Create(const std::string& folder
     std::memcpy(device.uuid, uuid->data(), sizeof(device.uuid));
     device.memory_limit = limits[i].memory.value;
     device.context_bytes = limits[i].context_bytes.value;
+    device.turns_line = limits[i].turns_line ? *limits[i].turns_line + 1 : 0;
   }
   for (size_t i = 0; i < limits.size(); ++i) {
     if (!limits[i].compute) continue;
@@ -96,13 +69,19 @@ Result<std::unique_ptr<SliceStore>> SliceStore::Create(const std::string& folder
       return tl::unexpected<Error>(set.error());
   }
   // Last: whoever finds it finds the rest.
-  MemoryLedger::Store(&table->magic, TRANCHE_SLICE_MAGIC);
+  ValidateTable(table);
   return store;
 }
 
+Result<std::unique_ptr<SliceStore>> SliceStore::Adopt(const std::string& path) {
+  const auto table = MapTable(path);
+  if (!table) return tl::unexpected<Error>(table.error());
+  return std::unique_ptr<SliceStore>(new SliceStore(path, *table));
+}
+
 SliceStore::~SliceStore() {
-  munmap(table_, TRANCHE_SLICE_BYTES);
-  unlink(path_.c_str());
+  UnmapTable(table_);
+  if (!keep_file_) unlink(path_.c_str());
 }
 
 void SliceStore::SetMemoryLimit(size_t device, Bytes limit) {
@@ -112,10 +91,11 @@ void SliceStore::SetMemoryLimit(size_t device, Bytes limit) {
 Status SliceStore::SetCompute(size_t device, const ComputeShares& shares) {
   const uint32_t request = MillionthsOf(shares.request);
   const uint32_t weight = shares.weight ? MillionthsOf(*shares.weight) : request;
-  if (SliceFile::SetShares(path_.c_str(), table_, static_cast<uint32_t>(device), request,
-                           MillionthsOf(shares.limit), weight, shares.priority))
+  if (SliceFile::SetShares(path_.c_str(), table_, static_cast<uint32_t>(device),
+                           limiter::Turnstile::kOwnLine, request, MillionthsOf(shares.limit),
+                           weight, shares.priority))
     return {};
-  return Cannot("open " + path_);
+  return CannotDo("open " + path_);
 }
 
 std::optional<Duration> SliceStore::ComputeUsed(size_t device) const {
@@ -123,8 +103,8 @@ std::optional<Duration> SliceStore::ComputeUsed(size_t device) const {
   if (MemoryLedger::Load(&table_->compute_version) != limiter::kComputeVersion ||
       __atomic_load_n(&table->metered, __ATOMIC_RELAXED) == 0)
     return std::nullopt;
-  return Duration(
-      __atomic_load_n(&table->device.tenants[limiter::Turnstile::kLine].charged, __ATOMIC_RELAXED));
+  return Duration(__atomic_load_n(&table->device.tenants[limiter::Turnstile::kOwnLine].charged,
+                                  __ATOMIC_RELAXED));
 }
 
 Bytes SliceStore::Used(size_t device) const {

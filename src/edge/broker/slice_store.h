@@ -27,6 +27,8 @@ struct SliceLimit {
   Bytes memory;                                         // at most, over all processes of the slice
   Bytes context_bytes;                                  // what one context costs there
   std::optional<ComputeShares> compute = std::nullopt;  // absent: its time is not measured
+  // Or: the line of the GPU's own table (TurnsTable) that says what it may use.
+  std::optional<uint32_t> turns_line = std::nullopt;
 };
 
 // What one process of a slice holds by now, by device in the order of the limits.
@@ -40,12 +42,17 @@ struct SliceMember {
 // Safe from one thread; the table itself from any process.
 class SliceStore {
  public:
-  // `folder` is made when it is missing; nobody else may read what is in it.
+  // `folder` is made when it is missing; nobody but `owner`, a uid (by default the caller's), may
+  // read the file.
   static Result<std::unique_ptr<SliceStore>> Create(const std::string& folder,
                                                     const std::string& name,
-                                                    const std::vector<SliceLimit>& limits);
-  // Takes the file away; processes that still run keep what they have mapped.
+                                                    const std::vector<SliceLimit>& limits,
+                                                    std::optional<uint32_t> owner = {});
+  // One that is there already, made by an earlier process.
+  static Result<std::unique_ptr<SliceStore>> Adopt(const std::string& path);
+  // Takes the file away, unless it is to stay; processes that still run keep what they have mapped.
   ~SliceStore();
+  void KeepFile() { keep_file_ = true; }
   SliceStore(const SliceStore&) = delete;
   SliceStore& operator=(const SliceStore&) = delete;
 
@@ -70,6 +77,7 @@ class SliceStore {
 
   std::string path_;
   TrancheSlice* table_;
+  bool keep_file_ = false;
 };
 
 // The sixteen bytes that CUDA knows a device by. kInvalid for anything but a UUID.

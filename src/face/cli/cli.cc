@@ -78,9 +78,9 @@ int Verb::ExitCodeFor(const Error& error, const std::vector<std::string>&) const
 
 std::vector<std::unique_ptr<Verb>> AllVerbs() {
   std::vector<std::unique_ptr<Verb>> verbs;
-  for (auto* make :
-       {MakeInventoryVerb, MakeCatalogVerb, MakePlanVerb, MakeApplyVerb, MakeStatusVerb,
-        MakeLogsVerb, MakeStopVerb, MakeRestartVerb, MakeDownVerb, MakeRunVerb, MakeVersionVerb}) {
+  for (auto* make : {MakeInventoryVerb, MakeCatalogVerb, MakePlanVerb, MakeApplyVerb,
+                     MakeStatusVerb, MakeLogsVerb, MakeStopVerb, MakeRestartVerb, MakeDownVerb,
+                     MakeRunVerb, MakeSetVerb, MakeVersionVerb}) {
     verbs.push_back(make());
   }
   return verbs;

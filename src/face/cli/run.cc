@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <climits>
+#include <filesystem>
+#include <functional>
 #include <optional>
 
 #include "base/json.h"
@@ -12,6 +14,7 @@
 #include "edge/broker/program_check.h"
 #include "edge/broker/slice_store.h"
 #include "face/cli/context.h"
+#include "face/cli/share_options.h"
 #include "face/cli/verb.h"
 
 extern "C" char** environ;
@@ -81,28 +84,34 @@ void Put(std::vector<std::string>& environment, const std::string& name, const s
   environment.push_back(name + "=" + value);
 }
 
+// What is known before the program starts.
+struct Preflight {
+  std::string limiter_folder;
+  std::string library_folders;  // LD_LIBRARY_PATH
+  std::string libcuda;
+  std::string file;  // of the program
+};
+
 class RunVerb final : public Verb {
  public:
   Info info() const override {
     return {
         "run",
         "Runs one program within a slice of a GPU",
-        {"tranche run --local --memory 10GiB -- python train.py",
-         "tranche run --local --memory 10GiB --compute 30% -- python serve.py",
+        {"tranche run --memory 10GiB --compute 30% -- python serve.py",
+         "tranche run --memory 10GiB --compute 10% --compute-limit 100% -- python train.py",
          "tranche run --local --memory 1GiB --gpu 1 --explain -- ./program"},
         "The program and all its children together hold at most the memory given; what would be "
-        "more is answered with 'out of memory', as on a smaller GPU. They keep the GPU busy for at "
-        "most the share of time given: what would be more waits. The exit code is the "
-        "program's own; 125 stands for anything of ours, 126 for a program that cannot be "
-        "executed, 127 for one that is not there."};
+        "more is answered with 'out of memory', as on a smaller GPU. They have their share of the "
+        "GPU's time whenever they want it, and up to the limit what others leave; what would be "
+        "more waits. With --local, where no daemon sees to the others, the share is an upper bound "
+        "only. The exit code is the program's own; 125 stands for anything of ours, 126 for a "
+        "program that cannot be executed, 127 for one that is not there."};
   }
 
   void Declare(Arguments& arguments) override {
-    arguments.Option("--memory", "SIZE", memory_, "device memory at most: 10GiB")
-        .Option("--compute", "SHARE", compute_, "share of the GPU's time: 30%")
-        .Option("--compute-limit", "SHARE", compute_limit_,
-                "at most so much of its time, when it is spare (default: as --compute)")
-        .Option("--gpu", "GPU", gpu_, "UUID, index or model (default: the first that will do)")
+    shares_.Declare(arguments);
+    arguments.Option("--gpu", "GPU", gpu_, "UUID, index or model (default: whichever has room)")
         .Flag("--local", local_, "without the daemon: limits only")
         .Flag("--explain", explain_, "say what would be enforced, and how hard; run nothing");
   }
@@ -116,17 +125,17 @@ class RunVerb final : public Verb {
   }
 
   Result<int> Run(Context& context) override {
-    const auto wish = ReadOptions();
+    const auto wish = shares_.Read();
     if (!wish) return tl::unexpected<Error>(wish.error());
-    if (!local_) {
-      return Fail(ErrorCode::kUnsupported, "this version makes no lease with the daemon",
-                  "--local runs the program within limits without it");
-    }
+    if (program_.empty())
+      return Fail(ErrorCode::kInvalid, "there is no program to run",
+                  "tranche run --memory 10GiB -- PROGRAM ARGUMENTS...");
     auto driver = context.world().open_driver();
     if (!driver) return tl::unexpected<Error>(driver.error());
     const auto machine = (*driver)->Read();
     if (!machine) return tl::unexpected<Error>(machine.error());
-    const auto gpu = ChooseGpu(Named(*machine, context), gpu_);
+    const Machine& named = Named(*machine, context);
+    const auto gpu = ChooseGpu(named, gpu_);
     if (!gpu) return tl::unexpected<Error>(gpu.error());
     if (wish->memory && *wish->memory > (*gpu)->memory_total) {
       return Fail(ErrorCode::kDoesNotFit,
@@ -134,50 +143,25 @@ class RunVerb final : public Verb {
                               (*gpu)->index, FormatBytes((*gpu)->memory_total)),
                   "ask for less, or name another --gpu");
     }
-    return Start(context, **driver, **gpu, *wish);
+    const auto found = FindLibraries(context);
+    if (!found) return tl::unexpected<Error>(found.error());
+    const std::string path = context.world().environment("PATH").value_or("/usr/bin:/bin");
+    const auto file = FindProgram(program_[0], path);
+    if (!file) {
+      if (explain_) return tl::unexpected<Error>(file.error());
+      context.SayError(file.error());
+      return file.error().code == ErrorCode::kNotFound ? kNotFound : kCannotExecute;
+    }
+    if (const Status checked = CheckProgram(*file); !checked)
+      return tl::unexpected<Error>(checked.error());
+    Preflight preflight = *found;
+    preflight.file = *file;
+    return local_ ? RunLocally(context, **driver, **gpu, preflight, *wish)
+                  : RunWithLease(context, **driver, named, preflight, *wish);
   }
 
  private:
-  struct Wish {
-    std::optional<Bytes> memory;
-    std::optional<ComputeShares> compute;
-  };
-
-  Result<Wish> ReadOptions() const {
-    Wish wish;
-    if (memory_.empty() && compute_.empty())
-      return Fail(ErrorCode::kInvalid, "nothing to limit", "say --memory 10GiB or --compute 30%");
-    if (!compute_.empty()) {
-      const auto share = ParseFraction(compute_);
-      if (!share) return FailedWhile("--compute", share.error());
-      wish.compute = ComputeShares{*share, *share, std::nullopt, 0};
-    }
-    if (!compute_limit_.empty()) {
-      const auto limit = ParseFraction(compute_limit_);
-      if (!limit) return FailedWhile("--compute-limit", limit.error());
-      if (!wish.compute)
-        return Fail(ErrorCode::kInvalid, "--compute-limit without --compute",
-                    "say what it needs at least: --compute 30%");
-      if (*limit < wish.compute->request)
-        return Fail(
-            ErrorCode::kInvalid,
-            fmt::format("--compute-limit {} is below --compute {}", compute_limit_, compute_),
-            "a limit is at least what is asked for");
-      wish.compute->limit = *limit;
-    }
-    if (!memory_.empty()) {
-      const auto memory = ParseBytes(memory_);
-      if (!memory) return FailedWhile("--memory", memory.error());
-      if (memory->value == 0)
-        return Fail(ErrorCode::kInvalid, "--memory 0: a program that may hold nothing cannot run",
-                    "say how much it needs, or leave it out");
-      wish.memory = *memory;
-    }
-    if (program_.empty())
-      return Fail(ErrorCode::kInvalid, "there is no program to run",
-                  "tranche run --local --memory 10GiB -- PROGRAM ARGUMENTS...");
-    return wish;
-  }
+  using Wish = ShareOptions::Wish;
 
   // With the catalog's keys, by which a user may name a model.
   Machine& Named(const Machine& machine, Context& context) {
@@ -190,48 +174,38 @@ class RunVerb final : public Verb {
     return machine_;
   }
 
-  Result<int> Start(Context& context, Driver& driver, const Gpu& gpu, const Wish& wish) {
+  static Result<Preflight> FindLibraries(Context& context) {
     const auto folder = LimiterFolder();
     if (!folder) return tl::unexpected<Error>(folder.error());
     const std::string folders = context.world().environment("LD_LIBRARY_PATH").value_or("");
     const auto libcuda = FindLibcuda(folders);
     if (!libcuda) return tl::unexpected<Error>(libcuda.error());
-    const std::string path = context.world().environment("PATH").value_or("/usr/bin:/bin");
-    const auto file = FindProgram(program_[0], path);
-    if (!file) {
-      if (explain_) return tl::unexpected<Error>(file.error());
-      context.SayError(file.error());
-      return file.error().code == ErrorCode::kNotFound ? kNotFound : kCannotExecute;
-    }
-    if (const Status checked = CheckProgram(*file); !checked)
-      return tl::unexpected<Error>(checked.error());
-    const auto cost = MeasureContext(driver, *libcuda, gpu.uuid);
-    if (!cost) return FailedWhile("measuring what a context costs", cost.error());
-    if (wish.memory && *wish.memory < *cost) {
-      return Fail(ErrorCode::kDoesNotFit,
-                  fmt::format("{} do not even hold a CUDA context on GPU {}, which takes {}",
-                              FormatBytes(*wish.memory), gpu.index, FormatBytes(*cost)),
-                  "ask for more");
-    }
-    if (explain_) return Explain(context, gpu, wish, *cost, *file);
+    return Preflight{*folder, folders, *libcuda, ""};
+  }
 
-    const auto store = SliceStore::Create(
-        Paths::FromEnvironment().run + "/slices", "run",
-        {{gpu.uuid, wish.memory.value_or(gpu.memory_total), *cost, wish.compute}});
+  static Result<Bytes> Measure(Driver& driver, const Preflight& found, const Gpu& gpu,
+                               const Wish& wish) {
+    const auto cost = MeasureContext(driver, found.libcuda, gpu.uuid);
+    if (!cost) return FailedWhile("measuring what a context costs", cost.error());
+    if (!wish.memory || *wish.memory >= *cost) return *cost;
+    return Fail(ErrorCode::kDoesNotFit,
+                fmt::format("{} do not even hold a CUDA context on GPU {}, which takes {}",
+                            FormatBytes(*wish.memory), gpu.index, FormatBytes(*cost)),
+                "ask for more");
+  }
+
+  Result<int> RunLocally(Context& context, Driver& driver, const Gpu& gpu, const Preflight& found,
+                         const Wish& wish) {
+    const auto cost = Measure(driver, found, gpu, wish);
+    if (!cost) return tl::unexpected<Error>(cost.error());
+    if (explain_) return Explain(context, gpu, wish, *cost, found.file);
+    std::optional<ComputeShares> compute;
+    if (wish.compute) compute = ComputeShares{wish.compute->request, wish.compute->limit, {}, 0};
+    const auto store =
+        SliceStore::Create(Paths::FromEnvironment().run + "/slices", "run",
+                           {{gpu.uuid, wish.memory.value_or(gpu.memory_total), *cost, compute}});
     if (!store) return tl::unexpected<Error>(store.error());
-    std::vector<std::string> environment;
-    for (char** entry = environ; *entry != nullptr; ++entry) environment.emplace_back(*entry);
-    Put(environment, "LD_LIBRARY_PATH", *folder + (folders.empty() ? "" : ":" + folders));
-    Put(environment, "TRANCHE_REAL_LIBCUDA", *libcuda);
-    Put(environment, "TRANCHE_SLICE_FILE", (*store)->path());
-    Put(environment, "CUDA_VISIBLE_DEVICES", gpu.uuid);
-    // From here on the program runs; its exit code is ours.
-    const auto end =
-        RunInForeground(*file, program_, environment, kReapInterval, [&] { (*store)->Reap(); });
-    if (!end) {
-      context.SayError(end.error());
-      return end.error().code == ErrorCode::kNotFound ? kNotFound : kCannotExecute;
-    }
+    const int code = Start(context, found, gpu.uuid, (*store)->path(), [&] { (*store)->Reap(); });
     const TrancheCounters counters = (*store)->Counters(0);
     if (counters.over_limit != 0 || counters.unhooked != 0) {
       context.Say(
@@ -245,11 +219,62 @@ class RunVerb final : public Verb {
                       "interrupt one, so others had to wait",
                       kernels, FormatDuration(SliceStore::kLongestEnforceable)));
     }
-    return end->signal ? 128 + *end->signal : end->exit_code.value_or(kOurs);
+    return code;
   }
 
-  static Result<int> Explain(Context& context, const Gpu& gpu, const Wish& wish, Bytes cost,
-                             const std::string& file) {
+  Result<int> RunWithLease(Context& context, Driver& driver, const Machine& machine,
+                           const Preflight& found, const Wish& wish) {
+    auto client = context.FindDaemon();
+    if (!client) {
+      return Fail(client.error().code, client.error().message,
+                  client.error().hint + "; or say --local, for limits without a daemon");
+    }
+    LeaseRequest request;
+    request.program = std::filesystem::path(program_[0]).filename();
+    request.gpu = gpu_;
+    request.memory = wish.memory;
+    request.compute = wish.compute;
+    // What a context costs depends on the GPU, and which GPU it is depends on the daemon.
+    request.dry_run = true;
+    auto lease = (*client)->GrantLease(request);
+    if (!lease) return tl::unexpected<Error>(lease.error());
+    const Gpu* gpu = machine.FindGpu(lease->gpu_uuid);
+    if (gpu == nullptr) {
+      return Fail(ErrorCode::kFailed, "the daemon's GPU " + lease->gpu_uuid + " is not to be seen",
+                  "is the daemon of another machine, or in a container?");
+    }
+    const auto cost = Measure(driver, found, *gpu, wish);
+    if (!cost) return tl::unexpected<Error>(cost.error());
+    if (explain_) return Explain(context, *gpu, wish, *cost, found.file);
+    request.dry_run = false;
+    request.gpu = gpu->uuid;
+    request.context_bytes = *cost;
+    lease = (*client)->GrantLease(request);
+    if (!lease) return tl::unexpected<Error>(lease.error());
+    const int code = Start(context, found, lease->gpu_uuid, lease->slice_file, [] {});
+    // The daemon notices by itself when this does not reach it.
+    [[maybe_unused]] const Status ended = (*client)->EndLease(lease->id);
+    return code;
+  }
+
+  // From here on the program runs; its exit code is ours.
+  int Start(Context& context, const Preflight& found, const std::string& gpu_uuid,
+            const std::string& slice_file, const std::function<void()>& tick) {
+    std::vector<std::string> environment;
+    for (char** entry = environ; *entry != nullptr; ++entry) environment.emplace_back(*entry);
+    Put(environment, "LD_LIBRARY_PATH",
+        found.limiter_folder + (found.library_folders.empty() ? "" : ":" + found.library_folders));
+    Put(environment, "TRANCHE_REAL_LIBCUDA", found.libcuda);
+    Put(environment, "TRANCHE_SLICE_FILE", slice_file);
+    Put(environment, "CUDA_VISIBLE_DEVICES", gpu_uuid);
+    const auto end = RunInForeground(found.file, program_, environment, kReapInterval, tick);
+    if (end) return end->signal ? 128 + *end->signal : end->exit_code.value_or(kOurs);
+    context.SayError(end.error());
+    return end.error().code == ErrorCode::kNotFound ? kNotFound : kCannotExecute;
+  }
+
+  Result<int> Explain(Context& context, const Gpu& gpu, const Wish& wish, Bytes cost,
+                      const std::string& file) {
     const char* memory_guarantee = wish.memory ? "cooperative" : "none";
     const char* compute_guarantee = wish.compute ? "cooperative" : "none";
     Answer answer;
@@ -276,9 +301,13 @@ class RunVerb final : public Verb {
     if (wish.compute) {
       answer.json["compute_request"] = wish.compute->request.value;
       answer.json["compute_limit"] = wish.compute->limit.value;
-      compute = fmt::format(
-          "at most {} of the GPU's time; without the daemon nobody else is held back for it",
-          FormatPercent(wish.compute->limit.value));
+      const std::string limit = FormatPercent(wish.compute->limit.value);
+      compute = local_ ? fmt::format(
+                             "at most {} of the GPU's time; without the daemon nobody else "
+                             "is held back for it",
+                             limit)
+                       : fmt::format("{} of the GPU's time whenever it wants it, {} at most",
+                                     FormatPercent(wish.compute->request.value), limit);
     }
     Table table;
     table.columns = {{"what", "WHAT"}, {"value", "VALUE"}};
@@ -295,9 +324,7 @@ class RunVerb final : public Verb {
     return 0;
   }
 
-  std::string memory_;
-  std::string compute_;
-  std::string compute_limit_;
+  ShareOptions shares_;
   std::string gpu_;
   bool local_ = false;
   bool explain_ = false;

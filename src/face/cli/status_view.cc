@@ -79,6 +79,42 @@ Table ReplicaTable(const SystemStatus& status, Time now) {
   return table;
 }
 
+Table LeaseTable(const SystemStatus& status, Time now) {
+  Table table;
+  table.columns = {{"lease", "LEASE"},
+                   {"program", "PROGRAM"},
+                   {"gpu", "GPU", Align::kRight},
+                   {"memory_used_bytes", "USED", Align::kRight},
+                   {"memory_bytes", "MEMORY", Align::kRight},
+                   {"compute", "COMPUTE", Align::kRight},
+                   {"compute_used_ns", "GPU TIME", Align::kRight},
+                   {"processes", "PROCESSES", Align::kRight},
+                   {"uptime", "UP", Align::kRight},
+                   {"pid", "PID", Align::kRight, true},
+                   {"uid", "UID", Align::kRight, true}};
+  for (const Lease& lease : status.leases) {
+    std::string compute;
+    if (lease.compute) {
+      compute = FormatPercent(lease.compute->request.value);
+      if (lease.compute->limit != lease.compute->request)
+        compute += fmt::format("..{}", FormatPercent(lease.compute->limit.value));
+    }
+    table.rows.push_back(
+        {lease.id, lease.program, std::to_string(lease.gpu_index),
+         Cell(FormatBytes(lease.memory_used), std::to_string(lease.memory_used.value)),
+         lease.memory ? Cell(FormatBytes(*lease.memory), std::to_string(lease.memory->value))
+                      : Cell(),
+         compute,
+         lease.compute_used
+             ? Cell(fmt::format("{:.1f}s", static_cast<double>(lease.compute_used->count()) / 1e9),
+                    std::to_string(lease.compute_used->count()))
+             : Cell(),
+         std::to_string(lease.processes), Roughly(now - lease.since), std::to_string(lease.pid),
+         std::to_string(lease.uid)});
+  }
+  return table;
+}
+
 }  // namespace
 
 std::string ReplicaCounts(const SystemStatus& status) {
@@ -98,7 +134,7 @@ Answer ViewStatus(const SystemStatus& status, Time now) {
   Table table = ReplicaTable(status, now);
   std::string tail;
   if (status.replicas.empty()) {
-    answer.blocks.emplace_back("Nothing is deployed.\n");
+    if (status.leases.empty()) answer.blocks.emplace_back("Nothing is deployed.\n");
     answer.csv = std::move(table);
   } else {
     answer.blocks.emplace_back(std::move(table));
@@ -108,6 +144,11 @@ Answer ViewStatus(const SystemStatus& status, Time now) {
     else if (!status.router.detail.empty())
       tail += " No routes: " + status.router.detail + ".";
     tail += "\n";
+  }
+  if (!status.leases.empty()) {
+    if (!tail.empty()) answer.blocks.emplace_back(Printable(tail + "\n", true));
+    tail.clear();
+    answer.blocks.emplace_back(LeaseTable(status, now));
   }
   for (const std::string& warning : status.warnings) tail += "warning: " + warning + "\n";
   if (!tail.empty()) answer.blocks.emplace_back(Printable(tail, true));

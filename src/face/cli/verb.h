@@ -47,6 +47,7 @@ std::unique_ptr<Verb> MakeStopVerb();
 std::unique_ptr<Verb> MakeRestartVerb();
 std::unique_ptr<Verb> MakeDownVerb();
 std::unique_ptr<Verb> MakeRunVerb();
+std::unique_ptr<Verb> MakeSetVerb();
 std::unique_ptr<Verb> MakeVersionVerb();
 
 }  // namespace tranche

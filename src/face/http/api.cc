@@ -197,6 +197,28 @@ ApiReply PostRestart(const Call& call) {
   return Answer(call.parts.engine.Restart(call.path.at("workload"), *replica));
 }
 
+ApiReply PostLease(const Call& call) {
+  const auto request = LeaseRequestFromJson(call.body);
+  if (!request) return Problem(request.error());
+  const auto lease = call.parts.engine.GrantLease(*request, call.caller(), call.request.peer.pid);
+  if (lease && !request->dry_run) {
+    call.parts.log(fmt::format("lease {} on GPU {} for user {} (pid {}): {}", lease->id,
+                               lease->gpu_index, call.request.peer.uid, call.request.peer.pid,
+                               lease->program));
+  }
+  return Answer(lease);
+}
+
+ApiReply PatchLease(const Call& call) {
+  const auto change = LeaseChangeFromJson(call.body);
+  if (!change) return Problem(change.error());
+  return Answer(call.parts.engine.ChangeLease(call.path.at("lease"), *change, call.caller()));
+}
+
+ApiReply DeleteLease(const Call& call) {
+  return Answer(call.parts.engine.EndLease(call.path.at("lease"), call.caller()));
+}
+
 struct Route {
   const char* method;
   const char* path;
@@ -217,6 +239,9 @@ constexpr Route kRoutes[] = {
     {"GET", "/v1/workloads/{workload}/replicas/{replica}/logs", false, GetLogs},
     {"POST", "/v1/workloads/{workload}/stop", true, PostStop},
     {"POST", "/v1/workloads/{workload}/restart", true, PostRestart},
+    {"POST", "/v1/leases", true, PostLease},
+    {"PATCH", "/v1/leases/{lease}", true, PatchLease},
+    {"DELETE", "/v1/leases/{lease}", true, DeleteLease},
 };
 
 int StatusOf(ErrorCode code) {

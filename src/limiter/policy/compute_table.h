@@ -13,6 +13,7 @@ inline constexpr uint64_t kComputeVersion = 1;
 
 // What a process of a slot has in flight, so that its death takes nothing of it along.
 struct SlotFlight {
+  uint64_t line;  // whose they are
   uint64_t units;
   uint64_t predicted;  // ns
 };
@@ -38,7 +39,7 @@ struct ComputeTable {
   // By tenant: changes when its waiters shall look again.
   uint32_t wake_words[kMostTenants];
   SlotFlight flights[TRANCHE_SLICE_SLOTS];
-  MeasuredCharge measured;  // of the slice's own line
+  MeasuredCharge measured[kMostTenants];
   ComputeDevice device;
 
   static constexpr uint32_t kOutside = TRANCHE_SLICE_SLOTS;

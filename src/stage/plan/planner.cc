@@ -97,8 +97,8 @@ void AddNotes(const NodeLayout& layout, const std::vector<GpuView>& views,
           view.name(), removable ? "; --adopt lets it be replaced" : " and stays where it is"));
     }
     if (!view.foreign_processes.empty()) {
-      plan->notes.push_back(fmt::format("{} is used by {}, which is not Tranche's", view.name(),
-                                        planning::WhoIs(view.foreign_processes)));
+      plan->notes.push_back(fmt::format("{} is used by {}, outside what is planned here",
+                                        view.name(), planning::WhoIs(view.foreign_processes)));
     }
   }
   if (!layout.exact) {

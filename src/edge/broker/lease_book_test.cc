@@ -1,0 +1,153 @@
+#include "edge/broker/lease_book.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+namespace tranche {
+namespace {
+
+Gpu SomeGpu() {
+  Gpu gpu;
+  gpu.index = 3;
+  gpu.uuid = "GPU-96727658-d5ec-4029-bed1-fba0cd5f30cf";
+  gpu.memory_total = GiB(80);
+  return gpu;
+}
+
+LeaseRequest Wish() {
+  LeaseRequest request;
+  request.program = "train.py";
+  request.memory = GiB(10);
+  request.compute = Share<Fraction>{{0.3}, {0.6}};
+  request.context_bytes = MiB(500);
+  return request;
+}
+
+class LeaseBookTest : public testing::Test {
+ protected:
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+  static ProcessId Self() { return ReadProcessStat(getpid())->id; }
+  // One that lives until the test ends it.
+  static ProcessId Child() {
+    const pid_t child = fork();
+    if (child == 0) {
+      for (;;) pause();
+    }
+    return ReadProcessStat(child)->id;
+  }
+  static void Kill(ProcessId id) {
+    kill(id.pid, SIGKILL);
+    waitpid(id.pid, nullptr, 0);
+  }
+
+  std::string folder_ = testing::TempDir() + "lease_book." + std::to_string(getpid());
+  std::shared_ptr<Clock> clock_ = std::make_shared<SystemClock>();
+};
+
+TEST_F(LeaseBookTest, GrantsAndTellsWhatItGranted) {
+  LeaseBook book(folder_, clock_);
+  const auto lease = book.Grant(Wish(), SomeGpu(), geteuid(), Self());
+  ASSERT_TRUE(lease) << lease.error().message;
+  EXPECT_TRUE(std::filesystem::exists(lease->slice_file));
+  const auto listed = book.List();
+  ASSERT_EQ(listed.size(), 1u);
+  EXPECT_EQ(listed[0].memory, GiB(10));
+  EXPECT_EQ(listed[0].gpu_index, 3);
+  EXPECT_EQ(listed[0].compute_used, Duration(0));
+  EXPECT_EQ(listed[0].guarantee().memory, Guarantee::kCooperative);
+  EXPECT_EQ(listed[0].slice_file, "") << "for its owner only";
+}
+
+TEST_F(LeaseBookTest, EndsWithWhoeverHoldsIt) {
+  LeaseBook book(folder_, clock_);
+  const ProcessId runner = Child();
+  const auto lease = book.Grant(Wish(), SomeGpu(), geteuid(), runner);
+  ASSERT_TRUE(lease);
+  book.Tick();
+  EXPECT_EQ(book.List().size(), 1u);
+  Kill(runner);
+  book.Tick();
+  EXPECT_TRUE(book.List().empty());
+  EXPECT_FALSE(std::filesystem::exists(lease->slice_file));
+}
+
+TEST_F(LeaseBookTest, OutlivesTheDaemon) {
+  const ProcessId runner = Child();
+  std::string file;
+  {
+    LeaseBook book(folder_, clock_);
+    const auto lease = book.Grant(Wish(), SomeGpu(), geteuid(), runner);
+    ASSERT_TRUE(lease);
+    file = lease->slice_file;
+  }
+  EXPECT_TRUE(std::filesystem::exists(file));
+  LeaseBook next(folder_, clock_);
+  EXPECT_TRUE(next.Open().empty());
+  ASSERT_EQ(next.List().size(), 1u);
+  EXPECT_EQ(next.List()[0].program, "train.py");
+  Kill(runner);
+  next.Tick();
+  EXPECT_TRUE(next.List().empty());
+}
+
+TEST_F(LeaseBookTest, ChangesWhileItRuns) {
+  LeaseBook book(folder_, clock_);
+  ASSERT_TRUE(book.Grant(Wish(), SomeGpu(), geteuid(), Self()));
+  ASSERT_TRUE(book.Change("run-1", {GiB(5), Share<Fraction>{{0.2}, {0.2}}}));
+  const auto lease = book.Find("run-1");
+  ASSERT_TRUE(lease);
+  EXPECT_EQ(lease->memory, GiB(5));
+  EXPECT_EQ(lease->compute->limit, Fraction{0.2});
+  EXPECT_EQ(book.Change("run-2", {GiB(5), {}}).error().code, ErrorCode::kNotFound);
+  EXPECT_NE(book.Find("run-2").error().hint.find("run-1"), std::string::npos);
+}
+
+TEST_F(LeaseBookTest, WithoutAShareThereIsNoneToChange) {
+  LeaseBook book(folder_, clock_);
+  LeaseRequest wish = Wish();
+  wish.compute.reset();
+  ASSERT_TRUE(book.Grant(wish, SomeGpu(), geteuid(), Self()));
+  EXPECT_EQ(book.Change("run-1", {{}, Share<Fraction>{{0.2}, {0.2}}}).error().code,
+            ErrorCode::kUnsupported);
+}
+
+TEST_F(LeaseBookTest, TheTimeOfAGpuHasSixtyFourHolders) {
+  LeaseBook book(folder_, clock_);
+  for (int i = 0; i < 64; ++i) ASSERT_TRUE(book.Grant(Wish(), SomeGpu(), geteuid(), Self())) << i;
+  EXPECT_EQ(book.Grant(Wish(), SomeGpu(), geteuid(), Self()).error().code, ErrorCode::kDoesNotFit);
+  EXPECT_EQ(book.List().size(), 64u);
+  book.End("run-7");
+  EXPECT_TRUE(book.Grant(Wish(), SomeGpu(), geteuid(), Self()));
+}
+
+TEST_F(LeaseBookTest, TheTableOfAGpuBelongsToWhoeverSharesItNow) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can give files to others";
+  LeaseBook book(folder_, clock_);
+  for (const uint32_t uid : {1000u, 1001u}) {
+    const auto lease = book.Grant(Wish(), SomeGpu(), uid, Self());
+    ASSERT_TRUE(lease) << lease.error().message;
+    struct stat file {};
+    const std::string table = folder_ + "/gpu-96727658d5ec4029bed1fba0cd5f30cf.turns";
+    ASSERT_EQ(stat(table.c_str(), &file), 0);
+    EXPECT_EQ(file.st_uid, uid);
+    book.End(lease->id);
+    EXPECT_FALSE(std::filesystem::exists(table));
+  }
+}
+
+TEST_F(LeaseBookTest, LeavesOutWhatCannotBeRead) {
+  std::filesystem::create_directories(folder_);
+  std::ofstream(folder_ + "/run-1.json") << "{";
+  LeaseBook book(folder_, clock_);
+  EXPECT_EQ(book.Open().size(), 1u);
+  EXPECT_TRUE(book.List().empty());
+}
+
+}  // namespace
+}  // namespace tranche

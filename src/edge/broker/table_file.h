@@ -1,0 +1,28 @@
+#pragma once
+
+#include <cmath>
+#include <string>
+
+#include "abi/slice_table.h"
+#include "base/result.h"
+#include "base/units.h"
+
+// What tables of slices and of GPUs have in common as files.
+namespace tranche {
+
+// An empty table at `path`, which ends with XXXXXX when a name is to be chosen; private to `uid`.
+// Not yet valid: its magic is set by ValidateTable().
+Result<TrancheSlice*> MakeTable(std::string* path, uint32_t uid);
+void ValidateTable(TrancheSlice* table);
+// A table that is there. kInvalid when the file is none, or one of another version.
+Result<TrancheSlice*> MapTable(const std::string& path);
+void UnmapTable(TrancheSlice* table);
+
+inline uint32_t MillionthsOf(Fraction share) {
+  return static_cast<uint32_t>(std::lround(share.value * 1e6));
+}
+
+// From errno.
+tl::unexpected<Error> CannotDo(const std::string& what);
+
+}  // namespace tranche

@@ -1,0 +1,85 @@
+#include "edge/broker/turns_table.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstring>
+
+#include "edge/broker/table_file.h"
+#include "limiter/slice_file.h"
+#include "limiter/turnstile.h"
+
+namespace tranche {
+
+using limiter::ComputeTable;
+using limiter::SliceFile;
+using limiter::Turnstile;
+
+Result<std::unique_ptr<TurnsTable>> TurnsTable::Open(const std::string& folder,
+                                                     const std::string& gpu_uuid, uint32_t uid) {
+  const auto uuid = ParseUuid(gpu_uuid);
+  if (!uuid) return tl::unexpected<Error>(uuid.error());
+  char digits[33] = {};
+  for (size_t i = 0; i < uuid->size(); ++i) std::snprintf(digits + 2 * i, 3, "%02x", (*uuid)[i]);
+  char name[64];
+  std::snprintf(name, sizeof(name), TRANCHE_TURNS_FILE, digits);
+  std::string path = folder + "/" + name;
+  struct stat file {};
+  if (lstat(path.c_str(), &file) == 0) {
+    const auto table = MapTable(path);
+    if (table && file.st_uid == uid)
+      return std::unique_ptr<TurnsTable>(new TurnsTable(path, *table));
+    // Left by another version, or for another user's slices: none of them is there any more.
+    if (table) UnmapTable(*table);
+    if (unlink(path.c_str()) != 0) return CannotDo("take away " + path);
+  }
+  const auto table = MakeTable(&path, uid);
+  if (!table) return tl::unexpected<Error>(table.error());
+  (*table)->device_count = 1;
+  std::memcpy((*table)->devices[0].uuid, uuid->data(), uuid->size());
+  ValidateTable(*table);
+  return std::unique_ptr<TurnsTable>(new TurnsTable(path, *table));
+}
+
+TurnsTable::~TurnsTable() {
+  UnmapTable(table_);
+  if (discard_) unlink(path_.c_str());
+}
+
+Result<uint32_t> TurnsTable::AddLine(const ComputeShares& shares) {
+  const uint32_t line = SliceFile::FreeLine(path_.c_str(), table_);
+  if (line >= limiter::kMostTenants) {
+    return Fail(ErrorCode::kDoesNotFit,
+                "the time of this GPU is shared by " + std::to_string(limiter::kMostTenants) +
+                    " programs already",
+                "use another GPU, or wait until one has ended");
+  }
+  if (Status set = SetLine(line, shares); !set) return tl::unexpected<Error>(set.error());
+  return line;
+}
+
+Status TurnsTable::SetLine(uint32_t line, const ComputeShares& shares) {
+  const uint32_t request = MillionthsOf(shares.request);
+  const uint32_t weight = shares.weight ? MillionthsOf(*shares.weight) : request;
+  if (SliceFile::SetShares(path_.c_str(), table_, 0, line, request, MillionthsOf(shares.limit),
+                           weight, shares.priority))
+    return {};
+  return CannotDo("open " + path_);
+}
+
+void TurnsTable::RemoveLine(uint32_t line) { SliceFile::RemoveLine(path_.c_str(), table_, line); }
+
+Duration TurnsTable::Used(uint32_t line) const {
+  return Duration(__atomic_load_n(
+      &limiter::ComputeOf(&table_->devices[0])->device.tenants[line].charged, __ATOMIC_RELAXED));
+}
+
+uint64_t TurnsTable::UnenforceableUnits() const {
+  return __atomic_load_n(&limiter::ComputeOf(&table_->devices[0])->counters.unenforceable,
+                         __ATOMIC_RELAXED);
+}
+
+void TurnsTable::Reap() { SliceFile::Reap(path_.c_str(), table_); }
+
+}  // namespace tranche

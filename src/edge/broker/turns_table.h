@@ -1,0 +1,42 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "edge/broker/slice_store.h"
+
+namespace tranche {
+
+// The time of one GPU, shared by slices in turns: the table that their processes map. The processes
+// may write to it, so it is only ever for slices of one user.
+class TurnsTable {
+ public:
+  // Of the GPU, in the folder where its slices' files are; made when it is missing. `uid`: whose
+  // processes they are.
+  static Result<std::unique_ptr<TurnsTable>> Open(const std::string& folder,
+                                                  const std::string& gpu_uuid, uint32_t uid);
+  ~TurnsTable();
+  TurnsTable(const TurnsTable&) = delete;
+  TurnsTable& operator=(const TurnsTable&) = delete;
+
+  // A line for a new slice. kDoesNotFit when all are taken.
+  Result<uint32_t> AddLine(const ComputeShares& shares);
+  Status SetLine(uint32_t line, const ComputeShares& shares);
+  void RemoveLine(uint32_t line);
+  // Of the GPU's time, by the slice of that line since it began.
+  Duration Used(uint32_t line) const;
+  uint64_t UnenforceableUnits() const;
+  // The file goes with this object: no slice uses it any more.
+  void Discard() { discard_ = true; }
+  // Ends what dead processes left in flight.
+  void Reap();
+
+ private:
+  TurnsTable(std::string path, TrancheSlice* table) : path_(std::move(path)), table_(table) {}
+
+  std::string path_;
+  TrancheSlice* table_;
+  bool discard_ = false;
+};
+
+}  // namespace tranche

@@ -1,0 +1,68 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/clock.h"
+#include "base/json_fwd.h"
+#include "base/units.h"
+#include "model/guarantee.h"
+#include "model/spec.h"
+
+namespace tranche {
+
+// A part of a GPU for one program that `tranche run` starts, for as long as it runs. Held by the
+// `fraction` mechanism.
+
+struct LeaseRequest {
+  std::string program;  // for people
+  std::string gpu;      // UUID, index or model; "": whichever will do
+  std::optional<Bytes> memory;
+  std::optional<Share<Fraction>> compute;  // of the GPU's time
+  int priority = 0;                        // for what is spare
+  Bytes context_bytes;   // what a context costs, as the asking program measured it
+  bool dry_run = false;  // only say what would be granted
+  bool operator==(const LeaseRequest&) const = default;
+};
+
+// From now on; what is absent stays.
+struct LeaseChange {
+  std::optional<Bytes> memory;
+  std::optional<Share<Fraction>> compute;
+  bool operator==(const LeaseChange&) const = default;
+};
+
+struct Lease {
+  std::string id;
+  std::string program;
+  std::string gpu_uuid;
+  int gpu_index = 0;
+  uint32_t uid = 0;
+  int pid = 0;  // of the `tranche run` that holds it
+  std::optional<Bytes> memory;
+  std::optional<Share<Fraction>> compute;
+  Bytes memory_used;                     // over all its processes
+  std::optional<Duration> compute_used;  // GPU time since it began; absent: not measured
+  int processes = 0;                     // that use the GPU
+  Time since;
+  std::string slice_file;  // what the limiter in the program is told of
+  bool operator==(const Lease&) const = default;
+
+  // By the limiter, inside the program.
+  Guarantees guarantee() const {
+    Guarantees hard;
+    if (memory) hard.memory = Guarantee::kCooperative;
+    if (compute) hard.compute = Guarantee::kCooperative;
+    hard.access = Guarantee::kCooperative;
+    return hard;
+  }
+};
+
+Json ToJson(const LeaseRequest& request);
+Result<LeaseRequest> LeaseRequestFromJson(const Json& json);
+Json ToJson(const LeaseChange& change);
+Result<LeaseChange> LeaseChangeFromJson(const Json& json);
+Json ToJson(const Lease& lease);
+Result<Lease> LeaseFromJson(const Json& json);
+
+}  // namespace tranche

@@ -1,0 +1,140 @@
+#include <fmt/format.h>
+
+#include <limits>
+
+#include "base/json.h"
+#include "model/lease.h"
+
+namespace tranche {
+namespace {
+
+constexpr const char* kFormatVersion = "1.0";
+
+Json ShareToJson(const Share<Fraction>& share) {
+  return {{"request", share.request.value}, {"limit", share.limit.value}};
+}
+
+std::optional<Bytes> ReadBytes(JsonReader& reader, const char* key) {
+  if (!reader.Has(key)) return std::nullopt;
+  const Bytes bytes{reader.Unsigned(key)};
+  if (bytes.value == 0)
+    reader.Add(Fail(ErrorCode::kInvalid, fmt::format("{}.{} is 0", reader.where(), key)));
+  return bytes;
+}
+
+std::optional<Share<Fraction>> ReadShare(JsonReader& parent, const char* key) {
+  if (!parent.Has(key)) return std::nullopt;
+  JsonReader reader(parent.Object(key), parent.where() + "." + key);
+  const Share<Fraction> share{{reader.Number("request")}, {reader.Number("limit")}};
+  parent.Add(reader.status());
+  const bool right =
+      share.request.value > 0 && share.request <= share.limit && share.limit.value <= 1;
+  if (reader.status() && !right) {
+    parent.Add(Fail(
+        ErrorCode::kInvalid,
+        fmt::format("{} is not a request above 0 and a limit from there to 1", reader.where())));
+  }
+  return share;
+}
+
+int ReadInt(JsonReader& reader, const char* key) {
+  const int64_t value = reader.Int(key);
+  if (value >= std::numeric_limits<int>::min() && value <= std::numeric_limits<int>::max())
+    return static_cast<int>(value);
+  reader.Add(Fail(ErrorCode::kInvalid, fmt::format("{}.{} is {}", reader.where(), key, value)));
+  return 0;
+}
+
+}  // namespace
+
+Json ToJson(const LeaseRequest& request) {
+  Json json = {{"format_version", kFormatVersion},
+               {"program", request.program},
+               {"gpu", request.gpu},
+               {"priority", request.priority},
+               {"dry_run", request.dry_run},
+               {"context_bytes", request.context_bytes.value}};
+  if (request.memory) json["memory_bytes"] = request.memory->value;
+  if (request.compute) json["compute"] = ShareToJson(*request.compute);
+  return json;
+}
+
+Result<LeaseRequest> LeaseRequestFromJson(const Json& json) {
+  JsonReader reader(json, "lease");
+  LeaseRequest request;
+  request.program = reader.String("program");
+  if (reader.Has("gpu")) request.gpu = reader.String("gpu");
+  request.memory = ReadBytes(reader, "memory_bytes");
+  request.compute = ReadShare(reader, "compute");
+  if (reader.Has("priority")) request.priority = ReadInt(reader, "priority");
+  request.context_bytes = Bytes{reader.Unsigned("context_bytes")};
+  if (reader.Has("dry_run")) request.dry_run = reader.Bool("dry_run");
+  if (!reader.status()) return tl::unexpected<Error>(reader.status().error());
+  if (!request.memory && !request.compute)
+    return Fail(ErrorCode::kInvalid, "a lease of nothing", "ask for memory_bytes or compute");
+  return request;
+}
+
+Json ToJson(const LeaseChange& change) {
+  Json json = {{"format_version", kFormatVersion}};
+  if (change.memory) json["memory_bytes"] = change.memory->value;
+  if (change.compute) json["compute"] = ShareToJson(*change.compute);
+  return json;
+}
+
+Result<LeaseChange> LeaseChangeFromJson(const Json& json) {
+  JsonReader reader(json, "lease");
+  LeaseChange change{ReadBytes(reader, "memory_bytes"), ReadShare(reader, "compute")};
+  if (!reader.status()) return tl::unexpected<Error>(reader.status().error());
+  return change;
+}
+
+Json ToJson(const Lease& lease) {
+  const Guarantees guarantee = lease.guarantee();
+  Json json = {{"format_version", kFormatVersion},
+               {"id", lease.id},
+               {"program", lease.program},
+               {"gpu_uuid", lease.gpu_uuid},
+               {"gpu_index", lease.gpu_index},
+               {"uid", lease.uid},
+               {"pid", lease.pid},
+               {"guarantee",
+                {{"memory", GuaranteeName(guarantee.memory)},
+                 {"compute", GuaranteeName(guarantee.compute)},
+                 {"fault", GuaranteeName(guarantee.fault)},
+                 {"access", GuaranteeName(guarantee.access)}}},
+               {"memory_used_bytes", lease.memory_used.value},
+               {"processes", lease.processes},
+               {"since", FormatTime(lease.since)},
+               {"slice_file", lease.slice_file}};
+  if (lease.memory) json["memory_bytes"] = lease.memory->value;
+  if (lease.compute) json["compute"] = ShareToJson(*lease.compute);
+  if (lease.compute_used) json["compute_used_ns"] = lease.compute_used->count();
+  return json;
+}
+
+Result<Lease> LeaseFromJson(const Json& json) {
+  JsonReader reader(json, "lease");
+  Lease lease;
+  lease.id = reader.String("id");
+  lease.program = reader.String("program");
+  lease.gpu_uuid = reader.String("gpu_uuid");
+  lease.gpu_index = ReadInt(reader, "gpu_index");
+  lease.uid = static_cast<uint32_t>(reader.Unsigned("uid"));
+  lease.pid = ReadInt(reader, "pid");
+  lease.memory = ReadBytes(reader, "memory_bytes");
+  lease.compute = ReadShare(reader, "compute");
+  lease.memory_used = Bytes{reader.Unsigned("memory_used_bytes")};
+  if (reader.Has("compute_used_ns")) lease.compute_used = Duration(reader.Int("compute_used_ns"));
+  lease.processes = ReadInt(reader, "processes");
+  const Result<Time> since = ParseTime(reader.String("since"));
+  if (since)
+    lease.since = *since;
+  else
+    reader.Add(FailedWhile("lease.since", since.error()));
+  lease.slice_file = reader.String("slice_file");
+  if (!reader.status()) return tl::unexpected<Error>(reader.status().error());
+  return lease;
+}
+
+}  // namespace tranche

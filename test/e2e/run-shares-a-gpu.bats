@@ -1,0 +1,106 @@
+load common
+
+TENANTS=${TRANCHE_TENANTS:-$TRANCHE_BIN/../test/tenants}
+
+# share_of A B: what A got of what both got, as a number of percent.
+share_of() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%d", 100 * a / (a + b) }'; }
+
+@test "two programs have the GPU's time as they asked for it, and one alone has all" {
+  machine H100-SXM5-80GB
+  start_daemon
+  tranche run --memory 10GiB --compute 30% --compute-limit 100% -- \
+    "$TENANTS/cuda_work" async 50 3 >"$DIR/a" 3>&- &
+  local first=$!
+  tranche run --memory 10GiB --compute 70% --compute-limit 100% -- \
+    "$TENANTS/cuda_work" sync 1000 3 >"$DIR/b" 3>&- &
+  eventually eval '[[ $(tranche status -o json | jq "[.leases[].processes] | add") == 2 ]]'
+  tranche status
+  wait $first $!
+  cat "$DIR/a" "$DIR/b"
+  local share
+  share=$(share_of "$(cat "$DIR/a")" "$(cat "$DIR/b")")
+  [[ $share -ge 22 && $share -le 38 ]]
+  eventually eval '[[ $(tranche status -o json | jq ".leases | length") == 0 ]]'
+}
+
+@test "a limit holds although the GPU is idle, and can be raised while the program runs" {
+  machine H100-SXM5-80GB
+  start_daemon
+  mkfifo "$DIR/in"
+  tranche run --memory 10GiB --compute 20% -- "$TENANTS/cuda_work" async 1000 4 >"$DIR/a" 3>&- &
+  local runner=$!
+  eventually eval '[[ $(tranche status -o json | jq ".leases[0].processes // 0") == 1 ]]'
+  sleep 1
+  used=$(tranche status -o json | jq '.leases[0].compute_used_ns')
+  tranche set run-1 --compute 90%
+  [[ $(tranche status -o json | jq '.leases[0].compute.limit') == 0.9 ]]
+  wait $runner
+  cat "$DIR/a"
+  # Under 20 % for a second, then up to 90 %.
+  [[ $used -lt 600000000 ]]
+  awk '{ exit !($1 > 0.25) }' "$DIR/a"
+}
+
+@test "what does not fit is refused with the reason, and what others hold is counted" {
+  machine H100-SXM5-80GB
+  start_daemon
+  tranche run --memory 60GiB --compute 80% -- sleep 60 3>&- &
+  local runner=$!
+  eventually eval '[[ $(tranche status -o json | jq ".leases | length") == 1 ]]'
+  fails_with 125 tranche run --memory 30GiB -- true
+  [[ $output == *"GPU 0"*"of its memory are free"* ]]
+  fails_with 3 tranche run --memory 30GiB --explain -- true
+  fails_with 125 tranche run --memory 5GiB --compute 30% -- true
+  [[ $output == *"of its time are not promised"* ]]
+  fails_with 3 tranche set run-1 --memory 90GiB
+  fails_with 64 tranche set run-7 --memory 1GiB
+  [[ $output == *"run-1"* ]]
+  run tranche plan -f - <<'SPEC'
+version: 1
+workloads:
+  - {name: all, kind: batch, command: [sleep, "1"], gpus: 1, isolation: hardware, memory: 60GiB}
+SPEC
+  echo "$output"
+  [[ $status -eq 3 ]]
+  pkill -TERM -f "tranche run --memory 60GiB"
+  wait $runner || true
+  eventually eval '[[ $(tranche status -o json | jq ".leases | length") == 0 ]]'
+}
+
+@test "a lease outlives the daemon, and ends with its program" {
+  machine H100-SXM5-80GB
+  start_daemon
+  tranche run --memory 10GiB --compute 30% -- "$TENANTS/cuda_work" async 1000 60 3>&- &
+  local runner=$!
+  eventually eval '[[ $(tranche status -o json | jq ".leases[0].processes // 0") == 1 ]]'
+  kill -9 "$DAEMON"
+  wait "$DAEMON" || true
+  start_daemon
+  [[ $(tranche status -o json | jq '.leases[0].processes') == 1 ]]
+  # Neither the runner nor the program can say good-bye.
+  pkill -9 -f "cuda_work async 1000 60"
+  wait $runner || true
+  eventually eval '[[ $(tranche status -o json | jq ".leases | length") == 0 ]]'
+}
+
+@test "a program killed in its turn holds nobody up" {
+  machine H100-SXM5-80GB
+  start_daemon
+  tranche run --compute 50% -- "$TENANTS/cuda_work" async 1000 60 3>&- &
+  local victim=$!
+  eventually eval '[[ $(tranche status -o json | jq ".leases[0].processes // 0") == 1 ]]'
+  tranche run --compute 50% --compute-limit 100% -- "$TENANTS/cuda_work" async 1000 2 >"$DIR/b" 3>&- &
+  local other=$!
+  sleep 0.5
+  pkill -9 -f "cuda_work async 1000 60"
+  wait $other
+  cat "$DIR/b"
+  awk '{ exit !($1 > 0.4) }' "$DIR/b"
+  wait $victim || true
+}
+
+@test "without a daemon run says what to do" {
+  machine H100-SXM5-80GB
+  fails_with 125 tranche run --memory 1GiB -- true
+  [[ $output == *"--local"* ]]
+}
