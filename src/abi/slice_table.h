@@ -19,9 +19,9 @@ extern "C" {
 
 #define TRANCHE_SLICE_MAGIC UINT64_C(0x656369736e617274) /* "transice" */
 /* Both sides refuse any other version: a limit is never enforced on a guess. */
-#define TRANCHE_SLICE_VERSION 1u
+#define TRANCHE_SLICE_VERSION 2u
 #define TRANCHE_SLICE_DEVICES 16u
-#define TRANCHE_SLICE_SLOTS 256u
+#define TRANCHE_SLICE_SLOTS 1024u
 /* Beyond the end of the file, so that nothing else can mean these bytes. */
 #define TRANCHE_SLICE_LOCK_AT (INT64_C(1) << 40)
 /* For the compute state, which has a layout and a version of its own. */

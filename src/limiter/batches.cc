@@ -62,6 +62,12 @@ void WaitUntilMeasured(Metering& metering, KernelCosts::Cost* cost) {
   }
 }
 
+// Above 0, also of an entry that is just becoming another kernel's.
+int64_t MeanOf(const KernelCosts::Cost* cost) {
+  const int64_t mean = __atomic_load_n(&cost->mean, __ATOMIC_RELAXED);
+  return mean > 0 ? mean : kUnmeasuredUnit;
+}
+
 uint32_t FindStream(const Batch& batch, CUstream stream) {
   for (uint32_t i = 0; i < batch.streams; ++i) {
     if (batch.stream[i] == stream) return i;
@@ -99,13 +105,14 @@ LaunchTicket BeforeMetered(const KernelKey& key, CUstream stream) {
   own->launching = 1;
   Batch& batch = own->batch;
   KernelCosts::Cost* cost = metering.costs.Find(key);
-  int64_t predicted = __atomic_load_n(&cost->mean, __ATOMIC_RELAXED);
+  // In this order: where there is a batch there is a mean.
   bool unmeasured = __atomic_load_n(&cost->batches, __ATOMIC_ACQUIRE) == 0;
+  int64_t predicted = MeanOf(cost);
   if (__builtin_expect(unmeasured, 0)) {
     if (batch.open != 0) CloseBatch(&batch, false);
     WaitUntilMeasured(metering, cost);
     unmeasured = __atomic_load_n(&cost->batches, __ATOMIC_ACQUIRE) == 0;
-    predicted = unmeasured ? kUnmeasuredUnit : __atomic_load_n(&cost->mean, __ATOMIC_RELAXED);
+    predicted = unmeasured ? kUnmeasuredUnit : MeanOf(cost);
   }
   const bool fits = batch.open != 0 && batch.device == device && batch.left >= predicted &&
                     FindStream(batch, stream) < kBatchStreams &&
@@ -113,7 +120,8 @@ LaunchTicket BeforeMetered(const KernelKey& key, CUstream stream) {
   if (!fits) {
     if (batch.open != 0) CloseBatch(&batch, false);
     int64_t lease = own->next_lease > kMarkerEvery ? kMarkerEvery : own->next_lease;
-    if (unmeasured || lease < predicted) lease = predicted;
+    // Whole launches: what is left over would be held in vain.
+    lease = unmeasured || lease < predicted ? predicted : lease / predicted * predicted;
     gate.Enter(lease);
     batch.device = device;
     batch.context = nullptr;

@@ -31,7 +31,8 @@ bool LockSlot(int fd, uint32_t slot, short how) {
 
 bool IsTable(const TrancheSlice* slice) {
   return slice->magic == TRANCHE_SLICE_MAGIC && slice->version == TRANCHE_SLICE_VERSION &&
-         slice->bytes == TRANCHE_SLICE_BYTES && slice->device_count <= TRANCHE_SLICE_DEVICES;
+         slice->bytes == TRANCHE_SLICE_BYTES && slice->device_count <= TRANCHE_SLICE_DEVICES &&
+         (slice->compute_version == 0 || slice->compute_version == kComputeVersion);
 }
 
 uint64_t StartTime() {

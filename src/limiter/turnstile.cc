@@ -67,11 +67,14 @@ void Turnstile::Leave(int64_t predicted, int64_t took) {
     const TableLock lock(table_, path_, slot_);
     TenantLine& line = table_->device.tenants[line_];
     SlotFlight& own = table_->flights[slot_];
+    const int64_t shared = Turns(&table_->device).Shared(line_);
     const bool alone = line.units == own.units;
     __atomic_fetch_sub(&own.units, 1, __ATOMIC_RELAXED);
     __atomic_fetch_sub(&own.predicted, static_cast<uint64_t>(predicted), __ATOMIC_RELAXED);
     wake = Turns(&table_->device).Complete(line_, 1, predicted, libc::Now());
-    CorrectCharge(&line, &table_->measured[line_], took, alone);
+    // Beside others the GPU's time stamps count what these had of it.
+    const bool undisturbed = Turns(&table_->device).Shared(line_) == shared;
+    CorrectCharge(&line, &table_->measured[line_], undisturbed ? took : -1, alone);
   }
   Wake(wake);
 }
@@ -117,7 +120,7 @@ void Turnstile::Forget() {
 uint32_t Turnstile::FreeLine() const {
   const TableLock lock(table_, path_, slot_);
   uint32_t line = 0;
-  while (line < kMostTenants && table_->device.tenants[line].used != 0) ++line;
+  while (line < kMostTenants && (table_->device.present >> line & 1) != 0) ++line;
   return line;
 }
 
@@ -135,7 +138,7 @@ void Turnstile::SetShares(uint32_t request, uint32_t limit, uint32_t weight, int
   {
     const TableLock lock(table_, path_, slot_);
     Turns turns(&table_->device);
-    if (table_->device.tenants[line_].used == 0) {
+    if ((table_->device.present >> line_ & 1) == 0) {
       turns.Join(line_, request, limit, weight, priority, libc::Now());
     } else {
       turns.Adjust(line_, request, limit, weight, priority, libc::Now());

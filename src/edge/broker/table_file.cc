@@ -10,6 +10,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "limiter/policy/compute_table.h"
 #include "limiter/policy/memory_ledger.h"
 
 namespace tranche {
@@ -62,7 +63,8 @@ Result<TrancheSlice*> MapTable(const std::string& path) {
     return Fail(ErrorCode::kInvalid, path + " is not a table of this version");
   auto* table = static_cast<TrancheSlice*>(memory);
   if (MemoryLedger::Load(&table->magic) == TRANCHE_SLICE_MAGIC &&
-      table->version == TRANCHE_SLICE_VERSION && table->bytes == TRANCHE_SLICE_BYTES)
+      table->version == TRANCHE_SLICE_VERSION && table->bytes == TRANCHE_SLICE_BYTES &&
+      (table->compute_version == 0 || table->compute_version == limiter::kComputeVersion))
     return table;
   UnmapTable(table);
   return Fail(ErrorCode::kInvalid, path + " is not a table of this version");

@@ -9,8 +9,6 @@
 // How the compute state of one GPU lies in shared memory: in TrancheDevice.compute.
 namespace tranche::limiter {
 
-inline constexpr uint64_t kComputeVersion = 1;
-
 // What a process of a slot has in flight, so that its death takes nothing of it along.
 struct SlotFlight {
   uint64_t line;  // whose they are
@@ -47,6 +45,10 @@ struct ComputeTable {
 };
 
 static_assert(sizeof(ComputeTable) <= TRANCHE_SLICE_COMPUTE_BYTES);
+
+// Of the layout and of what it means; the sizes catch what nobody thought of.
+inline constexpr uint64_t kComputeVersion =
+    uint64_t{2} << 48 | uint64_t{sizeof(TenantLine)} << 32 | sizeof(ComputeTable);
 static_assert(alignof(ComputeTable) <= 64);
 
 inline ComputeTable* ComputeOf(TrancheDevice* device) {

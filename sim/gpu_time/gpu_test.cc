@@ -1,0 +1,121 @@
+#include "sim/gpu_time/gpu.h"
+
+#include <gtest/gtest.h>
+
+#include "sim/gpu_time/world.h"
+
+namespace tranche::sim {
+namespace {
+
+constexpr int64_t kUs = 1000, kMs = 1000 * kUs, kSecond = 1000 * kMs;
+
+// Runs until nothing is left; when each piece of work was done, by id.
+std::vector<int64_t> Ends(Gpu& gpu, size_t count) {
+  std::vector<int64_t> ends(count, -1);
+  std::vector<Gpu::Done> done;
+  while (gpu.Next() != kNothing) {
+    const int64_t at = gpu.Next();
+    gpu.AdvanceTo(at, &done);
+    for (const Gpu::Done& d : done) ends[d.work.id] = at;
+    done.clear();
+  }
+  return ends;
+}
+
+Work Kernel(uint32_t context, uint64_t id, int64_t duration, uint32_t blocks = 132,
+            uint32_t stream = 0) {
+  return {context, stream, id, duration, blocks, Engine::kSms, 0};
+}
+
+TEST(GpuTime, ContextsTakeTurnsOfAQuantum) {
+  Gpu gpu(2, {});
+  gpu.Submit(Kernel(0, 0, 3 * kMs));
+  gpu.Submit(Kernel(1, 1, 3 * kMs));
+  const std::vector<int64_t> ends = Ends(gpu, 2);
+  // 2 | switch | 2 | switch | 1 done | dry switch | 1 done
+  EXPECT_EQ(ends[0], 5 * kMs + 150 * kUs);
+  EXPECT_EQ(ends[1], 6 * kMs + 175 * kUs);
+  EXPECT_EQ(gpu.busy(), 6 * kMs);
+  EXPECT_EQ(gpu.switching(), 175 * kUs);
+}
+
+TEST(GpuTime, AloneNothingIsSwitched) {
+  Gpu gpu(3, {});
+  gpu.Submit(Kernel(1, 0, 50 * kMs));
+  EXPECT_EQ(Ends(gpu, 1)[0], 50 * kMs + 25 * kUs);
+  gpu.Submit({1, 0, 0, 7 * kMs, 132, Engine::kSms, 60 * kMs});
+  EXPECT_EQ(Ends(gpu, 1)[0], 67 * kMs);
+}
+
+TEST(GpuTime, StreamsOfOneContextShareItsSlice) {
+  Gpu gpu(1, {});
+  gpu.Submit(Kernel(0, 0, kMs, 66, 0));
+  gpu.Submit(Kernel(0, 1, kMs, 66, 1));
+  EXPECT_EQ(Ends(gpu, 2), (std::vector<int64_t>{kMs, kMs}));
+  Gpu full(1, {});
+  full.Submit(Kernel(0, 0, kMs, 132, 0));
+  full.Submit(Kernel(0, 1, kMs, 132, 1));
+  EXPECT_EQ(Ends(full, 2), (std::vector<int64_t>{2 * kMs, 2 * kMs}));
+}
+
+TEST(GpuTime, ConcurrentContextsGetSmsByResidentBlocks) {
+  Gpu gpu(2, {.sharing = Sharing::kConcurrent});
+  gpu.Submit(Kernel(0, 0, 8 * kMs, 65536));
+  gpu.Submit(Kernel(1, 1, kMs, 132));
+  // 8 to 1: after 9 ms both are done at once.
+  const std::vector<int64_t> ends = Ends(gpu, 2);
+  EXPECT_NEAR(double(ends[0]), 9e6, 10);
+  EXPECT_NEAR(double(ends[1]), 9e6, 10);
+}
+
+TEST(GpuTime, ConcurrentKernelsThatDoNotFillTheGpuDisturbNobody) {
+  Gpu gpu(2, {.sharing = Sharing::kConcurrent});
+  gpu.Submit(Kernel(0, 0, kMs, 66));
+  gpu.Submit(Kernel(1, 1, kMs, 66));
+  EXPECT_EQ(Ends(gpu, 2), (std::vector<int64_t>{kMs, kMs}));
+}
+
+TEST(GpuTime, ThreadPercentageHoldsAContextToItsSms) {
+  Gpu gpu(2, {.sharing = Sharing::kConcurrent});
+  gpu.SetSmPart(0, 0.25);
+  gpu.Submit(Kernel(0, 0, kMs));
+  EXPECT_EQ(Ends(gpu, 1)[0], 4 * kMs);
+  gpu.Submit(Kernel(1, 0, kMs, 33));
+  EXPECT_EQ(Ends(gpu, 1)[0], 5 * kMs) << "fewer blocks than its SMs: not slower";
+}
+
+TEST(GpuTime, CopiesDoNotWaitForASlice) {
+  Gpu gpu(2, {});
+  gpu.Submit(Kernel(0, 0, 10 * kMs));
+  gpu.Submit({1, 0, 1, 3 * kMs, 1, Engine::kCopy, 0});
+  EXPECT_EQ(Ends(gpu, 2)[1], 3 * kMs);
+}
+
+TEST(GpuTime, TwoBusyProgramsGetHalfEachLessTheSwitches) {
+  NoController none;
+  World world({*Shape("g132"), *Shape("b1024")}, {}, {}, 1, &none);
+  world.RunUntil(2 * kSecond);
+  EXPECT_NEAR(world.gpu().served(0) / 2e9, 0.482, 0.002);
+  EXPECT_NEAR(world.gpu().served(1) / 2e9, 0.482, 0.002);
+}
+
+TEST(GpuTime, ShortQueuesLoseToLongOnes) {
+  NoController none;
+  World world({*Shape("b1024"), *Shape("sync1")}, {}, {}, 1, &none);
+  world.RunUntil(2 * kSecond);
+  EXPECT_NEAR(world.gpu().served(0) / 2e9, 0.645, 0.01);
+  EXPECT_NEAR(world.gpu().served(1) / 2e9, 0.323, 0.01);
+}
+
+TEST(GpuTime, EveryShapeRunsAlone) {
+  for (const std::string& name : ShapeNames()) {
+    NoController none;
+    World world({*Shape(name)}, {}, {}, 3, &none);
+    world.RunUntil(kSecond);
+    const double least = Shape(name)->async ? 0.99 : 0.005;
+    EXPECT_GT(world.gpu().served(0), least * kSecond) << name;
+  }
+}
+
+}  // namespace
+}  // namespace tranche::sim
