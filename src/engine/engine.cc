@@ -87,15 +87,18 @@ EngineImpl::EngineImpl(Parts parts, EngineEdges edges, StateLock lock, std::uniq
       driver_(std::move(parts.driver)),
       store_(std::move(store)),
       runtime_(std::move(edges.runtime)),
+      leases_(paths_.run + "/slices", clock_),
+      fractions_(leases_, driver_),
       supervisor_(Supervisor::Parts{*store_, *runtime_, std::move(edges.router),
                                     std::move(edges.health), catalog_, clock_,
                                     [this](const Slice& slice) -> Result<SliceDevice> {
                                       const auto machine = driver_.Recent();
                                       if (!machine) return tl::unexpected(machine.error());
                                       return FindDevice(**machine, slice);
-                                    }},
+                                    },
+                                    fractions_},
                   OptionsFor(paths_, root_)),
-      leases_(paths_.run + "/slices", clock_) {}
+      handshakes_(root_) {}
 
 Status EngineImpl::Start() {
   const Result<Installation> installed = store_->GetInstallation();
@@ -150,8 +153,10 @@ Result<Plan> EngineImpl::MakePlan(const Spec& spec, const PlanOptions& options) 
   }
   const Result<Machine> machine = Inventory();
   if (!machine) return tl::unexpected(machine.error());
+  PlanOptions all = options;
+  all.compute_promised = PromisedToLeases();
   return tranche::MakePlan(WithLeases(*machine), spec, DeploymentWithProcesses(*machine), *catalog_,
-                           options);
+                           all);
 }
 
 Deployment EngineImpl::DeploymentWithProcesses(const Machine& machine) {
@@ -316,7 +321,13 @@ Result<SystemStatus> EngineImpl::GetStatus() {
   SystemStatus status;
   status.replicas = supervisor_.GetReplicas();
   status.router = supervisor_.GetRouter();
-  status.leases = leases_.List();
+  std::map<std::string, Lease> of_replicas;
+  for (Lease& lease : leases_.List()) {
+    if (lease.workload.empty())
+      status.leases.push_back(std::move(lease));
+    else
+      of_replicas.emplace(lease.id, std::move(lease));
+  }
   {
     const std::lock_guard lock(state_mutex_);
     status.plan_id = installation_.deployment.plan_id;
@@ -333,6 +344,11 @@ Result<SystemStatus> EngineImpl::GetStatus() {
     const Gpu* gpu = (*machine)->FindGpu(replica.slice.gpu_uuid);
     replica.gpu_index = gpu != nullptr ? gpu->index : -1;
     replica.memory_used = MemoryUsed(**machine, replica.slice);
+    const auto lease = of_replicas.find(LeaseBook::IdOfReplica(replica.workload, replica.replica));
+    if (lease == of_replicas.end() || !replica.pid) continue;
+    replica.memory_used = lease->second.memory_used;
+    replica.compute_used = lease->second.compute_used;
+    if (replica.detail.empty()) replica.detail = lease->second.detail;
   }
   return status;
 }

@@ -8,9 +8,11 @@
 #include <string>
 #include <vector>
 
+#include "edge/broker/handshake_watch.h"
 #include "edge/broker/lease_book.h"
 #include "edge/store/state_lock.h"
 #include "engine/engine.h"
+#include "engine/fraction_slices.h"
 #include "engine/locked_driver.h"
 #include "engine/supervisor.h"
 #include "stage/apply/next_installation.h"
@@ -63,6 +65,9 @@ class EngineImpl final : public Engine {
              const Installation& after);
   // The machine with every lease as one process that holds all it may.
   Machine WithLeases(Machine machine);
+  Machine WithoutReplicas(Machine machine);
+  // Of the time of each GPU, by UUID.
+  std::map<std::string, double> PromisedToLeases();
   // The caller's lease of that name.
   Result<Lease> FindLease(const std::string& id, const Caller& caller);
   // The replicas that `stop` and `restart` mean.
@@ -73,6 +78,9 @@ class EngineImpl final : public Engine {
   void HandleEvents();
   void HandleEvent(const DriverEvent& event);
   void CheckMachine();
+  // Stops, or tells of, what uses a GPU past its limiter.
+  void CheckHandshakes();
+  void Unenforced(const Lease& lease, const GpuProcess& process);
   void CheckDevices(const Machine& machine);
   void Reestablish(const Machine& machine);
 
@@ -88,8 +96,9 @@ class EngineImpl final : public Engine {
   LockedDriver driver_;
   std::unique_ptr<Store> store_;
   std::unique_ptr<Runtime> runtime_;
-  Supervisor supervisor_;
   LeaseBook leases_;
+  FractionSlices fractions_;
+  Supervisor supervisor_;
 
   std::mutex change_mutex_;  // held by whoever changes the machine or what is to run
 
@@ -102,6 +111,7 @@ class EngineImpl final : public Engine {
   Duration machine_checked_{-1};
   std::map<std::string, Duration> retry_at_;  // of instances that could not be made again
   std::set<std::string> lost_gpus_;
+  HandshakeWatch handshakes_;
 };
 
 }  // namespace tranche

@@ -19,13 +19,31 @@ bool Means(const std::string& wish, const Gpu& gpu) {
          wish == std::to_string(gpu.index);
 }
 
-// What the leases of a GPU have been promised of its time, `except` one.
-double PromisedTime(const std::vector<Lease>& leases, const std::string& gpu_uuid,
-                    const std::string& except) {
+// What has been promised of a GPU's time: to leases, `except` one, and to what is deployed, whether
+// it runs at the moment or not.
+double PromisedTime(const std::vector<Lease>& leases, const Installation& installed,
+                    const std::string& gpu_uuid, const std::string& except) {
   double sum = 0;
   for (const Lease& lease : leases) {
-    if (lease.gpu_uuid == gpu_uuid && lease.compute && lease.id != except)
-      sum += lease.compute->request.value;
+    const bool counts = lease.gpu_uuid == gpu_uuid && lease.workload.empty() && lease.id != except;
+    if (counts && lease.compute) sum += lease.compute->request.value;
+  }
+  for (const DeployedReplica& replica : installed.deployment.replicas) {
+    if (replica.slice.gpu_uuid != gpu_uuid || replica.slice.mechanism != Mechanism::kFraction)
+      continue;
+    const Launch* launch = installed.FindLaunch(replica.workload, replica.replica);
+    if (launch != nullptr && launch->workload.compute)
+      sum += launch->workload.compute->request.value;
+  }
+  return sum;
+}
+
+// What deployed fractions have been promised of a GPU's memory.
+Bytes PromisedMemory(const Installation& installed, const std::string& gpu_uuid) {
+  Bytes sum;
+  for (const DeployedReplica& replica : installed.deployment.replicas) {
+    if (replica.slice.gpu_uuid == gpu_uuid && replica.slice.mechanism == Mechanism::kFraction)
+      sum += replica.slice.memory;
   }
   return sum;
 }
@@ -37,14 +55,14 @@ struct Room {
   std::string why_not;  // "" when the wish fits
 };
 
-Room RoomOn(const Gpu& gpu, const std::vector<Lease>& leases, const Deployment& deployment,
+Room RoomOn(const Gpu& gpu, const std::vector<Lease>& leases, const Installation& installed,
             const LeaseRequest& request, const Caller& caller) {
   Room room;
-  room.memory = planning::UsableMemory(gpu);
+  room.memory = planning::UsableMemory(gpu) - PromisedMemory(installed, gpu.uuid);
   for (const GpuProcess& process : gpu.processes) {
     if (!process.gpu_instance) room.memory = room.memory - process.memory_used.value_or(Bytes{0});
   }
-  room.time = 1 - PromisedTime(leases, gpu.uuid, "");
+  room.time = 1 - PromisedTime(leases, installed, gpu.uuid, "");
   if (!gpu.health.usable) {
     room.why_not = "the driver cannot use it";
   } else if (gpu.mig_mode && gpu.mig_mode->current) {
@@ -52,20 +70,19 @@ Room RoomOn(const Gpu& gpu, const std::vector<Lease>& leases, const Deployment& 
   } else if (gpu.compute_mode && *gpu.compute_mode != ComputeMode::kDefault) {
     room.why_not = "its compute mode lets no second process in";
   }
-  for (const DeployedReplica& replica : deployment.replicas) {
+  for (const DeployedReplica& replica : installed.deployment.replicas) {
     const auto& more = replica.slice.more_gpu_uuids;
     const bool here = replica.slice.gpu_uuid == gpu.uuid ||
                       std::find(more.begin(), more.end(), gpu.uuid) != more.end();
-    if (here && room.why_not.empty())
+    if (here && replica.slice.mechanism != Mechanism::kFraction && room.why_not.empty())
       room.why_not = fmt::format("workload {} is deployed on it", replica.workload);
   }
   for (const Lease& lease : leases) {
-    const bool turns = lease.gpu_uuid == gpu.uuid && lease.compute && request.compute;
+    const bool turns = lease.gpu_uuid == gpu.uuid && (lease.compute || request.compute);
     if (turns && lease.uid != caller.uid && room.why_not.empty()) {
       room.why_not = fmt::format(
-          "user {} has a share of its time, and turns are taken among "
-          "programs of one user only",
-          lease.uid);
+          "turns on it are taken among programs of one user only, and user {} runs {} there",
+          lease.uid, lease.workload.empty() ? lease.id : "workload " + lease.workload);
     }
   }
   if (!room.why_not.empty()) return room;
@@ -84,24 +101,39 @@ Room RoomOn(const Gpu& gpu, const std::vector<Lease>& leases, const Deployment& 
 
 Machine EngineImpl::WithLeases(Machine machine) {
   for (const Lease& lease : leases_.List()) {
+    if (!lease.workload.empty()) continue;
     const std::vector<int> members = leases_.Members(lease.id);
     for (Gpu& gpu : machine.gpus) {
       if (gpu.uuid != lease.gpu_uuid) continue;
-      auto& processes = gpu.processes;
-      processes.erase(std::remove_if(processes.begin(), processes.end(),
-                                     [&](const GpuProcess& process) {
-                                       return std::find(members.begin(), members.end(),
-                                                        process.pid) != members.end();
-                                     }),
-                      processes.end());
+      std::erase_if(gpu.processes, [&](const GpuProcess& process) {
+        return std::find(members.begin(), members.end(), process.pid) != members.end();
+      });
       GpuProcess holder;
       holder.pid = lease.pid;
       holder.command = fmt::format("tranche run {}", lease.program);
       holder.memory_used = lease.memory.value_or(lease.memory_used);
-      processes.push_back(std::move(holder));
+      gpu.processes.push_back(std::move(holder));
     }
   }
   return machine;
+}
+
+Machine EngineImpl::WithoutReplicas(Machine machine) {
+  for (Gpu& gpu : machine.gpus) {
+    std::erase_if(gpu.processes, [&](const GpuProcess& process) {
+      return supervisor_.OwnerOf(process.pid).has_value();
+    });
+  }
+  return machine;
+}
+
+std::map<std::string, double> EngineImpl::PromisedToLeases() {
+  std::map<std::string, double> promised;
+  for (const Lease& lease : leases_.List()) {
+    if (lease.workload.empty() && lease.compute)
+      promised[lease.gpu_uuid] += lease.compute->request.value;
+  }
+  return promised;
 }
 
 Result<Lease> EngineImpl::GrantLease(const LeaseRequest& request, const Caller& caller, int pid) {
@@ -110,9 +142,9 @@ Result<Lease> EngineImpl::GrantLease(const LeaseRequest& request, const Caller& 
   const std::lock_guard changing(change_mutex_);
   const Result<Machine> read = Inventory();
   if (!read) return tl::unexpected(read.error());
-  const Machine machine = WithLeases(*read);
+  const Machine machine = WithoutReplicas(WithLeases(*read));
   const std::vector<Lease> leases = leases_.List();
-  const Deployment deployment = installation().deployment;
+  const Installation installed = installation();
   const Gpu* best = nullptr;
   Bytes least_free;
   std::string reasons;
@@ -120,7 +152,7 @@ Result<Lease> EngineImpl::GrantLease(const LeaseRequest& request, const Caller& 
   for (const Gpu& gpu : machine.gpus) {
     names.insert(names.end(), {gpu.uuid, gpu.model});
     if (!Means(request.gpu, gpu)) continue;
-    const Room room = RoomOn(gpu, leases, deployment, request, caller);
+    const Room room = RoomOn(gpu, leases, installed, request, caller);
     if (!room.why_not.empty()) {
       reasons += fmt::format("{}GPU {}: {}", reasons.empty() ? "" : "; ", gpu.index, room.why_not);
     } else if (best == nullptr || room.memory < least_free) {
@@ -154,6 +186,10 @@ Result<Lease> EngineImpl::GrantLease(const LeaseRequest& request, const Caller& 
 
 Result<Lease> EngineImpl::FindLease(const std::string& id, const Caller& caller) {
   auto lease = leases_.Find(id);
+  if (lease && !lease->workload.empty()) {
+    return Fail(ErrorCode::kNotFound, fmt::format("'{}' is no lease of `tranche run`", id),
+                fmt::format("change workload {} in its spec, and apply that", lease->workload));
+  }
   if (lease && caller.uid != 0 && caller.uid != lease->uid) {
     return Fail(ErrorCode::kPermission, fmt::format("lease {} is user {}'s", id, lease->uid),
                 "ask that user, or root");
@@ -168,11 +204,13 @@ Result<Lease> EngineImpl::ChangeLease(const std::string& id, const LeaseChange& 
   if (!lease) return lease;
   const Result<Machine> read = Inventory();
   if (!read) return tl::unexpected(read.error());
-  const Machine machine = WithLeases(*read);
+  const Machine machine = WithoutReplicas(WithLeases(*read));
+  const Installation installed = installation();
   const Gpu* gpu = machine.FindGpu(lease->gpu_uuid);
   if (gpu == nullptr) return Fail(ErrorCode::kUnavailable, "its GPU is not to be seen");
   if (change.memory) {
-    Bytes free = planning::UsableMemory(*gpu) + lease->memory.value_or(lease->memory_used);
+    Bytes free = planning::UsableMemory(*gpu) + lease->memory.value_or(lease->memory_used) -
+                 PromisedMemory(installed, gpu->uuid);
     for (const GpuProcess& process : gpu->processes) {
       if (!process.gpu_instance) free = free - process.memory_used.value_or(Bytes{0});
     }
@@ -190,7 +228,7 @@ Result<Lease> EngineImpl::ChangeLease(const std::string& id, const LeaseChange& 
     }
   }
   if (change.compute) {
-    const double free = 1 - PromisedTime(leases_.List(), lease->gpu_uuid, id);
+    const double free = 1 - PromisedTime(leases_.List(), installed, lease->gpu_uuid, id);
     if (change.compute->request.value > free * kWholeGpu) {
       return Fail(ErrorCode::kDoesNotFit,
                   fmt::format("{} of the time of GPU {} are free for it, {} are asked for",

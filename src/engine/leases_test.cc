@@ -90,8 +90,8 @@ TEST(Leases, BelongToTheirUser) {
   const auto turns = engine.GrantLease(Wish(GiB(10), 0.2), bob, getpid());
   ASSERT_FALSE(turns);
   EXPECT_THAT(turns.error().message, HasSubstr("one user only"));
-  EXPECT_TRUE(engine.GrantLease(Wish(GiB(10), std::nullopt), bob, getpid()))
-      << "memory alone takes no turns";
+  EXPECT_FALSE(engine.GrantLease(Wish(GiB(10), std::nullopt), bob, getpid()))
+      << "nothing would hold it back from what alice was promised";
 }
 
 TEST(Leases, GrowOnlyIntoWhatIsFree) {

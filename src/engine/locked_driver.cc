@@ -33,6 +33,18 @@ Result<std::shared_ptr<const Machine>> LockedDriver::Recent() {
   return std::make_shared<const Machine>(*machine);
 }
 
+Result<std::vector<GpuProcess>> LockedDriver::ReadProcesses(const std::string& gpu_uuid) {
+  const std::lock_guard lock(mutex_);
+  return driver_->ReadProcesses(gpu_uuid);
+}
+
+std::optional<Result<std::vector<GpuProcess>>> LockedDriver::TryReadProcesses(
+    const std::string& gpu_uuid) {
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock) return std::nullopt;
+  return driver_->ReadProcesses(gpu_uuid);
+}
+
 Result<MigMode> LockedDriver::SetMigMode(const std::string& gpu_uuid, bool enabled) {
   const std::lock_guard lock(mutex_);
   Result<MigMode> mode = driver_->SetMigMode(gpu_uuid, enabled);

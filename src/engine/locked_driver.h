@@ -15,6 +15,7 @@ class LockedDriver final : public Driver {
   explicit LockedDriver(std::unique_ptr<Driver> driver) : driver_(std::move(driver)) {}
 
   Result<Machine> Read() override;
+  Result<std::vector<GpuProcess>> ReadProcesses(const std::string& gpu_uuid) override;
   Result<MigMode> SetMigMode(const std::string& gpu_uuid, bool enabled) override;
   Result<MigInstance> CreateInstance(const std::string& gpu_uuid, const std::string& profile,
                                      MigPlacement placement) override;
@@ -27,6 +28,8 @@ class LockedDriver final : public Driver {
 
   // Read(), or nothing when another call is under way.
   std::optional<Result<Machine>> TryRead();
+  // ReadProcesses(), or nothing when another call is under way.
+  std::optional<Result<std::vector<GpuProcess>>> TryReadProcesses(const std::string& gpu_uuid);
   // As last read; read now when that never was, or when something was changed since.
   Result<std::shared_ptr<const Machine>> Recent();
 

@@ -17,6 +17,7 @@ Supervisor::Supervisor(Parts parts, SupervisorOptions options)
       catalog_(std::move(parts.catalog)),
       clock_(std::move(parts.clock)),
       find_device_(std::move(parts.find_device)),
+      fractions_(parts.fractions),
       options_(std::move(options)) {}
 
 SupervisionPolicy Supervisor::PolicyOf(const Launch& launch) {

@@ -16,6 +16,7 @@
 #include "edge/runtime/runtime.h"
 #include "edge/store/store.h"
 #include "engine/device.h"
+#include "engine/fraction_slices.h"
 #include "engine/supervise.h"
 #include "stage/apply/precheck.h"
 
@@ -48,6 +49,7 @@ class Supervisor {
     std::shared_ptr<const Catalog> catalog;
     std::shared_ptr<Clock> clock;
     DeviceFinder find_device;
+    FractionSlices& fractions;
   };
   Supervisor(Parts parts, SupervisorOptions options);
 
@@ -98,6 +100,9 @@ class Supervisor {
   // Takes the replicas of these slices out of their routes until they are restarted or their slice
   // is remade.
   void Fault(const std::function<bool(const Slice&)>& concerns, const std::string& reason);
+  // Ends a replica whose process is not held to its slice, and leaves it ended until a restart is
+  // asked for.
+  void StopUnenforced(const ReplicaKey& key, const std::string& reason);
   // Starts the replica of this slice anew, because its device is another one now.
   void DeviceReplaced(const Slice& slice, const std::string& reason);
   // Ends the process of this slice, whose device is gone; true when none is left.
@@ -152,6 +157,7 @@ class Supervisor {
   std::shared_ptr<const Catalog> catalog_;
   std::shared_ptr<Clock> clock_;
   DeviceFinder find_device_;
+  FractionSlices& fractions_;
   const SupervisorOptions options_;
 
   std::mutex mutex_;

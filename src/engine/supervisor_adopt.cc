@@ -57,6 +57,10 @@ Status Supervisor::Adopt(const std::vector<const Installation*>& candidates) {
         strays.push_back(orphan);
       }
     }
+    for (const auto& [key, entry] : table_) {
+      if (entry.record.process && entry.record.slice.mechanism == Mechanism::kFraction)
+        fractions_.Hold(MarkOf(key, entry.record.generation), *entry.record.process);
+    }
   }
   if (strays.empty()) return {};
   return runtime_.StopOrphans(strays, options_.stop_grace);

@@ -12,6 +12,8 @@ namespace {
 constexpr Duration kLogInterval = std::chrono::seconds(10);
 constexpr Bytes kLargestLog = MiB(64);
 constexpr int kKeptLogs = 3;
+// What nothing holds to its slice is not given time to take more.
+constexpr Duration kUnenforcedGrace = std::chrono::milliseconds(200);
 
 }  // namespace
 
@@ -80,7 +82,15 @@ Status Supervisor::Start(const ReplicaKey& key, Entry& entry) {
   launch.devices = device->grants;
   launch.port = entry.record.port;
   launch.log_path = LogPath(key);
+  const bool fraction = entry.record.slice.mechanism == Mechanism::kFraction;
+  if (fraction) {
+    const Result<LimiterUse> limiter = fractions_.Make(launch, entry.launch, entry.record.slice);
+    if (!limiter) return tl::unexpected(limiter.error());
+    launch.limiter = *limiter;
+  }
   const Result<ReplicaStart> started = runtime_.Start(launch);
+  if (fraction && started) fractions_.Hold(launch.mark, started->process);
+  if (fraction && !started) fractions_.GiveBack(launch.mark);
   if (!started) return tl::unexpected(started.error());
   entry.record.process = started->process;
   entry.access = started->access;
@@ -206,6 +216,21 @@ void Supervisor::Fault(const std::function<bool(const Slice&)>& concerns,
       Save(entry);
       Note(key, fmt::format("faulted: {}", reason));
     }
+  }
+  (void)UpdateRoutes();
+}
+
+void Supervisor::StopUnenforced(const ReplicaKey& key, const std::string& reason) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = table_.find(key);
+    if (found == table_.end() || !found->second.record.process) return;
+    Entry& entry = found->second;
+    (void)runtime_.Stop(*entry.record.process, kUnenforcedGrace);
+    entry.supervision.state = ReplicaState::kFaulted;
+    entry.supervision.detail = reason;
+    Save(entry);
+    Note(key, fmt::format("stopped: {}", reason));
   }
   (void)UpdateRoutes();
 }

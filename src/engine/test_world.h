@@ -26,6 +26,9 @@ class SharedDriver final : public Driver {
   SharedDriver(std::shared_ptr<FakeDriver> driver, Boundary boundary)
       : driver_(std::move(driver)), boundary_(std::move(boundary)) {}
   Result<Machine> Read() override { return driver_->Read(); }
+  Result<std::vector<GpuProcess>> ReadProcesses(const std::string& gpu_uuid) override {
+    return driver_->ReadProcesses(gpu_uuid);
+  }
   Result<MigMode> SetMigMode(const std::string& gpu_uuid, bool enabled) override;
   Result<MigInstance> CreateInstance(const std::string& gpu_uuid, const std::string& profile,
                                      MigPlacement placement) override;

@@ -25,6 +25,7 @@ void EngineImpl::Tick() {
   HandleEvents();
   supervisor_.Supervise();
   leases_.Tick();
+  CheckHandshakes();
   CheckMachine();
 }
 

@@ -20,6 +20,7 @@ struct LeaseRequest {
   std::optional<Bytes> memory;
   std::optional<Share<Fraction>> compute;  // of the GPU's time
   int priority = 0;                        // for what is spare
+  OnUnenforced on_unenforced = OnUnenforced::kStop;
   Bytes context_bytes;   // what a context costs, as the asking program measured it
   bool dry_run = false;  // only say what would be granted
   bool operator==(const LeaseRequest&) const = default;
@@ -35,15 +36,19 @@ struct LeaseChange {
 struct Lease {
   std::string id;
   std::string program;
+  std::string workload;  // of a plan whose slice this is, and which replica; "" for `tranche run`
+  int replica = 0;
   std::string gpu_uuid;
   int gpu_index = 0;
   uint32_t uid = 0;
-  int pid = 0;  // of the `tranche run` that holds it
+  int pid = 0;  // of the `tranche run`, or the replica, that holds it
   std::optional<Bytes> memory;
   std::optional<Share<Fraction>> compute;
   Bytes memory_used;                     // over all its processes
   std::optional<Duration> compute_used;  // GPU time since it began; absent: not measured
   int processes = 0;                     // that use the GPU
+  OnUnenforced on_unenforced = OnUnenforced::kStop;
+  std::string detail;  // what is wrong with it; "" when nothing is
   Time since;
   std::string slice_file;  // what the limiter in the program is told of
   bool operator==(const Lease&) const = default;

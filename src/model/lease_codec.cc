@@ -45,6 +45,14 @@ int ReadInt(JsonReader& reader, const char* key) {
   return 0;
 }
 
+OnUnenforced ReadOnUnenforced(JsonReader& reader) {
+  if (!reader.Has("on_unenforced")) return OnUnenforced::kStop;
+  const Result<OnUnenforced> what = ParseOnUnenforced(reader.String("on_unenforced"));
+  if (what) return *what;
+  reader.Add(FailedWhile(reader.where() + ".on_unenforced", what.error()));
+  return OnUnenforced::kStop;
+}
+
 }  // namespace
 
 Json ToJson(const LeaseRequest& request) {
@@ -52,6 +60,7 @@ Json ToJson(const LeaseRequest& request) {
                {"program", request.program},
                {"gpu", request.gpu},
                {"priority", request.priority},
+               {"on_unenforced", OnUnenforcedName(request.on_unenforced)},
                {"dry_run", request.dry_run},
                {"context_bytes", request.context_bytes.value}};
   if (request.memory) json["memory_bytes"] = request.memory->value;
@@ -67,6 +76,7 @@ Result<LeaseRequest> LeaseRequestFromJson(const Json& json) {
   request.memory = ReadBytes(reader, "memory_bytes");
   request.compute = ReadShare(reader, "compute");
   if (reader.Has("priority")) request.priority = ReadInt(reader, "priority");
+  request.on_unenforced = ReadOnUnenforced(reader);
   request.context_bytes = Bytes{reader.Unsigned("context_bytes")};
   if (reader.Has("dry_run")) request.dry_run = reader.Bool("dry_run");
   if (!reader.status()) return tl::unexpected<Error>(reader.status().error());
@@ -105,8 +115,14 @@ Json ToJson(const Lease& lease) {
                  {"access", GuaranteeName(guarantee.access)}}},
                {"memory_used_bytes", lease.memory_used.value},
                {"processes", lease.processes},
+               {"on_unenforced", OnUnenforcedName(lease.on_unenforced)},
+               {"detail", lease.detail},
                {"since", FormatTime(lease.since)},
                {"slice_file", lease.slice_file}};
+  if (!lease.workload.empty()) {
+    json["workload"] = lease.workload;
+    json["replica"] = lease.replica;
+  }
   if (lease.memory) json["memory_bytes"] = lease.memory->value;
   if (lease.compute) json["compute"] = ShareToJson(*lease.compute);
   if (lease.compute_used) json["compute_used_ns"] = lease.compute_used->count();
@@ -118,6 +134,11 @@ Result<Lease> LeaseFromJson(const Json& json) {
   Lease lease;
   lease.id = reader.String("id");
   lease.program = reader.String("program");
+  if (reader.Has("workload")) {
+    lease.workload = reader.String("workload");
+    lease.replica = ReadInt(reader, "replica");
+  }
+  lease.on_unenforced = ReadOnUnenforced(reader);
   lease.gpu_uuid = reader.String("gpu_uuid");
   lease.gpu_index = ReadInt(reader, "gpu_index");
   lease.uid = static_cast<uint32_t>(reader.Unsigned("uid"));
@@ -127,6 +148,7 @@ Result<Lease> LeaseFromJson(const Json& json) {
   lease.memory_used = Bytes{reader.Unsigned("memory_used_bytes")};
   if (reader.Has("compute_used_ns")) lease.compute_used = Duration(reader.Int("compute_used_ns"));
   lease.processes = ReadInt(reader, "processes");
+  lease.detail = reader.String("detail");
   const Result<Time> since = ParseTime(reader.String("since"));
   if (since)
     lease.since = *since;

@@ -35,6 +35,7 @@ struct ReplicaStatus {
   std::string device_uuid;  // what CUDA_VISIBLE_DEVICES says: MIG-... or GPU-...
   Guarantees guarantee;
   Reading<Bytes> memory_used;
+  std::optional<Duration> compute_used;  // GPU time since it was started; absent: not measured
   std::optional<int> pid;
   std::optional<int> port;
   std::string route;

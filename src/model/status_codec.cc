@@ -70,6 +70,7 @@ Json ReplicaToJson(const ReplicaStatus& replica) {
   json["device_uuid"] = replica.device_uuid;
   json["guarantee"] = GuaranteesToJson(replica.guarantee);
   if (replica.memory_used) json["memory_used_bytes"] = replica.memory_used->value;
+  if (replica.compute_used) json["compute_used_ns"] = replica.compute_used->count();
   if (replica.pid) json["pid"] = *replica.pid;
   if (replica.port) json["port"] = *replica.port;
   json["route"] = replica.route;
@@ -101,6 +102,7 @@ ReplicaStatus ReadReplica(const Json& json, const std::string& where, JsonReader
   replica.guarantee = {ReadGuarantee(guarantee, "memory"), ReadGuarantee(guarantee, "compute"),
                        ReadGuarantee(guarantee, "fault"), ReadGuarantee(guarantee, "access")};
   reader.Add(guarantee.status());
+  if (reader.Has("compute_used_ns")) replica.compute_used = Duration(reader.Int("compute_used_ns"));
   if (reader.Has("memory_used_bytes")) {
     replica.memory_used = Bytes{reader.Unsigned("memory_used_bytes")};
   } else if (reader.Has("unavailable")) {

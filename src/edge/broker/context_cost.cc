@@ -1,91 +1,82 @@
 #include "edge/broker/context_cost.h"
 
-#include <dlfcn.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <cstdlib>
-#include <sstream>
+#include <cerrno>
 
-#include "abi/cuda.h"
+#include "base/subprocess.h"
+
+extern "C" char** environ;
 
 namespace tranche {
 namespace {
 
-// In the child: never returns. One byte on the pipe says how it went.
-[[noreturn]] void HoldContext(const std::string& libcuda, const std::string& gpu_uuid, int pipe) {
-  setenv("CUDA_VISIBLE_DEVICES", gpu_uuid.c_str(), 1);
-  char went = 'n';
-  void* library = dlopen(libcuda.c_str(), RTLD_NOW | RTLD_LOCAL);
-  const auto find = [&](const char* name) {
-    return library == nullptr ? nullptr : dlsym(library, name);
-  };
-  const auto init = reinterpret_cast<decltype(&cuInit)>(find("cuInit"));
-  const auto get = reinterpret_cast<decltype(&cuDeviceGet)>(find("cuDeviceGet"));
-  const auto retain =
-      reinterpret_cast<decltype(&cuDevicePrimaryCtxRetain)>(find("cuDevicePrimaryCtxRetain"));
-  CUdevice device = 0;
-  CUcontext context = nullptr;
-  if (init != nullptr && get != nullptr && retain != nullptr && init(0) == CUDA_SUCCESS &&
-      get(&device, 0) == CUDA_SUCCESS && retain(&context, device) == CUDA_SUCCESS)
-    went = 'y';
-  if (write(pipe, &went, 1) != 1) _exit(1);
-  // Until the parent has looked and kills it; or dies itself, which closes the pipe's other end.
-  for (;;) pause();
+struct Pipe {
+  int read_end = -1, write_end = -1;
+  Pipe() {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) return;
+    read_end = ends[0];
+    write_end = ends[1];
+  }
+  ~Pipe() {
+    CloseRead();
+    CloseWrite();
+  }
+  void CloseRead() {
+    if (read_end >= 0) close(read_end);
+    read_end = -1;
+  }
+  void CloseWrite() {
+    if (write_end >= 0) close(write_end);
+    write_end = -1;
+  }
+};
+
+std::string ReadLine(int fd) {
+  std::string line;
+  for (char c; line.size() < 500;) {
+    const ssize_t n = read(fd, &c, 1);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0 || c == '\n') break;
+    line += c;
+  }
+  return line;
+}
+
+Result<Bytes> HeldBy(Driver& driver, int pid, const std::string& gpu_uuid) {
+  const auto processes = driver.ReadProcesses(gpu_uuid);
+  if (!processes) return tl::unexpected<Error>(processes.error());
+  for (const GpuProcess& process : *processes) {
+    if (process.pid == pid && process.memory_used) return *process.memory_used;
+  }
+  return Fail(ErrorCode::kUnsupported, "the driver does not tell what a process holds");
 }
 
 }  // namespace
 
-Result<std::string> FindLibcuda(const std::string& folders) {
-  std::istringstream list(folders +
-                          ":/usr/lib/x86_64-linux-gnu:/lib/x86_64-linux-gnu:/usr/lib64:/lib64:"
-                          "/usr/local/nvidia/lib64:/usr/lib/wsl/lib:/usr/lib");
-  for (std::string folder; std::getline(list, folder, ':');) {
-    if (folder.empty() || folder[0] != '/') continue;
-    const std::string path = folder + "/libcuda.so.1";
-    if (access(path.c_str(), R_OK) != 0) continue;
-    void* library = dlopen(path.c_str(), RTLD_LAZY | RTLD_LOCAL);
-    if (library == nullptr) continue;
-    const bool ours = dlsym(library, "tranche_limiter_marker") != nullptr;
-    const bool cuda = dlsym(library, "cuInit") != nullptr;
-    dlclose(library);
-    if (cuda && !ours) return path;
-  }
-  return Fail(ErrorCode::kUnavailable, "there is no libcuda.so.1",
-              "install the NVIDIA driver, or name the folder in LD_LIBRARY_PATH");
-}
-
-Result<Bytes> MeasureContext(Driver& driver, const std::string& libcuda,
+Result<Bytes> MeasureContext(Driver& driver, const LimiterFiles& files, const std::string& libcuda,
                              const std::string& gpu_uuid) {
-  int ends[2];
-  if (pipe(ends) != 0) return Fail(ErrorCode::kFailed, "cannot make a pipe");
-  const pid_t child = fork();
-  if (child == 0) {
-    close(ends[0]);
-    HoldContext(libcuda, gpu_uuid, ends[1]);
-  }
-  close(ends[1]);
-  char went = 'n';
-  const bool answered = child > 0 && read(ends[0], &went, 1) == 1;
-  close(ends[0]);
-  Result<Bytes> cost = Fail(ErrorCode::kFailed, "no context can be made on " + gpu_uuid);
-  if (answered && went == 'y') {
-    cost = Fail(ErrorCode::kUnsupported, "the driver does not tell what a process holds");
-    const auto machine = driver.Read();
-    if (!machine) cost = tl::unexpected<Error>(machine.error());
-    for (const Gpu& gpu : machine ? machine->gpus : std::vector<Gpu>{}) {
-      for (const GpuProcess& process : gpu.processes) {
-        if (gpu.uuid == gpu_uuid && process.pid == child && process.memory_used)
-          cost = *process.memory_used;
-      }
-    }
-  }
-  if (child > 0) {
-    kill(child, SIGKILL);
-    waitpid(child, nullptr, 0);
-  }
+  Pipe to, from;
+  if (to.write_end < 0 || from.write_end < 0) return Fail(ErrorCode::kFailed, "cannot make a pipe");
+  SpawnOptions options;
+  options.argv = {files.hold_context, libcuda, gpu_uuid};
+  for (char** entry = environ; *entry != nullptr; ++entry) options.environment.emplace_back(*entry);
+  options.standard_input = to.read_end;
+  options.standard_output = from.write_end;
+  const Result<ProcessId> holder = Spawn(options);
+  if (!holder) return tl::unexpected<Error>(holder.error());
+  from.CloseWrite();
+  const std::string said = ReadLine(from.read_end);
+  Result<Bytes> cost = Fail(ErrorCode::kFailed,
+                            "no context can be made on " + gpu_uuid +
+                                (said.size() > 2 && said[0] == 'n' ? ": " + said.substr(2) : ""));
+  if (said == "y") cost = HeldBy(driver, holder->pid, gpu_uuid);
+  kill(holder->pid, SIGKILL);
+  waitpid(holder->pid, nullptr, 0);
   return cost;
 }
 

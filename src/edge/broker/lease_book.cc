@@ -16,8 +16,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-ComputeShares SharesOf(const Share<Fraction>& compute, int priority) {
-  return {compute.request, compute.limit, std::nullopt, priority};
+// How what is spare is divided among those who asked for none of it: as if for so much.
+constexpr Fraction kSpareWeight{0.1};
+
+ComputeShares SharesOf(const std::optional<Share<Fraction>>& compute, int priority) {
+  if (!compute) return {Fraction{0}, Fraction{1}, kSpareWeight, priority};
+  return {compute->request, compute->limit, std::nullopt, priority};
 }
 
 }  // namespace
@@ -89,10 +93,17 @@ std::vector<std::string> LeaseBook::Open() {
 
 Result<TurnsTable*> LeaseBook::TurnsOf(const std::string& gpu_uuid, uint32_t uid) {
   const auto known = turns_.find(gpu_uuid);
-  if (known != turns_.end()) return known->second.get();
+  if (known != turns_.end() && known->second.uid != uid) {
+    return Fail(ErrorCode::kUnsupported,
+                fmt::format("programs of user {} take turns on {}, and turns are taken among "
+                            "programs of one user only",
+                            known->second.uid, gpu_uuid),
+                "use another GPU, or run it as that user");
+  }
+  if (known != turns_.end()) return known->second.table.get();
   auto table = TurnsTable::Open(folder_, gpu_uuid, uid);
   if (!table) return tl::unexpected<Error>(table.error());
-  return turns_.emplace(gpu_uuid, std::move(*table)).first->second.get();
+  return turns_.emplace(gpu_uuid, Turns{uid, std::move(*table)}).first->second.table.get();
 }
 
 Result<Lease> LeaseBook::Grant(const LeaseRequest& request, const Gpu& gpu, uint32_t uid,
@@ -100,43 +111,83 @@ Result<Lease> LeaseBook::Grant(const LeaseRequest& request, const Gpu& gpu, uint
   const std::lock_guard lock(mutex_);
   Entry entry;
   entry.runner = runner;
-  entry.priority = request.priority;
   int next = 1;
   while (entries_.count(fmt::format("run-{}", next)) != 0) ++next;
   entry.lease.id = fmt::format("run-{}", next);
-  entry.lease.program = request.program;
-  entry.lease.gpu_uuid = gpu.uuid;
-  entry.lease.gpu_index = gpu.index;
   entry.lease.uid = uid;
-  entry.lease.pid = runner.pid;
-  entry.lease.memory = request.memory;
-  entry.lease.compute = request.compute;
-  entry.lease.since = clock_->Now();
+  // Who asks for nothing joins the turns all the same where that can be, to disturb nobody.
+  const auto turns = turns_.find(gpu.uuid);
+  const bool joins = turns == turns_.end() || turns->second.uid == uid;
+  return Add(std::move(entry), request, gpu, request.compute || joins);
+}
+
+std::string LeaseBook::IdOfReplica(const std::string& workload, int replica) {
+  // No workload has an '@' in its name, so it is never the id of a run.
+  return fmt::format("{}@{}", workload, replica);
+}
+
+Result<Lease> LeaseBook::GrantToReplica(const std::string& workload, int replica,
+                                        const LeaseRequest& request, const Gpu& gpu, uint32_t uid) {
+  const std::lock_guard lock(mutex_);
+  Entry entry;
+  entry.runner = ReadProcessStat(getpid())->id;
+  entry.lease.id = IdOfReplica(workload, replica);
+  entry.lease.workload = workload;
+  entry.lease.replica = replica;
+  entry.lease.uid = uid;
+  const auto before = entries_.find(entry.lease.id);
+  if (before != entries_.end()) Remove(before);
+  return Add(std::move(entry), request, gpu, true);
+}
+
+void LeaseBook::SetRunner(const std::string& id, ProcessId runner) {
+  const std::lock_guard lock(mutex_);
+  const auto found = entries_.find(id);
+  if (found == entries_.end()) return;
+  found->second.runner = runner;
+  found->second.lease.pid = runner.pid;
+  // Should it not be recorded, the next daemon is told by whoever adopts the replica.
+  (void)Record(found->second);
+}
+
+Result<Lease> LeaseBook::Add(Entry entry, const LeaseRequest& request, const Gpu& gpu,
+                             bool in_turns) {
+  Lease& lease = entry.lease;
+  entry.priority = request.priority;
+  lease.program = request.program;
+  lease.gpu_uuid = gpu.uuid;
+  lease.gpu_index = gpu.index;
+  lease.pid = entry.runner.pid;
+  lease.memory = request.memory;
+  lease.compute = request.compute;
+  lease.on_unenforced = request.on_unenforced;
+  lease.since = clock_->Now();
 
   TurnsTable* turns = nullptr;
-  if (request.compute) {
-    const auto table = TurnsOf(gpu.uuid, uid);
+  if (in_turns) {
+    const auto table = TurnsOf(gpu.uuid, lease.uid);
     if (!table) return tl::unexpected<Error>(table.error());
     turns = *table;
-    const auto line = turns->AddLine(SharesOf(*request.compute, request.priority));
+    const auto line = turns->AddLine(SharesOf(request.compute, request.priority));
     if (!line) return tl::unexpected<Error>(line.error());
     entry.line = *line;
   }
-  auto store = SliceStore::Create(folder_, entry.lease.id,
+  auto store = SliceStore::Create(folder_, lease.id,
                                   {{gpu.uuid, request.memory.value_or(gpu.memory_total),
                                     request.context_bytes, std::nullopt, entry.line}},
-                                  uid);
+                                  lease.uid);
   Status made = store ? Status() : tl::unexpected<Error>(store.error());
   if (made) {
     entry.store = std::move(*store);
-    entry.lease.slice_file = entry.store->path();
+    lease.slice_file = entry.store->path();
     made = Record(entry);
   }
   if (!made) {
     if (turns != nullptr) turns->RemoveLine(*entry.line);
     return tl::unexpected<Error>(made.error());
   }
-  return entries_.emplace(entry.lease.id, std::move(entry)).first->second.lease;
+  const std::string id = lease.id;
+  return entries_.emplace(id, std::move(entry)).first->second.lease;
 }
 
 Status LeaseBook::Change(const std::string& id, const LeaseChange& change) {
@@ -152,7 +203,7 @@ Status LeaseBook::Change(const std::string& id, const LeaseChange& change) {
     }
     const auto turns = TurnsOf(entry.lease.gpu_uuid, entry.lease.uid);
     if (!turns) return tl::unexpected<Error>(turns.error());
-    const Status set = (*turns)->SetLine(*entry.line, SharesOf(*change.compute, entry.priority));
+    const Status set = (*turns)->SetLine(*entry.line, SharesOf(change.compute, entry.priority));
     if (!set) return set;
     entry.lease.compute = change.compute;
   }
@@ -166,7 +217,7 @@ Status LeaseBook::Change(const std::string& id, const LeaseChange& change) {
 void LeaseBook::Remove(std::map<std::string, Entry>::iterator entry) {
   if (entry->second.line) {
     const auto turns = turns_.find(entry->second.lease.gpu_uuid);
-    if (turns != turns_.end()) turns->second->RemoveLine(*entry->second.line);
+    if (turns != turns_.end()) turns->second.table->RemoveLine(*entry->second.line);
   }
   const std::string gpu = entry->second.lease.gpu_uuid;
   unlink(RecordPath(entry->first).c_str());
@@ -177,8 +228,22 @@ void LeaseBook::Remove(std::map<std::string, Entry>::iterator entry) {
   // The next user of the GPU's time may be another one.
   const auto turns = turns_.find(gpu);
   if (in_use || turns == turns_.end()) return;
-  turns->second->Discard();
+  turns->second.table->Discard();
   turns_.erase(turns);
+}
+
+void LeaseBook::SetDetail(const std::string& id, const std::string& detail) {
+  const std::lock_guard lock(mutex_);
+  const auto found = entries_.find(id);
+  if (found != entries_.end()) found->second.lease.detail = detail;
+}
+
+std::string LeaseBook::IdOfSliceFile(const std::string& path) {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [id, entry] : entries_) {
+    if (entry.lease.slice_file == path) return id;
+  }
+  return "";
 }
 
 void LeaseBook::End(const std::string& id) {
@@ -195,7 +260,7 @@ void LeaseBook::End(const std::string& id) {
 
 void LeaseBook::Tick() {
   const std::lock_guard lock(mutex_);
-  for (auto& [uuid, turns] : turns_) turns->Reap();
+  for (auto& [uuid, turns] : turns_) turns.table->Reap();
   for (auto entry = entries_.begin(); entry != entries_.end();) {
     const auto here = entry++;
     here->second.store->Reap();
@@ -211,7 +276,8 @@ Lease LeaseBook::AsItIs(const Entry& entry) {
   lease.memory_used = entry.store->Used(0);
   lease.processes = static_cast<int>(entry.store->Members().size());
   const auto turns = turns_.find(lease.gpu_uuid);
-  if (entry.line && turns != turns_.end()) lease.compute_used = turns->second->Used(*entry.line);
+  if (entry.line && turns != turns_.end())
+    lease.compute_used = turns->second.table->Used(*entry.line);
   return lease;
 }
 

@@ -16,9 +16,9 @@
 namespace tranche {
 
 // The leases of a machine: who holds which part of which GPU, and the tables through which the
-// limiters in the programs keep to it. A lease lasts until its `tranche run` gives it back, or
-// until that and all processes of the program are gone. Leases outlive this object and are found
-// again. Any thread.
+// limiters in the programs keep to it. A lease lasts until whoever it was granted to (a `tranche
+// run`, or a replica of a workload) gives it back, or until that and all processes of the program
+// are gone. Leases outlive this object and are found again. Any thread.
 class LeaseBook {
  public:
   // `folder`: where the tables lie and what is known of them.
@@ -33,17 +33,28 @@ class LeaseBook {
 
   // Whoever calls has found that the GPU has room for it.
   Result<Lease> Grant(const LeaseRequest& request, const Gpu& gpu, uint32_t uid, ProcessId runner);
+  // To a replica that is about to start; what its start before had is given back. Its time on the
+  // GPU is always shared in turns, so that it disturbs nobody: without an ask it has what is spare.
+  // Until SetRunner the caller's own process stands for it.
+  Result<Lease> GrantToReplica(const std::string& workload, int replica,
+                               const LeaseRequest& request, const Gpu& gpu, uint32_t uid);
+  static std::string IdOfReplica(const std::string& workload, int replica);
+  void SetRunner(const std::string& id, ProcessId runner);
   // Within one turn of the GPU. Memory that is held beyond a new limit stays held.
   Status Change(const std::string& id, const LeaseChange& change);
+  // For whoever looks at it; stays until it ends.
+  void SetDetail(const std::string& id, const std::string& detail);
   void End(const std::string& id);
   // Gives back what the dead held.
   void Tick();
 
-  // As they are now; slice_file is left out.
+  // As they are now, those of `tranche run` and those of replicas; slice_file is left out.
   std::vector<Lease> List();
   Result<Lease> Find(const std::string& id);
   // The processes of the lease that use a GPU through the limiter, as they see their own pid.
   std::vector<int> Members(const std::string& id);
+  // The lease whose table a process was told of; "" when it is none of these.
+  std::string IdOfSliceFile(const std::string& path);
 
  private:
   struct Entry {
@@ -55,8 +66,16 @@ class LeaseBook {
   };
 
   std::string RecordPath(const std::string& id) const { return folder_ + "/" + id + ".json"; }
+  struct Turns {
+    uint32_t uid = 0;  // whose slices they are
+    std::unique_ptr<TurnsTable> table;
+  };
+
+  // `entry` says who and when; the rest follows from the request.
+  Result<Lease> Add(Entry entry, const LeaseRequest& request, const Gpu& gpu, bool in_turns);
   Status Record(const Entry& entry) const;
   Result<Entry> Read(const std::string& path);
+  // kUnsupported when the turns of the GPU are another user's.
   Result<TurnsTable*> TurnsOf(const std::string& gpu_uuid, uint32_t uid);
   Lease AsItIs(const Entry& entry);
   void Remove(std::map<std::string, Entry>::iterator entry);
@@ -65,7 +84,7 @@ class LeaseBook {
   const std::shared_ptr<Clock> clock_;
   std::mutex mutex_;  // guards all below
   std::map<std::string, Entry> entries_;
-  std::map<std::string, std::unique_ptr<TurnsTable>> turns_;  // by GPU
+  std::map<std::string, Turns> turns_;  // by GPU
 };
 
 }  // namespace tranche

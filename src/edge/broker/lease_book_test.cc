@@ -108,13 +108,56 @@ TEST_F(LeaseBookTest, ChangesWhileItRuns) {
   EXPECT_NE(book.Find("run-2").error().hint.find("run-1"), std::string::npos);
 }
 
-TEST_F(LeaseBookTest, WithoutAShareThereIsNoneToChange) {
+TEST_F(LeaseBookTest, WhoAsksForNoTimeHasWhatIsSpareAndMayAskLater) {
   LeaseBook book(folder_, clock_);
   LeaseRequest wish = Wish();
   wish.compute.reset();
   ASSERT_TRUE(book.Grant(wish, SomeGpu(), geteuid(), Self()));
-  EXPECT_EQ(book.Change("run-1", {{}, Share<Fraction>{{0.2}, {0.2}}}).error().code,
+  EXPECT_EQ(book.List()[0].compute, std::nullopt);
+  EXPECT_EQ(book.List()[0].compute_used, Duration(0)) << "it is measured, to disturb nobody";
+  ASSERT_TRUE(book.Change("run-1", {{}, Share<Fraction>{{0.2}, {0.2}}}));
+  EXPECT_EQ(book.List()[0].compute, (Share<Fraction>{{0.2}, {0.2}}));
+}
+
+TEST_F(LeaseBookTest, TurnsAreTakenAmongProgramsOfOneUser) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can give files to others";
+  LeaseBook book(folder_, clock_);
+  ASSERT_TRUE(book.Grant(Wish(), SomeGpu(), 1000, Self()));
+  EXPECT_EQ(book.Grant(Wish(), SomeGpu(), 1001, Self()).error().code, ErrorCode::kUnsupported);
+  LeaseRequest memory_only = Wish();
+  memory_only.compute.reset();
+  ASSERT_TRUE(book.Grant(memory_only, SomeGpu(), 1001, Self()));
+  EXPECT_EQ(book.List()[1].compute_used, std::nullopt);
+  EXPECT_EQ(book.Change("run-2", {{}, Share<Fraction>{{0.2}, {0.2}}}).error().code,
             ErrorCode::kUnsupported);
+}
+
+TEST_F(LeaseBookTest, AReplicaHasASliceForEachOfItsStarts) {
+  LeaseBook book(folder_, clock_);
+  const auto first = book.GrantToReplica("phi", 1, Wish(), SomeGpu(), geteuid());
+  ASSERT_TRUE(first) << first.error().message;
+  EXPECT_EQ(first->id, "phi@1");
+  book.Tick();
+  EXPECT_EQ(book.List().size(), 1u) << "it is about to be started";
+  const ProcessId process = Child();
+  book.SetRunner("phi@1", process);
+  const auto second = book.GrantToReplica("phi", 1, Wish(), SomeGpu(), geteuid());
+  ASSERT_TRUE(second);
+  EXPECT_FALSE(std::filesystem::exists(first->slice_file));
+  EXPECT_EQ(book.List().size(), 1u);
+  EXPECT_EQ(book.IdOfSliceFile(second->slice_file), "phi@1");
+  book.SetRunner("phi@1", process);
+  {
+    LeaseBook next(folder_, clock_);
+    EXPECT_TRUE(next.Open().empty());
+    ASSERT_EQ(next.List().size(), 1u);
+    EXPECT_EQ(next.List()[0].workload, "phi");
+    EXPECT_EQ(next.List()[0].replica, 1);
+    EXPECT_EQ(next.List()[0].pid, process.pid);
+  }
+  Kill(process);
+  book.Tick();
+  EXPECT_TRUE(book.List().empty());
 }
 
 TEST_F(LeaseBookTest, TheTimeOfAGpuHasSixtyFourHolders) {

@@ -56,12 +56,11 @@ Status CheckElf(const std::string& path, std::ifstream& file) {
   return Refuse(path, "is statically linked");
 }
 
-Status Check(const std::string& path, int depth) {
+Status Check(const std::string& path, uint32_t uid, int depth) {
   struct stat status;
-  if (stat(path.c_str(), &status) == 0 && (status.st_mode & (S_ISUID | S_ISGID)) != 0 &&
-      geteuid() != 0)
+  if (stat(path.c_str(), &status) == 0 && (status.st_mode & (S_ISUID | S_ISGID)) != 0 && uid != 0)
     return Refuse(path, "runs with the rights of its owner (setuid or setgid)");
-  if (geteuid() != 0 && getxattr(path.c_str(), "security.capability", nullptr, 0) > 0)
+  if (uid != 0 && getxattr(path.c_str(), "security.capability", nullptr, 0) > 0)
     return Refuse(path, "has capabilities of its own");
   std::ifstream file(path, std::ios::binary);
   const std::string head = ReadAt(file, 0, 256);
@@ -70,7 +69,7 @@ Status Check(const std::string& path, int depth) {
   std::istringstream words(head.substr(2, head.find('\n') - 2));
   std::string interpreter;
   words >> interpreter;
-  return interpreter.empty() ? Status() : Check(interpreter, depth + 1);
+  return interpreter.empty() ? Status() : Check(interpreter, uid, depth + 1);
 }
 
 }  // namespace
@@ -93,6 +92,6 @@ Result<std::string> FindProgram(const std::string& name, const std::string& path
   return Fail(ErrorCode::kNotFound, "there is no program '" + name + "'");
 }
 
-Status CheckProgram(const std::string& file) { return Check(file, 0); }
+Status CheckProgram(const std::string& file, uint32_t uid) { return Check(file, uid, 0); }
 
 }  // namespace tranche

@@ -94,6 +94,13 @@ Result<Variables> ComposeEnvironment(const ReplicaLaunch& launch, const Variable
   // The order of NVML and nvidia-smi, should the program count devices rather than name them.
   all["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID";
   all["NVIDIA_VISIBLE_DEVICES"] = launch.device_uuid.empty() ? "void" : launch.device_uuid;
+  if (launch.limiter) {
+    const auto folders = all.find("LD_LIBRARY_PATH");
+    const bool others = folders != all.end() && !folders->second.empty();
+    all["LD_LIBRARY_PATH"] = launch.limiter->folder + (others ? ":" + folders->second : "");
+    all["TRANCHE_REAL_LIBCUDA"] = launch.limiter->libcuda;
+    all["TRANCHE_SLICE_FILE"] = launch.limiter->slice_file;
+  }
   if (launch.port) {
     all["PORT"] = std::to_string(*launch.port);
   } else {

@@ -41,6 +41,15 @@ struct DeviceGrant {
   std::optional<int> compute_instance;
 };
 
+// What holds a replica to a fraction of its GPU, from within.
+struct LimiterUse {
+  std::string folder;      // of the limiter's libraries, to be found before the driver's
+  std::string libcuda;     // the driver's own
+  std::string slice_file;  // the table of its slice; the replica's user may open it
+
+  bool operator==(const LimiterUse&) const = default;
+};
+
 // Everything that one start of one replica needs to know.
 struct ReplicaLaunch {
   ReplicaMark mark;
@@ -67,6 +76,9 @@ struct ReplicaLaunch {
   std::string device_uuid;
   // The nodes that go with it; empty = unknown, then all are left visible.
   std::vector<DeviceGrant> devices;
+
+  // Wins over whatever `env` says of LD_LIBRARY_PATH, which is looked at after it.
+  std::optional<LimiterUse> limiter;
 
   std::optional<int> port;
   // stdout and stderr are appended here; made 0640 and owned by uid:gid. Its directory must exist,

@@ -1,16 +1,18 @@
 #include <fmt/format.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <climits>
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <set>
 
 #include "base/json.h"
 #include "base/suggest.h"
 #include "edge/broker/context_cost.h"
 #include "edge/broker/foreground.h"
+#include "edge/broker/handshake_watch.h"
 #include "edge/broker/program_check.h"
 #include "edge/broker/slice_store.h"
 #include "face/cli/context.h"
@@ -26,6 +28,8 @@ namespace {
 constexpr int kOurs = 125;
 constexpr int kCannotExecute = 126;
 constexpr int kNotFound = 127;
+// A process without a limiter is looked for so often, and stopped when it is seen twice.
+constexpr Duration kHandshakeInterval = std::chrono::milliseconds(200);
 // How soon the share of a dead process is given back at the latest.
 constexpr Duration kReapInterval = std::chrono::milliseconds(50);
 
@@ -34,19 +38,6 @@ constexpr const char* kWhyNotHarder =
     "talks to the device behind them would pass. For a harder guarantee use a MIG instance or a "
     "GPU "
     "of its own";
-
-// Ours, where they are installed: beside the programs.
-Result<std::string> LimiterFolder() {
-  char path[PATH_MAX];
-  const ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
-  std::string folder(path, n > 0 ? static_cast<size_t>(n) : 0);
-  for (int up = 0; up < 2 && folder.rfind('/') != std::string::npos; ++up)
-    folder.resize(folder.rfind('/'));
-  folder += "/lib/tranche";
-  if (access((folder + "/libcuda.so.1").c_str(), R_OK) == 0) return folder;
-  return Fail(ErrorCode::kUnsupported, "the limiter's libraries are not in " + folder,
-              "build or install all of Tranche");
-}
 
 // By UUID, index or model. Without a wish: the first that can be divided.
 Result<const Gpu*> ChooseGpu(const Machine& machine, const std::string& wish) {
@@ -86,7 +77,7 @@ void Put(std::vector<std::string>& environment, const std::string& name, const s
 
 // What is known before the program starts.
 struct Preflight {
-  std::string limiter_folder;
+  LimiterFiles limiter;
   std::string library_folders;  // LD_LIBRARY_PATH
   std::string libcuda;
   std::string file;  // of the program
@@ -112,6 +103,8 @@ class RunVerb final : public Verb {
   void Declare(Arguments& arguments) override {
     shares_.Declare(arguments);
     arguments.Option("--gpu", "GPU", gpu_, "UUID, index or model (default: whichever has room)")
+        .Option("--on-unenforced", "stop|warn", on_unenforced_,
+                "what happens to a process that uses the GPU past its limit (default: stop)")
         .Flag("--local", local_, "without the daemon: limits only")
         .Flag("--explain", explain_, "say what would be enforced, and how hard; run nothing");
   }
@@ -127,6 +120,13 @@ class RunVerb final : public Verb {
   Result<int> Run(Context& context) override {
     const auto wish = shares_.Read();
     if (!wish) return tl::unexpected<Error>(wish.error());
+    const auto on_unenforced = ParseOnUnenforced(on_unenforced_);
+    if (!on_unenforced) {
+      return Fail(ErrorCode::kInvalid,
+                  "--on-unenforced " + on_unenforced_ + ": " + on_unenforced.error().message,
+                  on_unenforced.error().hint);
+    }
+    warn_only_ = *on_unenforced == OnUnenforced::kWarn;
     if (program_.empty())
       return Fail(ErrorCode::kInvalid, "there is no program to run",
                   "tranche run --memory 10GiB -- PROGRAM ARGUMENTS...");
@@ -152,8 +152,10 @@ class RunVerb final : public Verb {
       context.SayError(file.error());
       return file.error().code == ErrorCode::kNotFound ? kNotFound : kCannotExecute;
     }
-    if (const Status checked = CheckProgram(*file); !checked)
+    if (Status checked = CheckProgram(*file, geteuid()); !checked && !warn_only_) {
+      checked.error().hint += "; or say --on-unenforced warn, and nothing holds it";
       return tl::unexpected<Error>(checked.error());
+    }
     Preflight preflight = *found;
     preflight.file = *file;
     return local_ ? RunLocally(context, **driver, **gpu, preflight, *wish)
@@ -175,17 +177,17 @@ class RunVerb final : public Verb {
   }
 
   static Result<Preflight> FindLibraries(Context& context) {
-    const auto folder = LimiterFolder();
-    if (!folder) return tl::unexpected<Error>(folder.error());
+    const auto files = FindLimiterFiles();
+    if (!files) return tl::unexpected<Error>(files.error());
     const std::string folders = context.world().environment("LD_LIBRARY_PATH").value_or("");
     const auto libcuda = FindLibcuda(folders);
     if (!libcuda) return tl::unexpected<Error>(libcuda.error());
-    return Preflight{*folder, folders, *libcuda, ""};
+    return Preflight{*files, folders, *libcuda, ""};
   }
 
   static Result<Bytes> Measure(Driver& driver, const Preflight& found, const Gpu& gpu,
                                const Wish& wish) {
-    const auto cost = MeasureContext(driver, found.libcuda, gpu.uuid);
+    const auto cost = MeasureContext(driver, found.limiter, found.libcuda, gpu.uuid);
     if (!cost) return FailedWhile("measuring what a context costs", cost.error());
     if (!wish.memory || *wish.memory >= *cost) return *cost;
     return Fail(ErrorCode::kDoesNotFit,
@@ -205,7 +207,17 @@ class RunVerb final : public Verb {
         SliceStore::Create(Paths::FromEnvironment().run + "/slices", "run",
                            {{gpu.uuid, wish.memory.value_or(gpu.memory_total), *cost, compute}});
     if (!store) return tl::unexpected<Error>(store.error());
-    const int code = Start(context, found, gpu.uuid, (*store)->path(), [&] { (*store)->Reap(); });
+    HandshakeWatch handshakes;
+    std::set<int> told;
+    Duration looked{0};
+    const auto tick = [&] {
+      (*store)->Reap();
+      const Duration now = context.world().clock->Monotonic();
+      if (now - looked < kHandshakeInterval) return;
+      looked = now;
+      HoldToLimiter(context, driver, gpu, **store, now, &handshakes, &told);
+    };
+    const int code = Start(context, found, gpu.uuid, (*store)->path(), tick);
     const TrancheCounters counters = (*store)->Counters(0);
     if (counters.over_limit != 0 || counters.unhooked != 0) {
       context.Say(
@@ -222,6 +234,24 @@ class RunVerb final : public Verb {
     return code;
   }
 
+  // What was started here and uses the GPU past the limiter is stopped, or told of.
+  void HoldToLimiter(Context& context, Driver& driver, const Gpu& gpu, const SliceStore& store,
+                     Duration now, HandshakeWatch* handshakes, std::set<int>* told) const {
+    const auto processes = driver.ReadProcesses(gpu.uuid);
+    if (!processes) return;
+    std::set<int> members;
+    for (const SliceMember& member : store.Members()) members.insert(static_cast<int>(member.pid));
+    for (const GpuProcess& process : handshakes->Look(gpu.uuid, *processes, members, now)) {
+      const bool ours = DescendsFrom(process.pid, getpid()) ||
+                        ReadProcessVariable(process.pid, "TRANCHE_SLICE_FILE") == store.path();
+      if (!ours || !told->insert(process.pid).second) continue;
+      if (!warn_only_) kill(process.pid, SIGKILL);
+      context.Say(fmt::format("tranche: process {} ({}) uses GPU {} without the limiter; {}",
+                              process.pid, process.command, gpu.index,
+                              warn_only_ ? "nothing holds it to its limits" : "it was stopped"));
+    }
+  }
+
   Result<int> RunWithLease(Context& context, Driver& driver, const Machine& machine,
                            const Preflight& found, const Wish& wish) {
     auto client = context.FindDaemon();
@@ -234,6 +264,7 @@ class RunVerb final : public Verb {
     request.gpu = gpu_;
     request.memory = wish.memory;
     request.compute = wish.compute;
+    request.on_unenforced = warn_only_ ? OnUnenforced::kWarn : OnUnenforced::kStop;
     // What a context costs depends on the GPU, and which GPU it is depends on the daemon.
     request.dry_run = true;
     auto lease = (*client)->GrantLease(request);
@@ -252,9 +283,18 @@ class RunVerb final : public Verb {
     lease = (*client)->GrantLease(request);
     if (!lease) return tl::unexpected<Error>(lease.error());
     const int code = Start(context, found, lease->gpu_uuid, lease->slice_file, [] {});
+    TellWhatWasWrong(context, **client, lease->id);
     // The daemon notices by itself when this does not reach it.
     [[maybe_unused]] const Status ended = (*client)->EndLease(lease->id);
     return code;
+  }
+
+  static void TellWhatWasWrong(Context& context, Client& client, const std::string& id) {
+    const auto status = client.GetStatus();
+    if (!status) return;
+    for (const Lease& lease : status->leases) {
+      if (lease.id == id && !lease.detail.empty()) context.Say("tranche: " + lease.detail);
+    }
   }
 
   // From here on the program runs; its exit code is ours.
@@ -263,7 +303,7 @@ class RunVerb final : public Verb {
     std::vector<std::string> environment;
     for (char** entry = environ; *entry != nullptr; ++entry) environment.emplace_back(*entry);
     Put(environment, "LD_LIBRARY_PATH",
-        found.limiter_folder + (found.library_folders.empty() ? "" : ":" + found.library_folders));
+        found.limiter.folder + (found.library_folders.empty() ? "" : ":" + found.library_folders));
     Put(environment, "TRANCHE_REAL_LIBCUDA", found.libcuda);
     Put(environment, "TRANCHE_SLICE_FILE", slice_file);
     Put(environment, "CUDA_VISIBLE_DEVICES", gpu_uuid);
@@ -326,8 +366,10 @@ class RunVerb final : public Verb {
 
   ShareOptions shares_;
   std::string gpu_;
+  std::string on_unenforced_ = "stop";
   bool local_ = false;
   bool explain_ = false;
+  bool warn_only_ = false;
   std::vector<std::string> program_;
   Machine machine_;
 };

@@ -91,6 +91,15 @@ Verdict JudgeTimeSlicing(const Gpu& gpu, const HostAbilities& host) {
   return Yes(Needing("MIG mode must be switched off first", host));
 }
 
+Verdict JudgeFraction(const Gpu& gpu, const HostAbilities& host) {
+  if (gpu.compute_mode && *gpu.compute_mode != ComputeMode::kDefault) {
+    return No(fmt::format("compute mode is '{}'; several processes need 'default'",
+                          ComputeModeName(*gpu.compute_mode)));
+  }
+  if (!MigOn(gpu)) return Yes("a limiter in each process holds it to its memory and time");
+  return Yes(Needing("MIG mode must be switched off first", host));
+}
+
 Verdict JudgeVgpu(const Gpu& gpu) {
   if (gpu.virtualization && *gpu.virtualization == "vgpu_host") {
     return No("this build of Tranche does not make virtual GPUs yet");
@@ -114,9 +123,7 @@ Verdict Judge(Mechanism mechanism, const Gpu& gpu, const CatalogGpu* known, cons
     case Mechanism::kTimeSlicing:
       return JudgeTimeSlicing(gpu, host);
     case Mechanism::kFraction:
-      return No(
-          "plans do not use the limiter yet; 'tranche run --local --memory' holds one program to "
-          "it");
+      return JudgeFraction(gpu, host);
     case Mechanism::kVgpu:
       return JudgeVgpu(gpu);
   }

@@ -161,7 +161,11 @@ TEST(Capabilities, OfAnH100ForRootWithDeviceNodes) {
   EXPECT_EQ(Find(machine, gpu, Mechanism::kExclusive).guarantees.access, Guarantee::kKernel);
   EXPECT_TRUE(Find(machine, gpu, Mechanism::kTimeSlicing).available);
   EXPECT_EQ(Find(machine, gpu, Mechanism::kTimeSlicing).guarantees.memory, Guarantee::kNone);
-  for (const Mechanism mechanism : {Mechanism::kMps, Mechanism::kFraction, Mechanism::kVgpu}) {
+  const Capability& fraction = Find(machine, gpu, Mechanism::kFraction);
+  EXPECT_TRUE(fraction.available);
+  EXPECT_EQ(fraction.guarantees, (Guarantees{Guarantee::kCooperative, Guarantee::kCooperative,
+                                             Guarantee::kNone, Guarantee::kKernel}));
+  for (const Mechanism mechanism : {Mechanism::kMps, Mechanism::kVgpu}) {
     const Capability& capability = Find(machine, gpu, mechanism);
     EXPECT_FALSE(capability.available);
     EXPECT_NE(capability.reason, "");

@@ -83,6 +83,11 @@ void AddMigOptions(const GpuView& view, const ReplicaNeed& need, Candidates* out
   }
 }
 
+// What a replica takes of each GPU's memory outside MIG.
+Bytes MemoryTaken(Mechanism mechanism, const ReplicaNeed& need) {
+  return mechanism == Mechanism::kFraction ? need.reserved : need.least_per_gpu();
+}
+
 // Why the mechanism is no way for this replica on this GPU, or "".
 std::string WhyNot(Mechanism mechanism, const GpuView& view, const ReplicaNeed& need) {
   const Workload& workload = *need.workload;
@@ -119,7 +124,11 @@ std::string WhyNot(Mechanism mechanism, const GpuView& view, const ReplicaNeed& 
   }
   if (!whole && !view.free_unknown.empty()) return view.free_unknown;
   if (!whole && need.compute > 1 + kTolerance) return "more than a whole GPU is asked";
-  return need.least_per_gpu() > view.free_undivided
+  if ((whole ? 1 : need.compute) > 1 - view.compute_promised + kTolerance) {
+    return fmt::format("{} of its time are promised to programs outside the spec",
+                       FormatPercent(view.compute_promised));
+  }
+  return MemoryTaken(mechanism, need) > view.free_undivided
              ? fmt::format("it has {}{}", FormatBytes(view.free_undivided),
                            view.foreign_processes.empty() ? "" : " left")
              : "";
@@ -133,8 +142,8 @@ void AddUndividedOption(Mechanism mechanism, const GpuView& view, const ReplicaN
   if (mechanism == Mechanism::kExclusive) {
     option.memory = UsableMemory(*view.gpu);
   } else {
-    option.memory = need.least;
-    option.memory_share = static_cast<double>(need.least.value) /
+    option.memory = MemoryTaken(mechanism, need);
+    option.memory_share = static_cast<double>(option.memory.value) /
                           static_cast<double>(std::max<uint64_t>(1, view.gpu->memory_total.value));
     option.compute_share = need.compute;
     // Without an ask nothing holds a tenant back from the whole of it.
@@ -180,7 +189,8 @@ Candidates CandidatesOn(const GpuView& view, const ReplicaNeed& need, const Cata
     out.refusal = view.unusable;
     return out;
   }
-  std::vector<std::string> refusals;
+  // Of what is offered here, and of what is not.
+  std::vector<std::string> refusals, not_offered;
   for (const Mechanism mechanism : kAllMechanisms) {
     if (mechanism == Mechanism::kVgpu) continue;  // made for virtual machines, not for processes
     std::string why_not = WhyNot(mechanism, view, need);
@@ -192,13 +202,17 @@ Candidates CandidatesOn(const GpuView& view, const ReplicaNeed& need, const Cata
     }
     // What the spec itself excludes explains nothing about this GPU.
     const bool excluded = workload.mechanism && *workload.mechanism != mechanism;
+    const Capability* capability = view.Find(mechanism);
+    auto& reasons = capability != nullptr && capability->available ? refusals : not_offered;
     if (!why_not.empty() && !excluded &&
-        std::find(refusals.begin(), refusals.end(), why_not) == refusals.end()) {
-      refusals.push_back(std::move(why_not));
+        std::find(reasons.begin(), reasons.end(), why_not) == reasons.end()) {
+      reasons.push_back(std::move(why_not));
     }
   }
   if (!out.options.empty()) return out;
-  // Two reasons say enough: the first is that of the whole GPU, the second that of MIG.
+  refusals.insert(refusals.end(), not_offered.begin(), not_offered.end());
+  // Two reasons say enough: the first is that of the whole GPU, the second that of MIG or of a
+  // share.
   for (size_t i = 0; i < refusals.size() && i < 2; ++i) {
     out.refusal += (i == 0 ? "" : "; ") + refusals[i];
   }

@@ -9,6 +9,7 @@
 #include "model/machine.h"
 #include "model/plan.h"
 #include "stage/plan/needs.h"
+#include "stage/plan/planner.h"
 
 namespace tranche::planning {
 
@@ -32,6 +33,7 @@ struct GpuView {
   std::vector<GpuProcess> foreign_processes;  // outside MIG instances
   Bytes free_undivided;                       // usable memory, less what foreign processes hold
   std::string free_unknown;                   // why free_undivided cannot be relied on
+  double compute_promised = 0;                // of its time, to programs outside what is planned
   std::optional<double> price_per_hour;
   std::vector<Capability> capabilities;  // of this GPU
 
@@ -41,7 +43,7 @@ struct GpuView {
 };
 
 std::vector<GpuView> ViewsOf(const Machine& machine, const Deployment& deployment, const Spec& spec,
-                             const Catalog& catalog, bool adopt);
+                             const Catalog& catalog, const PlanOptions& options, bool adopt);
 
 // The processes that hold a GPU against a change, in words: "pid 4711 (python train.py, user ana)".
 std::string WhoIs(const std::vector<GpuProcess>& processes);

@@ -12,7 +12,8 @@ namespace {
 
 struct FreePiece {
   Bytes memory;
-  std::string name;  // "3g.40gb on gpu0"
+  std::string name;                 // "3g.40gb on gpu0"
+  std::optional<double> time = {};  // of the GPU, where that is shared
 };
 
 // The largest single piece that is free on a GPU, by a mechanism that the replica could use.
@@ -22,6 +23,7 @@ std::optional<FreePiece> LargestPiece(const GpuView& view, int index, const Repl
   bool used = false, mig = false;
   Occupancy taken = view.foreign;
   Bytes shared;
+  double time = 1 - view.compute_promised;
   for (const Placed& one : layout.placed) {
     if (std::find(one.gpus.begin(), one.gpus.end(), index) == one.gpus.end()) continue;
     used = true;
@@ -30,6 +32,7 @@ std::optional<FreePiece> LargestPiece(const GpuView& view, int index, const Repl
       view.geometry->Add({one.option.profile, *one.placement}, &taken);
     } else {
       shared += one.option.memory;
+      time -= one.option.compute_share;
     }
   }
   const auto gives = [&](Mechanism mechanism) {
@@ -53,10 +56,11 @@ std::optional<FreePiece> LargestPiece(const GpuView& view, int index, const Repl
       }
     }
   }
-  if (!mig && view.no_whole.empty() && gives(Mechanism::kTimeSlicing)) {
+  const bool may_share = gives(Mechanism::kTimeSlicing) || gives(Mechanism::kFraction);
+  if (!mig && view.no_whole.empty() && may_share) {
     const Bytes left = view.free_undivided - shared;
     if (left.value > 0 && (!best || left > best->memory)) {
-      best = FreePiece{left, fmt::format("what is left of {}", view.name())};
+      best = FreePiece{left, fmt::format("what is left of {}", view.name()), std::max(0.0, time)};
     }
   }
   return best;
@@ -129,11 +133,14 @@ std::string ReasonFor(const ReplicaNeed& need, const NodeLayout& layout, const L
                        blocked);
   }
   if (!largest) return NeedText(need) + "; nothing is free" + blocked;
-  return fmt::format("{}; the largest free piece is {} ({}){}", NeedText(need), largest->name,
-                     FormatBytes(largest->memory),
-                     largest->memory >= need.least && blocked.empty()
-                         ? ", which the others leave no other way to place"
-                         : blocked);
+  const bool enough = largest->memory >= need.least && largest->time.value_or(1) >= need.compute;
+  return fmt::format(
+      "{}; the largest free piece is {} ({}{}){}", NeedText(need), largest->name,
+      FormatBytes(largest->memory),
+      largest->time && need.compute > 0
+          ? fmt::format(" and {} of its time", FormatPercent(*largest->time))
+          : "",
+      enough && blocked.empty() ? ", which the others leave no other way to place" : blocked);
 }
 
 // Finds changes under which the replica would fit, the mildest first.
@@ -150,6 +157,7 @@ class Remedies {
       TryConcurrency();
     } else if (need_.workload->memory) {
       TryLessMemory();
+      TryPreemptible();
     }
     if (need_.compute > 0) TryLessCompute();
     TryIsolation();
@@ -243,6 +251,16 @@ class Remedies {
     }
   }
 
+  // Then what is above its request is not reserved for it.
+  void TryPreemptible() {
+    Workload changed = *need_.workload;
+    changed.preemptible = true;
+    if (need_.reserved > need_.least && Fits(changed)) {
+      found_.push_back(
+          fmt::format("with a memory limit of {}, or preemptible: true", FormatBytes(need_.least)));
+    }
+  }
+
   void TryLessCompute() {
     Workload changed = *need_.workload;
     changed.compute.reset();
@@ -299,6 +317,7 @@ class Remedies {
       more.removable.clear();
       more.foreign_processes.clear();
       more.free_undivided = UsableMemory(fresh);
+      more.compute_promised = 0;
       more.free_unknown.clear();
       more.no_whole.clear();
       if (!more.geometry && view.Find(Mechanism::kMig) != nullptr &&

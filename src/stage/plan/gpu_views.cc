@@ -139,7 +139,7 @@ std::string WhoIs(const std::vector<GpuProcess>& processes) {
 }
 
 std::vector<GpuView> ViewsOf(const Machine& machine, const Deployment& deployment, const Spec& spec,
-                             const Catalog& catalog, bool adopt) {
+                             const Catalog& catalog, const PlanOptions& options, bool adopt) {
   std::vector<GpuView> views;
   for (const Gpu& gpu : machine.gpus) {
     GpuView view;
@@ -152,6 +152,8 @@ std::vector<GpuView> ViewsOf(const Machine& machine, const Deployment& deploymen
     CollectProcesses(deployment, view);
     JudgeMig(view);
     CollectInstances(deployment, adopt, view);
+    const auto promised = options.compute_promised.find(gpu.uuid);
+    if (promised != options.compute_promised.end()) view.compute_promised = promised->second;
     view.price_per_hour = PriceOf(gpu, spec, catalog);
     views.push_back(std::move(view));
   }

@@ -15,11 +15,12 @@ namespace {
 std::string ClassKey(const ReplicaNeed& need) {
   const Workload& w = *need.workload;
   const Guarantees& axes = w.isolation.axes;
-  return fmt::format("{}|{}|{}|{:.17g}|{}|{}|{},{},{},{}|{}|{}|{}", w.gpu,
-                     w.mechanism ? MechanismName(*w.mechanism) : "", need.least.value, need.compute,
-                     w.gpus, need.whole_gpu, static_cast<int>(axes.memory),
-                     static_cast<int>(axes.compute), static_cast<int>(axes.fault),
-                     static_cast<int>(axes.access), w.isolation.low_jitter, w.trusted, w.team);
+  return fmt::format("{}|{}|{}|{}|{:.17g}|{}|{}|{},{},{},{}|{}|{}|{}", w.gpu,
+                     w.mechanism ? MechanismName(*w.mechanism) : "", need.least.value,
+                     need.reserved.value, need.compute, w.gpus, need.whole_gpu,
+                     static_cast<int>(axes.memory), static_cast<int>(axes.compute),
+                     static_cast<int>(axes.fault), static_cast<int>(axes.access),
+                     w.isolation.low_jitter, w.trusted, w.team);
 }
 
 // Everything that tells one GPU from another as far as candidates go. Reasons in words do not.
@@ -147,6 +148,7 @@ Bin LayoutSolver::BinOf(const GpuView& view, size_t index, const Pins& pins) con
   bin.price = view.price_per_hour.value_or(1);
   bin.mig_on = view.mig_on;
   bin.memory = view.free_undivided.value;
+  bin.compute_used = view.compute_promised;
   bin.geometry = view.geometry ? &*view.geometry : nullptr;
   bin.taken = view.foreign;
   std::map<std::string, int> teams;

@@ -34,12 +34,14 @@ ReplicaNeed NeedOf(const Workload& workload, int replica, const Catalog& catalog
   }
   if (workload.memory) {
     need.least = workload.memory->request;
+    if (!workload.preemptible) need.reserved = workload.memory->limit;
   } else if (workload.model) {
     need.least =
         SizeToFit(*workload.model, workload.engine, need.model, Bytes{0}, workload.gpus).total();
   } else {
     need.whole_gpu = true;
   }
+  need.reserved = std::max(need.reserved, need.least);
   if (workload.compute) need.compute = workload.compute->request.value;
   return need;
 }

@@ -17,6 +17,9 @@ struct ReplicaNeed {
   std::string digest;
   // With the smallest tuning of its engine, over all of its GPUs. A slice that holds this will do.
   Bytes least;
+  // What a slice without walls of hardware keeps for it: the most that it may hold, unless what is
+  // above its request is only lent to it.
+  Bytes reserved;
   // Says nothing of its memory: only a whole GPU can be meant.
   bool whole_gpu = false;
   double compute = 0;  // of one GPU's SMs; 0 = not asked

@@ -147,10 +147,11 @@ Plan MakePlan(const Machine& machine, const Spec& spec, const Deployment& deploy
   plan.unplaced = planning::TakeOutOverQuota(plan.spec, &needs);
 
   // Where each goes. What is not ours is planned around first, and only then taken.
-  std::vector<GpuView> views = planning::ViewsOf(machine, deployment, spec, catalog, false);
+  std::vector<GpuView> views =
+      planning::ViewsOf(machine, deployment, spec, catalog, options, false);
   NodeLayout layout = Solve(views, needs, deployment, catalog);
   if (options.adopt && !layout.unplaced.empty()) {
-    views = planning::ViewsOf(machine, deployment, spec, catalog, true);
+    views = planning::ViewsOf(machine, deployment, spec, catalog, options, true);
     layout = Solve(views, needs, deployment, catalog);
   }
 

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <map>
+#include <string>
+
 #include "catalog/catalog.h"
 #include "model/deployment.h"
 #include "model/machine.h"
@@ -11,6 +14,8 @@ namespace tranche {
 struct PlanOptions {
   // May destroy instances that Tranche did not make, where they are in the way and not busy.
   bool adopt = false;
+  // Of the time of each GPU, by UUID, what programs outside any spec have been promised (leases).
+  std::map<std::string, double> compute_promised = {};
 };
 
 // Fits every replica of `spec` onto `machine`, changing as little of what runs (`deployment`) as it

@@ -31,8 +31,14 @@ Machine RandomMachine() {
 Workload RandomWorkload(const std::string& name) {
   const Bytes memory = MiB(static_cast<uint64_t>(*rc::gen::inRange(500, 45000)));
   const int replicas = *rc::gen::inRange(1, 4);
-  Workload workload = *rc::gen::arbitrary<bool>() ? Hardware(name, memory, replicas)
-                                                  : Shared(name, memory, replicas);
+  const int kind = *rc::gen::inRange(0, 3);
+  Workload workload = kind == 0   ? Hardware(name, memory, replicas)
+                      : kind == 1 ? Shared(name, memory, replicas)
+                                  : Limited(name, {memory, memory + GiB(2)},
+                                            *rc::gen::inRange(0, 8) * 0.1, replicas);
+  workload.trusted = *rc::gen::arbitrary<bool>();
+  workload.team = *rc::gen::arbitrary<bool>() ? "ml" : "web";
+  if (kind == 2) workload.preemptible = *rc::gen::arbitrary<bool>();
   if (*rc::gen::inRange(0, 5) == 0) workload.compute = Share<Fraction>{{0.2}, {0.5}};
   if (*rc::gen::inRange(0, 4) == 0) workload.route = "/" + name;
   if (*rc::gen::inRange(0, 8) == 0) workload.env["X"] = "1";

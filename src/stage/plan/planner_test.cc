@@ -53,6 +53,48 @@ TEST(Plan, ThreeModelsShareOneH100) {
   EXPECT_EQ(plan.machine_fingerprint, machine.fingerprint);
 }
 
+TEST(Plan, ProcessIsolationGetsAFractionOfAGpuWithoutMig) {
+  const Machine machine = MachineWith({"L40S"});
+  Spec spec = SpecOf({Limited("a", {GiB(10), GiB(10)}, 0.3), Limited("b", {GiB(8), GiB(12)}, 0.5),
+                      Limited("c", {GiB(4), GiB(4)}, 0)});
+  Plan plan = PlanFor(machine, spec);
+  ExpectSound(machine, spec, {}, plan);
+  EXPECT_EQ(plan.assignments[1].slice.mechanism, Mechanism::kFraction);
+  EXPECT_EQ(plan.assignments[1].slice.memory, GiB(12)) << "the limit is reserved";
+  EXPECT_EQ(plan.assignments[1].needed, GiB(8));
+  EXPECT_THAT(Reasons(plan.assignments[1]), HasSubstr("50% of the GPU's time, 100% at most"));
+  EXPECT_THAT(Reasons(plan.assignments[2]), HasSubstr("what others leave"));
+
+  spec.workloads[1].preemptible = true;
+  plan = PlanFor(machine, spec);
+  EXPECT_EQ(plan.assignments[1].slice.memory, GiB(8)) << "what is above is only lent";
+  EXPECT_THAT(Reasons(plan.assignments[1]), HasSubstr("lent"));
+}
+
+TEST(Plan, FractionsNeverPromiseMoreThanThereIs) {
+  const Machine machine = MachineWith({"L40S"});
+  const Spec time =
+      SpecOf({Limited("a", {GiB(4), GiB(4)}, 0.6), Limited("b", {GiB(4), GiB(4)}, 0.5)});
+  Plan plan = PlanFor(machine, time);
+  ASSERT_EQ(plan.unplaced.size(), 1u);
+  EXPECT_THAT(plan.unplaced[0].reason, HasSubstr("40% of its time"));
+  EXPECT_THAT(plan.unplaced[0].nearest, HasSubstr("one more L40S"));
+
+  const Spec memory =
+      SpecOf({Limited("a", {GiB(20), GiB(30)}, 0), Limited("b", {GiB(10), GiB(20)}, 0)});
+  plan = PlanFor(machine, memory);
+  ASSERT_EQ(plan.unplaced.size(), 1u);
+  EXPECT_THAT(plan.unplaced[0].nearest, HasSubstr("preemptible: true"));
+
+  // What programs outside the spec were promised counts as well.
+  PlanOptions options;
+  options.compute_promised[machine.gpus[0].uuid] = 0.5;
+  EXPECT_FALSE(
+      PlanFor(machine, SpecOf({Limited("a", {GiB(4), GiB(4)}, 0.6)}), {}, options).feasible());
+  EXPECT_TRUE(
+      PlanFor(machine, SpecOf({Limited("a", {GiB(4), GiB(4)}, 0.5)}), {}, options).feasible());
+}
+
 TEST(Plan, AppliedTwiceChangesNothing) {
   const World world = Running(MachineWith({"H100-SXM5-80GB"}), ThreeModels());
   const Plan again = PlanFor(world.machine, ThreeModels(), world.deployment);

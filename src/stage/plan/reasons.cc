@@ -89,6 +89,29 @@ std::vector<std::string> ReasonsFor(const Placed& placed, const ReplicaNeed& nee
       if (placed.option.guarantees.memory == Guarantee::kNone) {
         reasons.push_back("nothing holds a tenant that takes more than it asked for");
       }
+      if (placed.option.mechanism == Mechanism::kFraction) {
+        reasons.push_back(
+            need.workload->compute
+                ? fmt::format("the limiter in its processes holds it to {} of memory and {} of the "
+                              "GPU's time, {} at most",
+                              FormatBytes(slice.memory),
+                              FormatPercent(need.workload->compute->request.value),
+                              FormatPercent(need.workload->compute->limit.value))
+                : fmt::format("the limiter in its processes holds it to {} of memory; of the GPU's "
+                              "time it gets what others leave",
+                              FormatBytes(slice.memory)));
+        const bool lends =
+            need.workload->memory && need.workload->memory->limit > need.workload->memory->request;
+        if (lends && need.workload->preemptible) {
+          reasons.push_back(
+              fmt::format("up to {} are lent to it as long as nobody else is promised them",
+                          FormatBytes(need.workload->memory->limit)));
+        } else if (lends) {
+          reasons.push_back(
+              "its memory limit is reserved, as only what is `preemptible: true` can give "
+              "memory back");
+        }
+      }
   }
   if (placed.stays) {
     reasons.push_back("it stays on the slice that it holds");

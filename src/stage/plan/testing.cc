@@ -183,7 +183,8 @@ Machine MachineWith(const std::vector<std::string>& gpus) {
     offer(Mechanism::kMig, !gpu.mig_profiles.empty(), All(Guarantee::kHardware));
     offer(Mechanism::kMps, false, {});
     offer(Mechanism::kTimeSlicing, true, {});
-    offer(Mechanism::kFraction, false, {});
+    offer(Mechanism::kFraction, true,
+          {Guarantee::kCooperative, Guarantee::kCooperative, Guarantee::kNone, Guarantee::kNone});
   }
   machine.fingerprint = MachineFingerprint(machine);
   return machine;
@@ -242,6 +243,17 @@ Workload Hardware(const std::string& name, Bytes memory, int replicas) {
 Workload Shared(const std::string& name, Bytes memory, int replicas) {
   Workload workload = Hardware(name, memory, replicas);
   workload.isolation = {"none", {}, false};
+  return workload;
+}
+
+Workload Limited(const std::string& name, Share<Bytes> memory, double compute, int replicas) {
+  Workload workload = Hardware(name, memory.request, replicas);
+  workload.isolation = {
+      "process",
+      {Guarantee::kCooperative, Guarantee::kCooperative, Guarantee::kNone, Guarantee::kNone},
+      false};
+  workload.memory = memory;
+  if (compute > 0) workload.compute = Share<Fraction>{{compute}, {1}};
   return workload;
 }
 
@@ -319,12 +331,24 @@ void ExpectSound(const Machine& machine, const Spec& spec, const Deployment& dep
     ASSERT_NE(gpu, nullptr);
     EXPECT_TRUE(gpu->health.usable);
     Bytes memory;
+    double time = 0;
     for (const Assignment* a : here) {
+      const Workload& workload =
+          *std::find_if(spec.workloads.begin(), spec.workloads.end(),
+                        [&](const Workload& w) { return w.name == a->workload; });
+      if (a->slice.mechanism == Mechanism::kFraction) {
+        EXPECT_EQ(a->slice.memory,
+                  workload.preemptible ? workload.memory->request : workload.memory->limit);
+        if (workload.compute) time += workload.compute->request.value;
+      }
       memory += a->slice.mechanism == Mechanism::kExclusive ? gpu->memory_total : a->slice.memory;
       for (const Assignment* b : here) {
         if (a == b) continue;
         EXPECT_EQ(a->slice.mechanism, b->slice.mechanism);
         EXPECT_NE(a->slice.mechanism, Mechanism::kExclusive);
+        if (a->slice.mechanism == Mechanism::kFraction && a->team != b->team) {
+          EXPECT_TRUE(workload.trusted) << "untrusted teams share a fault domain";
+        }
         if (a->slice.placement) {
           ASSERT_TRUE(b->slice.placement);
           EXPECT_FALSE(Overlap(*a->slice.placement, *b->slice.placement));
@@ -332,6 +356,7 @@ void ExpectSound(const Machine& machine, const Spec& spec, const Deployment& dep
       }
     }
     EXPECT_LE(memory, gpu->memory_total);
+    EXPECT_LE(time, 1 + 1e-9);
   }
 
   // Doing the steps yields exactly the layout that the plan states, and touches nothing of others.

@@ -26,6 +26,8 @@ void PutProcess(Machine& machine, size_t gpu, int pid, const std::string& comman
 // Workloads in one line each.
 Workload Hardware(const std::string& name, Bytes memory, int replicas = 1);
 Workload Shared(const std::string& name, Bytes memory, int replicas = 1);  // isolation: none
+// Process isolation, and a share of the GPU's time where `compute` is not 0.
+Workload Limited(const std::string& name, Share<Bytes> memory, double compute, int replicas = 1);
 Workload Model(const std::string& name, const std::string& model, const std::string& precision,
                int context, int concurrency, ServingEngine engine = ServingEngine::kModelServer);
 Spec SpecOf(std::vector<Workload> workloads);

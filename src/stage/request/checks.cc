@@ -130,7 +130,8 @@ class WorkloadCheck {
     if (compute != nullptr && workload_.compute->request.value < 1) {
       Add(*compute,
           fmt::format("{} is spread over {} GPUs, which it holds whole", Called(), workload_.gpus),
-          "remove compute, or use gpus: 1; MIG slices of several GPUs have no peer access to each "
+          "remove compute, or use gpus: 1; turns on several GPUs can deadlock collectives, and MIG "
+          "slices of several GPUs have no peer access to each "
           "other");
     }
     const YamlNode* mechanism = Given("mechanism");

@@ -287,14 +287,18 @@ Fields<Workload> MakeWorkloadFields() {
       Row("lease", &Workload::lease, TimeSpan(seconds(1), hours(24 * 3650), "8h"),
           "until it is stopped", "After this time its slice is given back."),
       Row("preemptible", &Workload::preemptible, Boolean(), "false",
-          "It may be stopped to make room, and may use spot GPUs."),
+          "It may be stopped to make room, and may use spot GPUs. Of its memory only the request "
+          "is "
+          "reserved in a `fraction`; more is lent while nobody is promised it."),
       Row("tier", &Workload::tier, Label("a name", "gold"), "none",
           "A name of your own, for reports."),
       Row("on_unenforced", &Workload::on_unenforced,
           Enum("what may happen to an unlimited workload",
                std::vector<std::pair<std::string, OnUnenforced>>{{"stop", OnUnenforced::kStop},
                                                                  {"warn", OnUnenforced::kWarn}}),
-          "`stop`", "What is done with it when its limits cannot be enforced."),
+          "`stop`",
+          "What is done with it when a process of it uses the GPU past its limiter: it is stopped "
+          "within a second, or only shown in `status`."),
       Row("allow_root", &Workload::allow_root, Boolean(), "the file's `allow_root`",
           "It may run as root."),
   };

@@ -72,6 +72,14 @@ Result<Machine> FakeDriver::Read() {
   return machine_;
 }
 
+Result<std::vector<GpuProcess>> FakeDriver::ReadProcesses(const std::string& gpu_uuid) {
+  const std::lock_guard lock(mutex_);
+  if (auto error = Scripted(Call::kRead)) return tl::unexpected(*error);
+  const Gpu* gpu = machine_.FindGpu(gpu_uuid);
+  if (gpu == nullptr) return Fail(ErrorCode::kNotFound, "no GPU " + gpu_uuid);
+  return gpu->processes;
+}
+
 Result<MigMode> FakeDriver::SetMigMode(const std::string& gpu_uuid, bool enabled) {
   const std::lock_guard lock(mutex_);
   Result<MigMode> result = SetMigModeLocked(gpu_uuid, enabled);

@@ -32,6 +32,7 @@ class FakeDriver final : public Driver {
   explicit FakeDriver(Machine machine);
 
   Result<Machine> Read() override;
+  Result<std::vector<GpuProcess>> ReadProcesses(const std::string& gpu_uuid) override;
   Result<MigMode> SetMigMode(const std::string& gpu_uuid, bool enabled) override;
   Result<MigInstance> CreateInstance(const std::string& gpu_uuid, const std::string& profile,
                                      MigPlacement placement) override;

@@ -12,6 +12,7 @@
 #include "edge/driver/nvml/memory_limits.h"
 #include "edge/driver/nvml/mig_change.h"
 #include "edge/driver/nvml/read_gpu.h"
+#include "edge/driver/nvml/read_processes.h"
 #include "edge/driver/nvml/reading.h"
 
 namespace tranche {
@@ -55,6 +56,7 @@ class NvmlDriver final : public Driver {
       : name_(std::move(name)), session_(std::make_unique<Session>(std::move(opened))) {}
 
   Result<Machine> Read() override;
+  Result<std::vector<GpuProcess>> ReadProcesses(const std::string& gpu_uuid) override;
   Result<MigMode> SetMigMode(const std::string& gpu_uuid, bool enabled) override;
   Result<MigInstance> CreateInstance(const std::string& gpu_uuid, const std::string& profile,
                                      MigPlacement placement) override;
@@ -75,6 +77,11 @@ class NvmlDriver final : public Driver {
   // function.
   Result<const NvmlLibrary*> Nvml(bool* fresh = nullptr);
   Result<Machine> ReadOnce(const NvmlLibrary& nvml);
+  struct Handle {
+    nvmlDevice_t device;
+    int index;
+  };
+  Result<Handle> FindHandle(const NvmlLibrary& nvml, const std::string& gpu_uuid) const;
   Result<FoundGpu> Find(const NvmlLibrary& nvml, const std::string& gpu_uuid) const;
   void NameTheLost(std::vector<Gpu>* gpus);
 
@@ -167,7 +174,8 @@ void NvmlDriver::NameTheLost(std::vector<Gpu>* gpus) {
   }
 }
 
-Result<FoundGpu> NvmlDriver::Find(const NvmlLibrary& nvml, const std::string& gpu_uuid) const {
+Result<NvmlDriver::Handle> NvmlDriver::FindHandle(const NvmlLibrary& nvml,
+                                                  const std::string& gpu_uuid) const {
   unsigned int count = 0;
   const nvmlReturn_t rc = nvml.CountGpus(&count);
   if (rc != NVML_SUCCESS) return tl::unexpected(NvmlError(rc, "counting GPUs"));
@@ -177,8 +185,7 @@ Result<FoundGpu> NvmlDriver::Find(const NvmlLibrary& nvml, const std::string& gp
     const auto uuid =
         ReadText<NVML_DEVICE_UUID_V2_BUFFER_SIZE>(nvml, nvml.nvmlDeviceGetUUID, device);
     if (!uuid || *uuid != gpu_uuid) continue;
-    FoundGpu found{device, ReadGpu(nvml, device, static_cast<int>(i))};
-    return found;
+    return Handle{device, static_cast<int>(i)};
   }
   for (const auto& [index, identity] : identities_) {
     if (identity.uuid == gpu_uuid) {
@@ -189,6 +196,23 @@ Result<FoundGpu> NvmlDriver::Find(const NvmlLibrary& nvml, const std::string& gp
   }
   return Fail(ErrorCode::kNotFound, "no GPU " + gpu_uuid + " on this machine",
               "list what there is with 'tranche inventory'");
+}
+
+Result<FoundGpu> NvmlDriver::Find(const NvmlLibrary& nvml, const std::string& gpu_uuid) const {
+  const auto handle = FindHandle(nvml, gpu_uuid);
+  if (!handle) return tl::unexpected(handle.error());
+  return FoundGpu{handle->device, ReadGpu(nvml, handle->device, handle->index)};
+}
+
+Result<std::vector<GpuProcess>> NvmlDriver::ReadProcesses(const std::string& gpu_uuid) {
+  const auto nvml = Nvml();
+  if (!nvml) return tl::unexpected(nvml.error());
+  const auto handle = FindHandle(**nvml, gpu_uuid);
+  if (!handle) return tl::unexpected(handle.error());
+  auto processes = tranche::ReadProcesses(**nvml, handle->device);
+  if (!processes)
+    return tl::unexpected(NvmlError(processes.error(), "asking who uses " + gpu_uuid));
+  return *std::move(processes);
 }
 
 Result<MigMode> NvmlDriver::SetMigMode(const std::string& gpu_uuid, bool enabled) {

@@ -1,0 +1,92 @@
+#include "engine/fraction_slices.h"
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "edge/broker/context_cost.h"
+#include "edge/broker/program_check.h"
+
+namespace tranche {
+namespace {
+
+// A variable as the replica will see it, but for what the limiter adds.
+std::string VariableOf(const ReplicaLaunch& start, const char* name) {
+  const auto own = start.env.find(name);
+  if (own != start.env.end()) return own->second;
+  const char* inherited = std::getenv(name);
+  return inherited != nullptr ? inherited : "";
+}
+
+Status CheckCanBeHeld(const ReplicaLaunch& start) {
+  std::string program = start.argv.front();
+  if (program.find('/') != std::string::npos && program.front() != '/')
+    program = (start.working_directory.empty() ? "/" : start.working_directory + "/") + program;
+  const std::string path = VariableOf(start, "PATH");
+  const auto file = FindProgram(program, path.empty() ? "/usr/local/bin:/usr/bin:/bin" : path);
+  // That it cannot be run is for whoever runs it to say.
+  return file ? CheckProgram(*file, start.uid) : Status();
+}
+
+}  // namespace
+
+Result<Bytes> FractionSlices::ContextCost(const LimiterFiles& files, const std::string& libcuda,
+                                          const std::string& gpu_uuid) {
+  const std::lock_guard lock(mutex_);
+  const auto known = context_costs_.find(gpu_uuid);
+  if (known != context_costs_.end()) return known->second;
+  const auto cost = MeasureContext(driver_, files, libcuda, gpu_uuid);
+  if (!cost) return FailedWhile("measuring what a context costs", cost.error());
+  context_costs_.emplace(gpu_uuid, *cost);
+  return *cost;
+}
+
+Result<LimiterUse> FractionSlices::Make(const ReplicaLaunch& start, const Launch& launch,
+                                        const Slice& slice) {
+  const Workload& workload = launch.workload;
+  if (workload.on_unenforced == OnUnenforced::kStop) {
+    if (Status held = CheckCanBeHeld(start); !held) {
+      held.error().hint += "; or say `on_unenforced: warn`, and nothing holds it";
+      return tl::unexpected(held.error());
+    }
+  }
+  const auto files = FindLimiterFiles();
+  if (!files) return tl::unexpected(files.error());
+  const auto libcuda = FindLibcuda(VariableOf(start, "LD_LIBRARY_PATH"));
+  if (!libcuda) return tl::unexpected(libcuda.error());
+  const auto cost = ContextCost(*files, *libcuda, slice.gpu_uuid);
+  if (!cost) return tl::unexpected(cost.error());
+  if (*cost > slice.memory) {
+    return Fail(ErrorCode::kDoesNotFit,
+                fmt::format("its slice of {} does not even hold a CUDA context, which takes {}",
+                            FormatBytes(slice.memory), FormatBytes(*cost)),
+                "give it more `memory`");
+  }
+  const auto machine = driver_.Recent();
+  if (!machine) return tl::unexpected(machine.error());
+  const Gpu* gpu = (*machine)->FindGpu(slice.gpu_uuid);
+  if (gpu == nullptr)
+    return Fail(ErrorCode::kNotFound, fmt::format("GPU {} is not on this machine", slice.gpu_uuid));
+
+  LeaseRequest request;
+  request.program = std::filesystem::path(start.argv.front()).filename();
+  request.memory = slice.memory;
+  request.compute = workload.compute;
+  request.context_bytes = *cost;
+  request.on_unenforced = workload.on_unenforced;
+  const auto lease =
+      leases_.GrantToReplica(start.mark.workload, start.mark.replica, request, *gpu, start.uid);
+  if (!lease) return tl::unexpected(lease.error());
+  return LimiterUse{files->folder, *libcuda, lease->slice_file};
+}
+
+void FractionSlices::Hold(const ReplicaMark& mark, ProcessId process) {
+  leases_.SetRunner(LeaseBook::IdOfReplica(mark.workload, mark.replica), process);
+}
+
+void FractionSlices::GiveBack(const ReplicaMark& mark) {
+  leases_.End(LeaseBook::IdOfReplica(mark.workload, mark.replica));
+}
+
+}  // namespace tranche
