@@ -135,6 +135,16 @@ CUresult CreateTo(Handle* handle, const CUDA_ARRAY3D_DESCRIPTOR& descriptor, uns
 
 }  // namespace
 
+bool FindArray(CUarray handle, ArrayPlace* place) {
+  const auto found = Arrays().find(Number(handle));
+  if (found == Arrays().end() || found->second.memory == 0) return false;
+  const CUDA_ARRAY3D_DESCRIPTOR& shape = found->second.descriptor;
+  place->memory = found->second.memory;
+  place->pitch = shape.Width * ElementBytes(shape.Format) * shape.NumChannels;
+  place->height = std::max<size_t>(1, shape.Height);
+  return true;
+}
+
 CUDA_EXPORT CUresult cuArrayCreate_v2(CUarray* array, const CUDA_ARRAY_DESCRIPTOR* d) {
   if (d == nullptr) return CUDA_ERROR_INVALID_VALUE;
   return CreateTo(array, {d->Width, d->Height, 0, d->Format, d->NumChannels, 0}, 0);

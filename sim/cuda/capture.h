@@ -18,6 +18,7 @@ struct NodeWork {
   uint64_t bytes = 0;
   int device = 0;
   CUgraph child = nullptr;
+  bool enabled = true;  // of a graph that is instantiated
   // What a launch does when it comes to this node.
   std::function<void(Stream*)> run;
 };

@@ -11,15 +11,33 @@ void Forget(CUcontext context) {
 }
 
 CUresult CreateAndPush(CUcontext* context, unsigned int flags, CUdevice number,
-                       unsigned int api_version) {
+                       unsigned int api_version, uint32_t sms = 0) {
   return CallOnDevice(number, [&](Library& library, const Library::Device&) {
     if (context == nullptr) return CUDA_ERROR_INVALID_VALUE;
-    const CUresult created = library.CreateContext(number, flags, false, context);
+    const CUresult created = library.CreateContext(number, flags, false, context, sms);
     if (created != CUDA_SUCCESS) return created;
     library.Find(*context)->api_version = api_version;
     ContextStack().push_back(*context);
     return CUDA_SUCCESS;
   });
+}
+
+// So many SMs, as a client of MPS; others have all.
+CUresult CreateWithAffinity(CUcontext* context, const CUexecAffinityParam* affinity, int count,
+                            unsigned int flags, CUdevice device) {
+  uint32_t sms = 0;
+  if (count != 0) {
+    if (affinity == nullptr || count != 1) return CUDA_ERROR_INVALID_VALUE;
+    const bool served =
+        Call([](Library& library) {
+          return library.mps_server() == 0 ? CUDA_ERROR_NOT_SUPPORTED : CUDA_SUCCESS;
+        }) == CUDA_SUCCESS;
+    if (!served || affinity->type != CU_EXEC_AFFINITY_TYPE_SM_COUNT)
+      return CUDA_ERROR_UNSUPPORTED_EXEC_AFFINITY;
+    sms = affinity->param.smCount.val;
+    if (sms == 0) return CUDA_ERROR_INVALID_VALUE;
+  }
+  return CreateAndPush(context, flags, device, 3020, sms);
 }
 
 CUresult Destroy(CUcontext handle) {
@@ -141,14 +159,14 @@ CUDA_EXPORT CUresult cuCtxCreate_v2(CUcontext* context, unsigned int flags, CUde
 }
 CUDA_EXPORT CUresult cuCtxCreate_v3(CUcontext* context, CUexecAffinityParam* affinity, int count,
                                     unsigned int flags, CUdevice device) {
-  // An affinity needs MPS, which is not simulated.
-  if (affinity != nullptr || count != 0) return CUDA_ERROR_NOT_SUPPORTED;
-  return CreateAndPush(context, flags, device, 3020);
+  return CreateWithAffinity(context, affinity, count, flags, device);
 }
 CUDA_EXPORT CUresult cuCtxCreate_v4(CUcontext* context, CUctxCreateParams* parameters,
                                     unsigned int flags, CUdevice device) {
-  if (parameters != nullptr) return CUDA_ERROR_NOT_SUPPORTED;
-  return CreateAndPush(context, flags, device, 3020);
+  if (parameters == nullptr) return CreateAndPush(context, flags, device, 3020);
+  if (parameters->cigParams != nullptr) return CUDA_ERROR_NOT_SUPPORTED;
+  return CreateWithAffinity(context, parameters->execAffinityParams,
+                            parameters->numExecAffinityParams, flags, device);
 }
 
 CUDA_EXPORT CUresult cuCtxDestroy(CUcontext context) { return Destroy(context); }

@@ -15,6 +15,7 @@ struct View {
   const MachineState& state;
   const GpuSpec& spec;
   const Gpu& gpu;
+  const Library::Device& device;
   // Of a MIG device; nullptr for a whole GPU.
   const ComputeInstance* ci = nullptr;
   const GpuInstance* gi = nullptr;
@@ -27,7 +28,7 @@ CUresult Look(CUdevice number, const Body& body) {
     CUresult answer = CUDA_ERROR_UNKNOWN;
     const Rc rc = library.machine().Read([&](const MachineState& state) {
       View view{state, library.machine().spec().gpus[device.target.gpu],
-                state.gpus[device.target.gpu]};
+                state.gpus[device.target.gpu], device};
       if (device.target.ci != 0) {
         view.ci = FindCi(view.gpu, device.target.ci);
         view.gi = view.ci == nullptr ? nullptr : FindGi(view.gpu, view.ci->gi);
@@ -106,6 +107,7 @@ int AttributeOf(const View& view, CUdevice_attribute attribute, bool* known) {
     case CU_DEVICE_ATTRIBUTE_MAX_BLOCKS_PER_MULTIPROCESSOR:
       return ampere_or_newer ? 32 : 16;
     case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT:
+      if (view.device.sms != 0) return static_cast<int>(view.device.sms);
       return static_cast<int>(view.ci == nullptr ? gpu.sm
                                                  : SmCountOf(gpu, view.gpu, view.ci->serial));
     case CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH:
@@ -262,16 +264,6 @@ CUDA_EXPORT CUresult cuDeviceGetByPCIBusId(CUdevice* device, const char* bus_id)
       return CUDA_SUCCESS;
     }
     return CUDA_ERROR_INVALID_DEVICE;
-  });
-}
-
-// No GPU of a simulated machine reaches another's memory, nor does a MIG device anywhere.
-CUDA_EXPORT CUresult cuDeviceCanAccessPeer(int* can, CUdevice device, CUdevice peer) {
-  return CallOnDevice(device, [&](Library& library, const Library::Device&) {
-    if (library.FindDevice(peer) == nullptr) return CUDA_ERROR_INVALID_DEVICE;
-    if (can == nullptr) return CUDA_ERROR_INVALID_VALUE;
-    *can = 0;
-    return CUDA_SUCCESS;
   });
 }
 

@@ -6,6 +6,7 @@
 #include "sim/cuda/memory.h"
 #include "sim/cuda/modules.h"
 #include "sim/cuda/streams.h"
+#include "sim/cuda/work.h"
 
 // Graphs: made node by node or by capture (capture.cc), instantiated, launched. Memory nodes have
 // their address from the start and take memory when a launch comes to them.
@@ -50,14 +51,11 @@ void FreeGraphMemory(Library& library, int device, uint64_t bytes) {
   library.devices()[static_cast<size_t>(device)].graph_used -= bytes;
 }
 
-namespace {
-
 Slots<GraphExec, 1 << 16>& Execs() {
   static auto* execs = new Slots<GraphExec, 1 << 16>;
   return *execs;
 }
 
-// Nodes behind those they depend on; false when they depend on each other.
 bool Order(const Graph& graph, std::vector<const Node*>* order) {
   std::set<uint64_t> done;
   while (order->size() < graph.nodes.size()) {
@@ -75,6 +73,52 @@ bool Order(const Graph& graph, std::vector<const Node*>* order) {
   return true;
 }
 
+void Summarise(GraphExec* exec) {
+  exec->only_kernels = true;
+  exec->kernel_ns = 0;
+  exec->blocks = 0;
+  for (const NodeWork& step : exec->steps) {
+    if (!step.enabled) continue;
+    if (step.type == CU_GRAPH_NODE_TYPE_KERNEL) {
+      exec->kernel_ns += step.cost_ns;
+      exec->blocks = std::max(exec->blocks, step.blocks);
+    } else if (step.type != CU_GRAPH_NODE_TYPE_EMPTY) {
+      exec->only_kernels = false;
+    }
+  }
+}
+
+CUresult AddTo(CUgraph graph_handle, NodeWork work, const CUgraphNode* after, size_t count,
+               CUgraphNode* made) {
+  return Call([&](Library& library) {
+    Graph* graph = FindGraph(graph_handle);
+    if (graph == nullptr || made == nullptr || (after == nullptr && count > 0))
+      return CUDA_ERROR_INVALID_VALUE;
+    return AddNode(library, graph, std::move(work), after, count, made);
+  });
+}
+
+CUresult KernelWork(const CUDA_KERNEL_NODE_PARAMS_v2& params, NodeWork* work) {
+  const Kernel* kernel =
+      params.func != nullptr ? Kernels().Find(params.func) : Kernels().Find(params.kern);
+  const uint64_t blocks = uint64_t{params.gridDimX} * params.gridDimY * params.gridDimZ;
+  if (kernel == nullptr || blocks == 0) return CUDA_ERROR_INVALID_VALUE;
+  work->type = CU_GRAPH_NODE_TYPE_KERNEL;
+  work->kernel = params;
+  work->blocks = blocks;
+  work->cost_ns = kernel->cost_ns;
+  if (kernel->cost_is_argument && params.kernelParams != nullptr)
+    work->cost_ns = *static_cast<const uint64_t*>(params.kernelParams[0]);
+  return CUDA_SUCCESS;
+}
+
+CUDA_KERNEL_NODE_PARAMS_v2 Current(const CUDA_KERNEL_NODE_PARAMS_v1& p) {
+  return {p.func,      p.gridDimX,       p.gridDimY,     p.gridDimZ, p.blockDimX, p.blockDimY,
+          p.blockDimZ, p.sharedMemBytes, p.kernelParams, p.extra,    nullptr,     nullptr};
+}
+
+namespace {
+
 bool Flatten(const Graph& graph, GraphExec* exec) {
   std::vector<const Node*> order;
   if (!Order(graph, &order)) return false;
@@ -88,20 +132,6 @@ bool Flatten(const Graph& graph, GraphExec* exec) {
     exec->steps.push_back(node->work);
   }
   return true;
-}
-
-void Summarise(GraphExec* exec) {
-  exec->only_kernels = true;
-  exec->kernel_ns = 0;
-  exec->blocks = 0;
-  for (const NodeWork& step : exec->steps) {
-    if (step.type == CU_GRAPH_NODE_TYPE_KERNEL) {
-      exec->kernel_ns += step.cost_ns;
-      exec->blocks = std::max(exec->blocks, step.blocks);
-    } else if (step.type != CU_GRAPH_NODE_TYPE_EMPTY) {
-      exec->only_kernels = false;
-    }
-  }
 }
 
 CUresult Instantiate(CUgraphExec* handle, CUgraph graph_handle, unsigned long long flags) {
@@ -148,7 +178,7 @@ CUresult TakeGraphMemory(Library& library, const NodeWork& step, bool free_first
 }
 
 void Give(Stream* stream, uint64_t cost, uint64_t blocks) {
-  if (cost > 0) Occupy(stream, Submit(&stream->home->engine, {ReadyOf(*stream), cost, blocks}));
+  if (cost > 0) GiveKernel(stream, cost, blocks);
 }
 
 CUresult RunSteps(const GraphExec& exec, Stream* stream) {
@@ -158,6 +188,7 @@ CUresult RunSteps(const GraphExec& exec, Stream* stream) {
   }
   constexpr unsigned long long kAutoFree = CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
   for (const NodeWork& step : exec.steps) {
+    if (!step.enabled) continue;
     CUresult done = CUDA_SUCCESS;
     switch (step.type) {
       case CU_GRAPH_NODE_TYPE_KERNEL:
@@ -179,55 +210,11 @@ CUresult RunSteps(const GraphExec& exec, Stream* stream) {
   return CUDA_SUCCESS;
 }
 
-CUresult AddTo(CUgraph graph_handle, NodeWork work, const CUgraphNode* after, size_t count,
-               CUgraphNode* made) {
-  return Call([&](Library& library) {
-    Graph* graph = FindGraph(graph_handle);
-    if (graph == nullptr || made == nullptr || (after == nullptr && count > 0))
-      return CUDA_ERROR_INVALID_VALUE;
-    return AddNode(library, graph, std::move(work), after, count, made);
-  });
-}
-
-CUresult KernelWork(const CUDA_KERNEL_NODE_PARAMS_v2& params, NodeWork* work) {
-  const Kernel* kernel =
-      params.func != nullptr ? Kernels().Find(params.func) : Kernels().Find(params.kern);
-  const uint64_t blocks = uint64_t{params.gridDimX} * params.gridDimY * params.gridDimZ;
-  if (kernel == nullptr || blocks == 0) return CUDA_ERROR_INVALID_VALUE;
-  work->type = CU_GRAPH_NODE_TYPE_KERNEL;
-  work->kernel = params;
-  work->blocks = blocks;
-  work->cost_ns = kernel->cost_ns;
-  if (kernel->cost_is_argument && params.kernelParams != nullptr)
-    work->cost_ns = *static_cast<const uint64_t*>(params.kernelParams[0]);
-  return CUDA_SUCCESS;
-}
-
-CUDA_KERNEL_NODE_PARAMS_v2 Current(const CUDA_KERNEL_NODE_PARAMS_v1& p) {
-  return {p.func,      p.gridDimX,       p.gridDimY,     p.gridDimZ, p.blockDimX, p.blockDimY,
-          p.blockDimZ, p.sharedMemBytes, p.kernelParams, p.extra,    nullptr,     nullptr};
-}
-
 CUresult AddKernel(CUgraphNode* made, CUgraph graph, const CUgraphNode* after, size_t count,
                    const CUDA_KERNEL_NODE_PARAMS_v2& params) {
   NodeWork work;
   const CUresult right = KernelWork(params, &work);
   return right == CUDA_SUCCESS ? AddTo(graph, std::move(work), after, count, made) : right;
-}
-
-CUresult SetKernel(CUgraphExec handle, CUgraphNode node, const CUDA_KERNEL_NODE_PARAMS_v2& params) {
-  NodeWork work;
-  const CUresult right = KernelWork(params, &work);
-  if (right != CUDA_SUCCESS) return right;
-  return Call([&](Library&) {
-    GraphExec* exec = Execs().Find(handle);
-    if (exec == nullptr) return CUDA_ERROR_INVALID_VALUE;
-    const auto step = exec->step_of.find(Number(node));
-    if (step == exec->step_of.end()) return CUDA_ERROR_INVALID_VALUE;
-    exec->steps[step->second] = work;
-    Summarise(exec);
-    return CUDA_SUCCESS;
-  });
 }
 
 }  // namespace
@@ -259,24 +246,6 @@ CUDA_EXPORT CUresult cuGraphAddKernelNode_v2(CUgraphNode* made, CUgraph graph,
                                              const CUDA_KERNEL_NODE_PARAMS* params) {
   return params == nullptr ? CUDA_ERROR_INVALID_VALUE
                            : AddKernel(made, graph, after, count, *params);
-}
-CUDA_EXPORT CUresult cuGraphKernelNodeGetParams_v2(CUgraphNode handle,
-                                                   CUDA_KERNEL_NODE_PARAMS* params) {
-  return Call([&](Library&) {
-    const Node* node = FindNode(handle, nullptr);
-    if (node == nullptr || params == nullptr || node->work.type != CU_GRAPH_NODE_TYPE_KERNEL)
-      return CUDA_ERROR_INVALID_VALUE;
-    *params = node->work.kernel;
-    return CUDA_SUCCESS;
-  });
-}
-CUDA_EXPORT CUresult cuGraphExecKernelNodeSetParams(CUgraphExec exec, CUgraphNode node,
-                                                    const CUDA_KERNEL_NODE_PARAMS_v1* params) {
-  return params == nullptr ? CUDA_ERROR_INVALID_VALUE : SetKernel(exec, node, Current(*params));
-}
-CUDA_EXPORT CUresult cuGraphExecKernelNodeSetParams_v2(CUgraphExec exec, CUgraphNode node,
-                                                       const CUDA_KERNEL_NODE_PARAMS* params) {
-  return params == nullptr ? CUDA_ERROR_INVALID_VALUE : SetKernel(exec, node, *params);
 }
 CUDA_EXPORT CUresult cuGraphAddEmptyNode(CUgraphNode* made, CUgraph graph, const CUgraphNode* after,
                                          size_t count) {
@@ -407,7 +376,9 @@ CUDA_EXPORT CUresult cuGraphLaunch(CUgraphExec handle, CUstream stream_handle) {
     Perform(stream, [=] { RunSteps(*exec, stream); });
     return CUDA_SUCCESS;
   }
-  return RunSteps(*exec, stream);
+  const CUresult given = RunSteps(*exec, stream);
+  Spend(kGraphLaunchTakes);
+  return given;
 }
 
 CUDA_EXPORT CUresult cuDeviceGetGraphMemAttribute(CUdevice number, CUgraphMem_attribute attribute,

@@ -31,6 +31,17 @@ struct GraphExec {
   unsigned long long flags = 0;
 };
 
+Slots<GraphExec, 1 << 16>& Execs();
+// After its steps changed: what a launch needs to know of all of them.
+void Summarise(GraphExec* exec);
+// Nodes behind those they depend on; false when they depend on each other.
+bool Order(const Graph& graph, std::vector<const Node*>* order);
+// Adds a node for that work, with the library's lock.
+CUresult AddTo(CUgraph graph, NodeWork work, const CUgraphNode* after, size_t count,
+               CUgraphNode* made);
+CUresult KernelWork(const CUDA_KERNEL_NODE_PARAMS_v2& params, NodeWork* work);
+CUDA_KERNEL_NODE_PARAMS_v2 Current(const CUDA_KERNEL_NODE_PARAMS_v1& params);
+
 // Under the library's lock.
 std::map<uint64_t, std::unique_ptr<Graph>>& Graphs();
 Graph* FindGraph(CUgraph handle);

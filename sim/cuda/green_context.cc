@@ -95,7 +95,8 @@ CUDA_EXPORT CUresult cuGreenCtxCreate(CUgreenCtx* green, CUdevResourceDesc descr
     }
     Green made;
     made.resource = found->second;
-    const CUresult created = library.CreateContext(device, 0, false, &made.context);
+    const CUresult created =
+        library.CreateContext(device, 0, false, &made.context, made.resource.sm.smCount);
     if (created != CUDA_SUCCESS) return created;
     const uint64_t handle = library.NextHandle();
     All().contexts[handle] = made;
@@ -138,8 +139,8 @@ CUDA_EXPORT CUresult cuGreenCtxStreamCreate(CUstream* handle, CUgreenCtx green, 
       return CUDA_ERROR_INVALID_VALUE;
     Stream* stream = library.streams().Make();
     if (stream == nullptr) return CUDA_ERROR_OUT_OF_MEMORY;
-    stream->home = library.contexts().Find(found->second.context);
     stream->kind = Stream::Kind::kNonBlocking;
+    Settle(stream, library.contexts().Find(found->second.context));
     stream->flags = flags;
     stream->priority = priority;
     stream->id = library.NextHandle();

@@ -4,6 +4,7 @@
 #include "sim/cuda/capture.h"
 #include "sim/cuda/modules.h"
 #include "sim/cuda/streams.h"
+#include "sim/cuda/work.h"
 
 // Every way to start a kernel. No lock and no look at the machine: a kernel for nothing, on a
 // stream with nothing in it, costs what looking up two handles costs.
@@ -19,8 +20,7 @@ uint64_t CostOf(const Kernel& kernel, void** parameters) {
 }
 
 void Give(Stream* stream, uint64_t cost, uint64_t blocks) {
-  if (cost == 0) return;
-  Occupy(stream, Submit(&stream->home->engine, {ReadyOf(*stream), cost, blocks}));
+  if (cost > 0) GiveKernel(stream, cost, blocks);
 }
 
 CUresult Capture(Stream* stream, const CUDA_KERNEL_NODE_PARAMS_v2& params, uint64_t cost) {
@@ -51,6 +51,7 @@ CUresult Launch(const CUDA_KERNEL_NODE_PARAMS_v2& params, CUstream handle) {
   } else {
     Give(stream, cost, blocks);
   }
+  Spend(kLaunchTakes);
   return CUDA_SUCCESS;
 }
 

@@ -2,12 +2,15 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <optional>
 #include <string>
 
+#include "sim/cuda/mps_client.h"
 #include "sim/cuda/visible_devices.h"
 #include "sim/machine/mig.h"
+#include "sim/machine/mps.h"
 
 namespace tranche::sim::cuda {
 namespace {
@@ -18,10 +21,16 @@ namespace {
 constexpr uint64_t kContextBase = uint64_t{128} << 20;
 constexpr uint64_t kContextPerSm = uint64_t{3} << 20;
 
-uint64_t ContextOverhead(const MachineSpec& spec, const MachineState& state, const Target& target) {
+uint32_t SmsOf(const MachineSpec& spec, const MachineState& state, const Target& target) {
   const GpuSpec& gpu = spec.gpus[target.gpu];
-  const uint32_t sm = target.ci == 0 ? gpu.sm : SmCountOf(gpu, state.gpus[target.gpu], target.ci);
-  return kContextBase + kContextPerSm * sm;
+  return target.ci == 0 ? gpu.sm : SmCountOf(gpu, state.gpus[target.gpu], target.ci);
+}
+
+ContextKind KindOf(uint64_t mps_server) { return mps_server == 0 ? kCompute : kMps; }
+
+std::optional<std::string> Variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? std::nullopt : std::optional<std::string>(value);
 }
 
 }  // namespace
@@ -48,19 +57,48 @@ CUresult Library::Init(unsigned int flags) {
   auto machine = Machine::Open(dir);
   if (!machine || !(*machine)->spec().driver.loaded) return CUDA_ERROR_NO_DEVICE;
   if ((*machine)->spec().driver.mismatched) return CUDA_ERROR_SYSTEM_DRIVER_MISMATCH;
-  const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
-  const auto list = visible == nullptr ? std::nullopt : std::optional<std::string>(visible);
-  std::vector<Target> targets;
+  const auto list = Variable("CUDA_VISIBLE_DEVICES");
+  devices_.clear();
   const Rc rc = (*machine)->Read([&](const MachineState& state) {
-    targets = VisibleDevices((*machine)->spec(), state, list);
+    Connect((*machine)->spec(), state, VisibleDevices((*machine)->spec(), state, list));
     return Rc::kOk;
   });
   if (rc != Rc::kOk) return ToCuda(rc);
-  if (targets.empty()) return CUDA_ERROR_NO_DEVICE;
-  for (const Target& target : targets) devices_.push_back({target});
+  if (devices_.empty()) return CUDA_ERROR_NO_DEVICE;
   machine_ = std::move(*machine);
   pid_ = getpid();
+  TakePart();
   return CUDA_SUCCESS;
+}
+
+void Library::Connect(const MachineSpec& spec, const MachineState& state,
+                      const std::vector<Target>& targets) {
+  const MpsServer* server =
+      FindMpsServer(state, MpsPipeDirectory(Variable("CUDA_MPS_PIPE_DIRECTORY")));
+  std::vector<std::string> uuids;
+  for (const Target& target : targets) {
+    // A server's clients see what it serves.
+    const bool served =
+        server == nullptr || ((server->gpus >> target.gpu & 1) != 0 && server->ci == target.ci);
+    if (!served) continue;
+    Device device;
+    device.target = target;
+    devices_.push_back(device);
+    const ComputeInstance* ci = FindCi(state.gpus[target.gpu], target.ci);
+    uuids.emplace_back(ci == nullptr ? spec.gpus[target.gpu].uuid : ci->uuid);
+  }
+  if (server == nullptr) return;
+  mps_server_ = server->serial;
+  const uint32_t percentage =
+      ThreadPercentage(server->thread_percentage, Variable("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"));
+  const std::vector<uint64_t> limits =
+      MemoryLimits(Variable("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT").value_or(""), uuids);
+  for (size_t i = 0; i < devices_.size(); ++i) {
+    Device& device = devices_[i];
+    const uint64_t of_server = server->memory_limits[device.target.gpu];
+    device.sms = SmsOfClient(SmsOf(spec, state, device.target), percentage);
+    device.memory_limit = std::min(of_server == 0 ? kNoLimit : of_server, limits[i]);
+  }
 }
 
 CUresult Library::Check() const {
@@ -77,26 +115,36 @@ Library::Context* Library::Find(CUcontext handle) {
   return found == contexts_.end() ? nullptr : &found->second;
 }
 
-CUresult Library::CreateContext(int device, unsigned int flags, bool primary, CUcontext* handle) {
-  const Target target = devices_[static_cast<size_t>(device)].target;
-  uint64_t overhead = 0;
+CUresult Library::CreateContext(int device, unsigned int flags, bool primary, CUcontext* handle,
+                                uint32_t sms) {
+  const Device& on = devices_[static_cast<size_t>(device)];
+  const Target target = on.target;
+  uint32_t sm_count = 0;
   Rc rc = machine_->Read([&](const MachineState& state) {
-    overhead = ContextOverhead(machine_->spec(), state, target);
+    sm_count = SmsOf(machine_->spec(), state, target);
     return Rc::kOk;
   });
+  const uint64_t overhead = kContextBase + kContextPerSm * sm_count;
   uint64_t serial = 0;
-  if (rc == Rc::kOk) rc = machine_->CreateContext(target, kCompute, overhead, &serial);
+  if (rc == Rc::kOk)
+    rc = machine_->CreateContext(target, KindOf(mps_server_), overhead,
+                                 {mps_server_, on.memory_limit}, &serial);
   if (rc != Rc::kOk) return ToCuda(rc);
+  if (on.sms != 0 && (sms == 0 || sms > on.sms)) sms = on.sms;
+  const double part = sms == 0 || sms >= sm_count ? 1 : static_cast<double>(sms) / sm_count;
   ContextSlot* slot = context_slots_.Make();
   Stream* legacy = streams_.Make();
-  GpuQueue* queue = FindGpuQueue(machine_->dir(), target.gpu, target.ci);
-  if (slot == nullptr || legacy == nullptr || queue == nullptr) {
+  SharedGpu* gpu = SharedGpu::Get(machine_->dir(), target.gpu, target.ci, sm_count);
+  uint32_t place = 0;
+  if (slot == nullptr || legacy == nullptr || gpu == nullptr ||
+      !gpu->Attach(mps_server_, part, &place)) {
     machine_->DestroyContext(serial);
     return CUDA_ERROR_OUT_OF_MEMORY;
   }
   const uint64_t number = Number(slot);
   slot->legacy = legacy;
-  slot->engine.queue = queue;
+  slot->gpu = gpu;
+  slot->slot = place;
   legacy->home = slot;
   legacy->kind = Stream::Kind::kLegacy;
   Context& context = contexts_[number];
@@ -121,36 +169,37 @@ CUresult Library::DestroyContext(CUcontext handle) {
     if (stream->home == slot) streams_.Drop(stream);
   });
   context_slots_.Drop(slot);
+  slot->gpu->Detach(slot->slot);
   return CUDA_SUCCESS;
 }
 
 CUresult Library::Health(Context& context) {
+  // Nothing has happened since: asking costs more than most calls do.
+  const uint32_t happened = machine_->Happenings();
+  if (context.asked && context.asked_at == happened) return context.fault;
+  context.asked = true;
+  context.asked_at = happened;
   uint32_t xid = 0;
-  context.asked_ns = TimelineNow();
   const Rc rc = machine_->ContextFault(context.serial, &xid);
   if (rc == Rc::kNotFound) return context.fault = CUDA_ERROR_CONTEXT_IS_DESTROYED;
   if (rc != Rc::kOk) return ToCuda(rc);
   return context.fault = xid == 0 ? CUDA_SUCCESS : ErrorOfXid(xid);
 }
 
-CUresult Library::HealthLately(Context& context) {
-  if (context.fault != CUDA_SUCCESS) return context.fault;
-  return TimelineNow() - context.asked_ns < 1000000 ? CUDA_SUCCESS : Health(context);
+CUresult Library::Charge(uint64_t serial, uint64_t bytes, bool counted) {
+  return bytes == 0 ? CUDA_SUCCESS : ToCuda(machine_->Allocate(serial, bytes, counted));
 }
 
-CUresult Library::Charge(uint64_t serial, uint64_t bytes) {
-  return bytes == 0 ? CUDA_SUCCESS : ToCuda(machine_->Allocate(serial, bytes));
-}
-
-void Library::Discharge(uint64_t serial, uint64_t bytes) {
+void Library::Discharge(uint64_t serial, uint64_t bytes, bool counted) {
   // The machine may have taken it already.
-  if (bytes > 0) machine_->Free(serial, bytes);
+  if (bytes > 0) machine_->Free(serial, bytes, counted);
 }
 
 CUresult Library::Holder(int device, uint64_t* serial) {
   Device& of = devices_[static_cast<size_t>(device)];
   if (of.holder == 0) {
-    const Rc rc = machine_->CreateContext(of.target, kCompute, 0, &of.holder);
+    const Rc rc = machine_->CreateContext(of.target, KindOf(mps_server_), 0,
+                                          {mps_server_, of.memory_limit}, &of.holder);
     if (rc != Rc::kOk) return ToCuda(rc);
   }
   *serial = of.holder;
@@ -190,6 +239,12 @@ CUresult ToCuda(Rc rc) {
     case Rc::kGpuLost:
     case Rc::kExclusive:
       return CUDA_ERROR_DEVICE_UNAVAILABLE;
+    case Rc::kMpsNoServer:
+      return CUDA_ERROR_MPS_RPC_FAILURE;
+    case Rc::kMpsNotReady:
+      return CUDA_ERROR_MPS_SERVER_NOT_READY;
+    case Rc::kMpsFull:
+      return CUDA_ERROR_MPS_MAX_CLIENTS_REACHED;
     case Rc::kBroken:
       break;
   }

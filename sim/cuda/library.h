@@ -27,7 +27,7 @@ class Library {
  public:
   static Library& Get();
 
-  enum class Kind { kLinear, kManaged, kPool, kMapping, kGraph, kImported };
+  enum class Kind { kLinear, kManaged, kPool, kMapping, kGraph, kImported, kExternal, kGlobal };
   struct Allocation {
     Kind kind = Kind::kLinear;
     uint64_t bytes = 0;    // as asked
@@ -45,12 +45,16 @@ class Library {
     unsigned int api_version = 0;
     bool primary = false;
     CUresult fault = CUDA_SUCCESS;  // what killed it, once seen
-    uint64_t asked_ns = 0;          // when the machine was last asked for it
-    Heap heap;                      // of granules that small allocations share
+    uint32_t asked_at = 0;          // how much had happened to the machine when it was asked
+    bool asked = false;
+    Heap heap;  // of granules that small allocations share
     size_t limits[CU_LIMIT_MAX] = {};
   };
   struct Device {
     Target target;
+    // Of MPS: how many of the SMs the process sees (0 = all), and what it may hold.
+    uint32_t sms = 0;
+    uint64_t memory_limit = kNoLimit;
     // The primary context: made when first retained, destroyed with the last release.
     uint64_t primary = 0;  // its handle; 0 = not active
     int primary_users = 0;
@@ -70,20 +74,22 @@ class Library {
   Machine& machine() { return *machine_; }
   std::vector<Device>& devices() { return devices_; }
   Device* FindDevice(CUdevice device);
+  // The serial of the MPS server that the process is a client of; 0 = of none.
+  uint64_t mps_server() const { return mps_server_; }
 
   // nullptr when there is no such context. The handle of a context is never 0.
   Context* Find(CUcontext handle);
-  CUresult CreateContext(int device, unsigned int flags, bool primary, CUcontext* handle);
+  // `sms`: how many of them the context gets; 0 = what the process has.
+  CUresult CreateContext(int device, unsigned int flags, bool primary, CUcontext* handle,
+                         uint32_t sms = 0);
   CUresult DestroyContext(CUcontext handle);
   // What holds of a context that was found: the error of what killed it, or SUCCESS.
   CUresult Health(Context& context);
-  // The same for calls that are made too often to ask the machine each time: a fault is seen within
-  // a millisecond, or by the first synchronisation.
-  CUresult HealthLately(Context& context);
 
   // Of the device, for a context or for what belongs to none.
-  CUresult Charge(uint64_t serial, uint64_t bytes);
-  void Discharge(uint64_t serial, uint64_t bytes);
+  // Managed memory is not `counted` by the kernel's memory limits.
+  CUresult Charge(uint64_t serial, uint64_t bytes, bool counted = true);
+  void Discharge(uint64_t serial, uint64_t bytes, bool counted = true);
   // The serial of the device's holder, made when it is first needed.
   CUresult Holder(int device, uint64_t* serial);
 
@@ -102,10 +108,15 @@ class Library {
   size_t ContentsHeld() const;
 
  private:
+  // Connects to MPS where the environment's directory has a server, and leaves only its devices.
+  void Connect(const MachineSpec& spec, const MachineState& state,
+               const std::vector<Target>& targets);
+
   mutable std::mutex mutex_;
   pid_t pid_ = 0;                     // that initialised; 0 = nobody did
   std::shared_ptr<Machine> machine_;  // all below: guarded by mutex_
   std::vector<Device> devices_;
+  uint64_t mps_server_ = 0;
   std::map<uint64_t, Context> contexts_;
   std::map<CUdeviceptr, Allocation> allocations_;
   std::map<uint64_t, uint64_t> host_memory_;
@@ -142,22 +153,16 @@ CUresult Call(const Body& body) {
 
 // The same with the calling thread's current context, which must be alive.
 template <typename Body>
-CUresult CallInContext(const Body& body, bool lately = false) {
+CUresult CallInContext(const Body& body) {
   return Call([&](Library& library) {
     Library::Context* context =
         ContextStack().empty() ? nullptr : library.Find(ContextStack().back());
     if (context == nullptr) {
       return ContextStack().empty() ? CUDA_ERROR_INVALID_CONTEXT : CUDA_ERROR_CONTEXT_IS_DESTROYED;
     }
-    const CUresult health = lately ? library.HealthLately(*context) : library.Health(*context);
+    const CUresult health = library.Health(*context);
     return health == CUDA_SUCCESS ? body(library, *context) : health;
   });
-}
-
-// The same where the machine is not asked each time.
-template <typename Body>
-CUresult CallInContextOften(const Body& body) {
-  return CallInContext(body, true);
 }
 
 // The same with a device.

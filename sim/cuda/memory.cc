@@ -26,7 +26,8 @@ CUresult AllocateIn(Library& library, CUcontext handle, Library::Context& contex
   allocation.bytes = bytes;
   allocation.context = handle;
   allocation.device = context.device;
-  if (bytes < kGranule) {
+  const bool counted = kind != Library::Kind::kManaged;
+  if (bytes < kGranule && counted) {
     allocation.shared = true;
     allocation.charged = RoundUp(bytes, kSmallStep);
     auto place = context.heap.Take(allocation.charged);
@@ -39,7 +40,7 @@ CUresult AllocateIn(Library& library, CUcontext handle, Library::Context& contex
     *pointer = *place;
   } else {
     allocation.charged = RoundUp(bytes, kGranule);
-    const CUresult charged = library.Charge(context.serial, allocation.charged);
+    const CUresult charged = library.Charge(context.serial, allocation.charged, counted);
     if (charged != CUDA_SUCCESS) return charged;
     *pointer = library.NextAddress(allocation.charged);
   }
@@ -58,15 +59,19 @@ CUresult FreeAllocation(Library& library, CUdeviceptr pointer) {
     case Library::Kind::kGraph:
       FreeGraphMemory(library, allocation.device, allocation.charged);
       break;
+    case Library::Kind::kExternal:
+      break;  // held elsewhere
     case Library::Kind::kMapping:
     case Library::Kind::kImported:
+    case Library::Kind::kGlobal:
       return CUDA_ERROR_INVALID_VALUE;  // is unmapped or closed, not freed
     case Library::Kind::kLinear:
     case Library::Kind::kManaged: {
       Library::Context* context = library.Find(allocation.context);
       if (context == nullptr) break;  // went with everything that it had
       if (!allocation.shared) {
-        library.Discharge(context->serial, allocation.charged);
+        library.Discharge(context->serial, allocation.charged,
+                          allocation.kind != Library::Kind::kManaged);
         break;
       }
       context->heap.Give(pointer, allocation.charged);
@@ -115,28 +120,7 @@ CUresult ReadMemory(Library& library, uint64_t at, void* to, size_t bytes) {
   return CUDA_SUCCESS;
 }
 
-namespace {
-
-CUresult Allocate(CUdeviceptr* pointer, uint64_t bytes,
-                  Library::Kind kind = Library::Kind::kLinear) {
-  return CallInContextOften([&](Library& library, Library::Context& context) {
-    if (pointer == nullptr || bytes == 0) return CUDA_ERROR_INVALID_VALUE;
-    return AllocateIn(library, ContextStack().back(), context, bytes, kind, pointer);
-  });
-}
-
-CUresult Free(CUdeviceptr pointer) {
-  return CallInContextOften(
-      [&](Library& library, const Library::Context&) { return FreeAllocation(library, pointer); });
-}
-
-enum Sides : int { kToDevice = 1, kFromDevice = 2 };
-
-bool IsDevice(Library& library, CUdeviceptr at, size_t bytes) {
-  return Locate(library, at, bytes).allocation != nullptr;
-}
-
-CUresult CopyNow(Library& library, uint64_t to, uint64_t from, size_t bytes) {
+CUresult CopyBytes(Library& library, uint64_t to, uint64_t from, size_t bytes) {
   std::vector<char> buffer(std::min(bytes, Contents::kPage));
   for (size_t done = 0; done < bytes;) {
     const size_t part = std::min(bytes - done, buffer.size());
@@ -148,28 +132,6 @@ CUresult CopyNow(Library& library, uint64_t to, uint64_t from, size_t bytes) {
   return CUDA_SUCCESS;
 }
 
-// Of `sides`, the addresses that must be the device's.
-CUresult CheckCopy(Library& library, uint64_t to, uint64_t from, size_t bytes, int sides) {
-  if ((sides & kToDevice) != 0 && !IsDevice(library, to, bytes)) return CUDA_ERROR_INVALID_VALUE;
-  if ((sides & kFromDevice) != 0 && !IsDevice(library, from, bytes))
-    return CUDA_ERROR_INVALID_VALUE;
-  return bytes > 0 && (to == 0 || from == 0) ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
-}
-
-CUresult Copy(uint64_t to, uint64_t from, size_t bytes, int sides) {
-  return CallInContext([&](Library& library, const Library::Context&) {
-    const CUresult checked = CheckCopy(library, to, from, bytes, sides);
-    return checked == CUDA_SUCCESS ? CopyNow(library, to, from, bytes) : checked;
-  });
-}
-
-// Then memory may be that of a node, which is there only once the graph runs.
-bool Captures(CUstream handle) {
-  const Stream* stream = Number(handle) == 2 ? nullptr : FindStream(handle);
-  return stream != nullptr && stream->capture.load() != nullptr;
-}
-
-// Gives work of that kind to a stream: at once, later, or into what it captures.
 CUresult OnStream(CUstream handle, CUgraphNodeType type, std::function<void()> body) {
   Stream* stream = FindStream(handle);
   if (stream == nullptr) return CUDA_ERROR_INVALID_HANDLE;
@@ -183,13 +145,55 @@ CUresult OnStream(CUstream handle, CUgraphNodeType type, std::function<void()> b
   return CUDA_SUCCESS;
 }
 
+namespace {
+
+CUresult Allocate(CUdeviceptr* pointer, uint64_t bytes,
+                  Library::Kind kind = Library::Kind::kLinear) {
+  return CallInContext([&](Library& library, Library::Context& context) {
+    if (pointer == nullptr || bytes == 0) return CUDA_ERROR_INVALID_VALUE;
+    return AllocateIn(library, ContextStack().back(), context, bytes, kind, pointer);
+  });
+}
+
+CUresult Free(CUdeviceptr pointer) {
+  return CallInContext(
+      [&](Library& library, const Library::Context&) { return FreeAllocation(library, pointer); });
+}
+
+enum Sides : int { kToDevice = 1, kFromDevice = 2 };
+
+bool IsDevice(Library& library, CUdeviceptr at, size_t bytes) {
+  return Locate(library, at, bytes).allocation != nullptr;
+}
+
+// Of `sides`, the addresses that must be the device's.
+CUresult CheckCopy(Library& library, uint64_t to, uint64_t from, size_t bytes, int sides) {
+  if ((sides & kToDevice) != 0 && !IsDevice(library, to, bytes)) return CUDA_ERROR_INVALID_VALUE;
+  if ((sides & kFromDevice) != 0 && !IsDevice(library, from, bytes))
+    return CUDA_ERROR_INVALID_VALUE;
+  return bytes > 0 && (to == 0 || from == 0) ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
+}
+
+CUresult Copy(uint64_t to, uint64_t from, size_t bytes, int sides) {
+  return CallInContext([&](Library& library, const Library::Context&) {
+    const CUresult checked = CheckCopy(library, to, from, bytes, sides);
+    return checked == CUDA_SUCCESS ? CopyBytes(library, to, from, bytes) : checked;
+  });
+}
+
+// Then memory may be that of a node, which is there only once the graph runs.
+bool Captures(CUstream handle) {
+  const Stream* stream = Number(handle) == 2 ? nullptr : FindStream(handle);
+  return stream != nullptr && stream->capture.load() != nullptr;
+}
+
 CUresult CopyAsync(uint64_t to, uint64_t from, size_t bytes, int sides, CUstream stream) {
   const CUresult checked = CallInContext([&](Library& library, const Library::Context&) {
     return Captures(stream) ? CUDA_SUCCESS : CheckCopy(library, to, from, bytes, sides);
   });
   if (checked != CUDA_SUCCESS) return checked;
   return OnStream(stream, CU_GRAPH_NODE_TYPE_MEMCPY, [=] {
-    Call([&](Library& library) { return CopyNow(library, to, from, bytes); });
+    Call([&](Library& library) { return CopyBytes(library, to, from, bytes); });
   });
 }
 
@@ -250,7 +254,8 @@ CUresult MemoryInfoOf(uint64_t* free, uint64_t* total) {
   return CallInContext([&](Library& library, const Library::Context& context) {
     MemoryInfo memory;
     const Target target = library.devices()[static_cast<size_t>(context.device)].target;
-    const Rc rc = library.machine().GetMemory(target, &memory);
+    const Rc rc = library.machine().GetOwnMemory(
+        target, library.devices()[static_cast<size_t>(context.device)].memory_limit, &memory);
     *free = memory.free;
     *total = memory.total - memory.reserved;
     return ToCuda(rc);

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <functional>
+
 #include "sim/cuda/library.h"
 
 // Device memory, for the families that hand it out. All under the library's lock.
@@ -25,6 +27,22 @@ Range Locate(Library& library, CUdeviceptr at, uint64_t bytes);
 // Memory of the device or of the host, whichever the address is.
 CUresult ReadMemory(Library& library, uint64_t at, void* to, size_t bytes);
 CUresult WriteMemory(Library& library, uint64_t at, const void* from, size_t bytes);
+
+// Of memory of the device or of the host to such.
+CUresult CopyBytes(Library& library, uint64_t to, uint64_t from, size_t bytes);
+// Gives work of that kind to a stream: at once, later, or into what it captures.
+CUresult OnStream(CUstream stream, CUgraphNodeType type, std::function<void()> body);
+
+// array.cc: where the elements of an array lie, row behind row. False when there is no such array,
+// or it has no memory.
+struct ArrayPlace {
+  CUdeviceptr memory = 0;
+  size_t pitch = 0, height = 0;
+};
+bool FindArray(CUarray array, ArrayPlace* place);
+
+// copies.cc: a copy of which only its parameters are known to be right.
+CUresult Copy3D(Library& library, const CUDA_MEMCPY3D& copy);
 
 // pool.cc
 CUresult FreeToPool(Library& library, CUdeviceptr pointer);

@@ -45,11 +45,10 @@ bool Holds(CUdeviceptr address, T value, unsigned int flags) {
 
 template <typename T>
 void WriteOn(Stream* stream, CUdeviceptr address, T value) {
-  const uint64_t ready = ReadyOf(*stream);
-  if (ready <= TimelineNow()) {
+  if (IsIdle(*stream)) {
     Write(address, value);
   } else {
-    Worker::Get().At(ready, [=] { Write(address, value); });
+    Worker::Get().When(0, PointsOf(*stream), [=] { Write(address, value); });
   }
 }
 
@@ -89,7 +88,7 @@ CUresult WaitValue(CUstream handle, CUdeviceptr address, T value, unsigned int f
   if (stream == nullptr) return CUDA_ERROR_INVALID_HANDLE;
   if (!Usable(address, sizeof(T))) return CUDA_ERROR_INVALID_VALUE;
   if (stream->capture.load() != nullptr) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
-  const bool idle = !stream->gated.load() && ReadyOf(*stream) <= TimelineNow();
+  const bool idle = !stream->gated.load() && IsIdle(*stream);
   if (!idle || !Holds(address, value, flags))
     Gate(stream, [=] { return Holds(address, value, flags); });
   return CUDA_SUCCESS;

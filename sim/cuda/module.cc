@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -5,6 +6,7 @@
 #include <iterator>
 #include <sstream>
 
+#include "sim/cuda/memory.h"
 #include "sim/cuda/modules.h"
 
 // Modules and libraries, and the functions in them.
@@ -32,7 +34,11 @@ Image ReadImage(const void* data) {
     std::istringstream words(line);
     std::string keyword, cost;
     KernelLine kernel;
-    if (!(words >> keyword >> kernel.name >> cost) || keyword != "kernel") continue;
+    if (!(words >> keyword >> kernel.name)) continue;
+    if (keyword == "code") image.bytes += std::strtoull(kernel.name.c_str(), nullptr, 10);
+    if (!(words >> cost)) continue;
+    if (keyword == "global") image.globals[kernel.name] = std::strtoull(cost.c_str(), nullptr, 10);
+    if (keyword != "kernel") continue;
     kernel.cost_is_argument = cost == "argument";
     kernel.cost_ns = std::strtoull(cost.c_str(), nullptr, 10);
     image.kernels.push_back(kernel);
@@ -42,12 +48,17 @@ Image ReadImage(const void* data) {
 
 namespace {
 
-struct Module {
-  CUcontext context = nullptr;  // nullptr: a library
-  CUlibrary library = nullptr;
-  uint64_t serial = 0;
+// What the code of a module takes of a context.
+struct Instance {
   uint64_t charged = 0;
+  std::map<std::string, CUdeviceptr> globals;
+};
+
+struct Module {
+  CUcontext context =
+      nullptr;  // nullptr: a library, which comes into a context when it is asked for there
   Image image;
+  std::map<CUcontext, Instance> instances;
   std::map<std::string, Kernel*> functions;
 };
 
@@ -57,27 +68,65 @@ std::map<uint64_t, Module>& Modules() {
   return *modules;
 }
 
+void Unload(Library& library, CUcontext handle, const Instance& instance) {
+  const Library::Context* context = library.Find(handle);
+  if (context == nullptr) return;  // went with everything that it had
+  for (const auto& [name, pointer] : instance.globals) {
+    library.allocations()[pointer].kind = Library::Kind::kLinear;
+    FreeAllocation(library, pointer);
+  }
+  library.Discharge(context->serial, instance.charged);
+}
+
+// The code comes into that context, unless it is there. Code is kept apart from data, in granules
+// of its own once it is larger than what every context holds for small modules.
+CUresult Enter(Library& library, Module* module, CUcontext handle, Library::Context& context) {
+  if (module->instances.contains(handle)) return CUDA_SUCCESS;
+  Instance instance;
+  instance.charged = module->image.bytes / kGranule * kGranule;
+  CUresult result = library.Charge(context.serial, instance.charged);
+  if (result != CUDA_SUCCESS) return result;
+  for (const auto& [name, bytes] : module->image.globals) {
+    CUdeviceptr pointer = 0;
+    result = AllocateIn(library, handle, context, std::max<uint64_t>(bytes, 1),
+                        Library::Kind::kGlobal, &pointer);
+    if (result != CUDA_SUCCESS) {
+      Unload(library, handle, instance);
+      return result;
+    }
+    instance.globals[name] = pointer;
+  }
+  module->instances[handle] = std::move(instance);
+  return CUDA_SUCCESS;
+}
+
+CUresult EnterCurrent(uint64_t handle) {
+  return CallInContext([&](Library& library, Library::Context& context) {
+    const auto found = Modules().find(handle);
+    if (found == Modules().end()) return CUDA_ERROR_INVALID_HANDLE;
+    return Enter(library, &found->second, ContextStack().back(), context);
+  });
+}
+
 CUresult Load(uint64_t* handle, const void* data, bool is_library) {
   if (handle == nullptr || data == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  const auto load = [&](Library& library, CUcontext context, uint64_t serial) {
+  BeginWork();
+  if (is_library) {
+    return Call([&](Library& library) {
+      *handle = library.NextHandle();
+      Modules()[*handle].image = ReadImage(data);
+      return CUDA_SUCCESS;
+    });
+  }
+  return CallInContext([&](Library& library, Library::Context& context) {
     Module module;
-    module.context = context;
+    module.context = ContextStack().back();
     module.image = ReadImage(data);
-    module.serial = serial;
-    // Code is kept apart from data, in granules of its own once it is larger than what every
-    // context holds for small modules.
-    module.charged = module.image.bytes / kGranule * kGranule;
-    const CUresult charged = library.Charge(serial, module.charged);
-    if (charged != CUDA_SUCCESS) return charged;
+    const CUresult entered = Enter(library, &module, module.context, context);
+    if (entered != CUDA_SUCCESS) return entered;
     *handle = library.NextHandle();
     Modules().emplace(*handle, std::move(module));
     return CUDA_SUCCESS;
-  };
-  if (is_library) {
-    return Call([&](Library& library) { return load(library, nullptr, 0); });
-  }
-  return CallInContext([&](Library& library, const Library::Context& context) {
-    return load(library, ContextStack().back(), context.serial);
   });
 }
 
@@ -86,9 +135,28 @@ CUresult Unload(uint64_t handle) {
     const auto found = Modules().find(handle);
     if (found == Modules().end()) return CUDA_ERROR_INVALID_HANDLE;
     for (const auto& [name, kernel] : found->second.functions) Kernels().Drop(kernel);
-    if (library.Find(found->second.context) != nullptr)
-      library.Discharge(found->second.serial, found->second.charged);
+    for (const auto& [context, instance] : found->second.instances)
+      Unload(library, context, instance);
     Modules().erase(found);
+    return CUDA_SUCCESS;
+  });
+}
+
+CUresult Global(uint64_t handle, const char* name, CUdeviceptr* pointer, size_t* bytes) {
+  return CallInContext([&](Library& library, Library::Context& current) {
+    const auto found = Modules().find(handle);
+    if (found == Modules().end()) return CUDA_ERROR_INVALID_HANDLE;
+    if (name == nullptr) return CUDA_ERROR_INVALID_VALUE;
+    Module& module = found->second;
+    const CUcontext in = module.context == nullptr ? ContextStack().back() : module.context;
+    if (module.context == nullptr) {
+      const CUresult entered = Enter(library, &module, in, current);
+      if (entered != CUDA_SUCCESS) return entered;
+    }
+    const auto global = module.instances[in].globals.find(name);
+    if (global == module.instances[in].globals.end()) return CUDA_ERROR_NOT_FOUND;
+    if (pointer != nullptr) *pointer = global->second;
+    if (bytes != nullptr) *bytes = module.image.globals[name];
     return CUDA_SUCCESS;
   });
 }
@@ -129,7 +197,7 @@ CUresult Function(uint64_t handle, const char* name, Kernel** kernel) {
   });
 }
 
-std::string Contents(const char* path) {
+std::string FileText(const char* path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};
 }
@@ -146,7 +214,7 @@ CUresult LoadTo(Handle* handle, const void* image, bool is_library) {
 template <typename Handle>
 CUresult LoadFile(Handle* handle, const char* path, bool is_library) {
   if (path == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  const std::string image = Contents(path);
+  const std::string image = FileText(path);
   if (image.empty()) return CUDA_ERROR_FILE_NOT_FOUND;
   return LoadTo(handle, image.c_str(), is_library);
 }
@@ -174,6 +242,23 @@ CUDA_EXPORT CUresult cuModuleGetFunction(CUfunction* function, CUmodule module, 
   if (found == CUDA_SUCCESS) *function = reinterpret_cast<CUfunction>(kernel);
   return found;
 }
+CUDA_EXPORT CUresult cuModuleGetGlobal_v2(CUdeviceptr* pointer, size_t* bytes, CUmodule module,
+                                          const char* name) {
+  return Global(Number(module), name, pointer, bytes);
+}
+CUDA_EXPORT CUresult cuLibraryGetGlobal(CUdeviceptr* pointer, size_t* bytes, CUlibrary library,
+                                        const char* name) {
+  return Global(Number(library), name, pointer, bytes);
+}
+CUDA_EXPORT CUresult cuModuleGetFunctionCount(unsigned int* count, CUmodule module) {
+  return Call([&](Library&) {
+    const auto found = Modules().find(Number(module));
+    if (found == Modules().end()) return CUDA_ERROR_INVALID_HANDLE;
+    if (count == nullptr) return CUDA_ERROR_INVALID_VALUE;
+    *count = static_cast<unsigned int>(found->second.image.kernels.size());
+    return CUDA_SUCCESS;
+  });
+}
 CUDA_EXPORT CUresult cuModuleGetLoadingMode(CUmoduleLoadingMode* mode) {
   if (mode == nullptr) return CUDA_ERROR_INVALID_VALUE;
   *mode = CU_MODULE_LAZY_LOADING;
@@ -199,15 +284,19 @@ CUDA_EXPORT CUresult cuLibraryGetKernel(CUkernel* out, CUlibrary library, const 
 }
 CUDA_EXPORT CUresult cuLibraryGetModule(CUmodule* module, CUlibrary library) {
   if (module == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  *module = MakeHandle<CUmodule>(Number(library));
-  return CUDA_SUCCESS;
+  const CUresult entered = EnterCurrent(Number(library));
+  if (entered == CUDA_SUCCESS) *module = MakeHandle<CUmodule>(Number(library));
+  return entered;
 }
 // One object stands for a kernel in every context.
 CUDA_EXPORT CUresult cuKernelGetFunction(CUfunction* function, CUkernel kernel) {
   if (function == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  if (Kernels().Find(kernel) == nullptr) return CUDA_ERROR_INVALID_HANDLE;
-  *function = reinterpret_cast<CUfunction>(kernel);
-  return CUDA_SUCCESS;
+  const Kernel* found = Kernels().Find(kernel);
+  if (found == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+  const CUresult entered =
+      found->library == nullptr ? CUDA_SUCCESS : EnterCurrent(Number(found->library));
+  if (entered == CUDA_SUCCESS) *function = reinterpret_cast<CUfunction>(kernel);
+  return entered;
 }
 CUDA_EXPORT CUresult cuKernelGetLibrary(CUlibrary* library, CUkernel handle) {
   const Kernel* kernel = Kernels().Find(handle);

@@ -22,6 +22,7 @@ struct Image {
   bool ours = false;  // else it may hold any kernel, each for nothing
   uint64_t bytes = 0;
   std::vector<KernelLine> kernels;
+  std::map<std::string, uint64_t> globals;  // variables, with their bytes
 };
 
 // What is loaded as code. Our own format is text, ended by a zero:
@@ -29,6 +30,8 @@ struct Image {
 //   tranche-kernels 1
 //   kernel NAME NANOSECONDS     takes the whole device for that long
 //   kernel NAME argument        for as long as its first argument says, 64 bits
+//   global NAME BYTES           a variable, of the memory of each context that the code is in
+//   code BYTES                  the code is so large
 //
 // All else is code that is not understood.
 Image ReadImage(const void* image);

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "abi/cuda.h"
+#include "sim/cuda/shared_gpu.h"
 #include "sim/cuda/timeline.h"
 
 // What handles of streams, events, contexts and functions stand for (slots.h).
@@ -16,13 +17,26 @@ namespace tranche::sim::cuda {
 struct Stream;
 struct Graph;
 
-// What a launch needs to know of a context.
+// What a launch needs to know of a context. Work is known by the queue of the context's that it is
+// in, and its number there; 0 = none.
 struct ContextSlot {
   std::atomic<bool> alive{false};
   Stream* legacy = nullptr;
-  Engine engine;
-  // When the legacy default stream, and when all streams that wait for it, are done.
-  std::atomic<uint64_t> legacy_ready{0}, blocking_ready{0};
+  SharedGpu* gpu = nullptr;
+  uint32_t slot = 0;  // of the context on the GPU; its own as long as it is alive
+  std::atomic<uint32_t> streams{0};
+  // The last work of the legacy default stream (in queue 0), and by queue that of the streams that
+  // wait for it and that it waits for.
+  std::atomic<uint64_t> legacy_last{0}, blocking_last[kTimedStreams] = {};
+  // With the GPU's lock held: by queue, up to which work the one waits for the other already.
+  uint64_t waits_for_legacy[kTimedStreams] = {}, legacy_waits_for[kTimedStreams] = {};
+};
+
+// Work that was given to a GPU.
+struct Point {
+  const ContextSlot* home = nullptr;
+  uint32_t queue = 0;
+  uint64_t number = 0;
 };
 
 // A capture that runs over one or more streams.
@@ -40,7 +54,8 @@ struct Stream {
   unsigned int flags = 0;
   int priority = 0;
   uint64_t id = 0;
-  std::atomic<uint64_t> ready{0};  // when all that it was given is done
+  uint32_t queue = 0;             // as the GPU has it; several streams may share one
+  std::atomic<uint64_t> last{0};  // the last work that it was given
 
   // Not nullptr while it captures; then `tips` are the nodes that the next one depends on.
   std::atomic<Capture*> capture{nullptr};
@@ -57,8 +72,10 @@ struct Event {
   bool timed = true;
   std::atomic<bool> recorded{false};
   std::atomic<bool> gated{false};  // its stream waits for a value before it comes to the record
-  std::atomic<uint64_t> at{0};     // done then
-  Capture* capture = nullptr;      // recorded in a capture, behind these nodes
+  std::mutex mutex;
+  Point point;                  // behind which it is; guarded by mutex
+  std::atomic<uint64_t> at{0};  // done then; 0 = not known to be
+  Capture* capture = nullptr;   // recorded in a capture, behind these nodes
   std::deque<CUgraphNode> tips;
 };
 
@@ -72,24 +89,5 @@ struct Kernel {
   CUmodule module = nullptr;
   CUlibrary library = nullptr;
 };
-
-// When all that the stream waits for is done.
-inline uint64_t ReadyOf(const Stream& stream) {
-  const uint64_t own = stream.ready.load(std::memory_order_acquire);
-  uint64_t other = 0;
-  if (stream.kind == Stream::Kind::kLegacy) {
-    other = stream.home->blocking_ready.load(std::memory_order_acquire);
-  } else if (stream.kind == Stream::Kind::kBlocking) {
-    other = stream.home->legacy_ready.load(std::memory_order_acquire);
-  }
-  return own > other ? own : other;
-}
-
-// The stream has work until then.
-inline void Occupy(Stream* stream, uint64_t until) {
-  RaiseTo(&stream->ready, until);
-  if (stream->kind == Stream::Kind::kLegacy) RaiseTo(&stream->home->legacy_ready, until);
-  if (stream->kind == Stream::Kind::kBlocking) RaiseTo(&stream->home->blocking_ready, until);
-}
 
 }  // namespace tranche::sim::cuda

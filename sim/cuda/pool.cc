@@ -107,7 +107,7 @@ CUresult AllocateOn(CUdeviceptr* pointer, size_t bytes, uint64_t pool, CUstream 
   if (stream == nullptr)
     return ContextStack().empty() ? CUDA_ERROR_INVALID_CONTEXT : CUDA_ERROR_INVALID_HANDLE;
   if (stream->capture.load() != nullptr) return AllocateCaptured(stream, bytes, pointer);
-  return CallInContextOften([&](Library& library, const Library::Context& context) {
+  return CallInContext([&](Library& library, const Library::Context& context) {
     return Allocate(library, pool == 0 ? CurrentPool(library, context.device) : pool, bytes,
                     pointer);
   });
@@ -166,7 +166,7 @@ CUDA_EXPORT CUresult cuMemFreeAsync(CUdeviceptr pointer, CUstream stream_handle)
   if (stream == nullptr)
     return ContextStack().empty() ? CUDA_ERROR_INVALID_CONTEXT : CUDA_ERROR_INVALID_HANDLE;
   if (stream->capture.load() != nullptr) return FreeCaptured(stream, pointer);
-  return CallInContextOften(
+  return CallInContext(
       [&](Library& library, const Library::Context&) { return FreeAllocation(library, pointer); });
 }
 

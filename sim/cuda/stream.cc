@@ -4,10 +4,11 @@
 
 #include "sim/cuda/capture.h"
 #include "sim/cuda/streams.h"
+#include "sim/cuda/work.h"
 #include "sim/cuda/worker.h"
 
-// Streams and events. When work is done is known when it is given (timeline.h): a stream remembers
-// the end of its last, an event the end of what was before it.
+// Streams and events. A stream remembers the last work that it was given (work.h), an event the
+// marker behind what was before it.
 namespace tranche::sim::cuda {
 
 Stream* FindStream(CUstream handle) {
@@ -31,9 +32,16 @@ Stream* ThreadStream() {
   if (stream == nullptr || !stream->alive.load() || stream->home != home) {
     const std::lock_guard<std::mutex> lock(library.mutex());
     stream = library.streams().Make();
-    if (stream != nullptr) stream->home = home;
+    if (stream != nullptr) Settle(stream, home);
   }
   return stream;
+}
+
+// Queue 0 is that of the legacy default stream.
+void Settle(Stream* stream, ContextSlot* home) {
+  stream->home = home;
+  if (stream->kind != Stream::Kind::kLegacy)
+    stream->queue = 1 + home->streams.fetch_add(1) % (kTimedStreams - 1);
 }
 
 void Perform(Stream* stream, std::function<void()> body) {
@@ -48,15 +56,16 @@ void Perform(Stream* stream, std::function<void()> body) {
 }
 
 void WhenDone(Stream* stream, std::function<void()> body) {
-  Worker::Get().At(ReadyOf(*stream), std::move(body));
+  Worker::Get().When(0, PointsOf(*stream), std::move(body));
 }
 
 void WaitFor(Stream* stream) {
   // A stream that waits for a value is asked again, as a spinning driver does.
   while (stream->gated.load(std::memory_order_acquire)) SleepUntil(TimelineNow() + 20000);
-  const uint64_t ready = ReadyOf(*stream);
-  if (ready > TimelineNow()) SleepUntil(ready);
-  Worker::Get().Drain(ready);
+  const Points points = PointsOf(*stream);
+  for (uint32_t i = 0; i < points.count; ++i) Await(points.point[i]);
+  if (points.count > 0) Spend(kReturnTakes);
+  Worker::Get().Drain();
 }
 
 void WaitForContext(ContextSlot* context) {
@@ -91,12 +100,11 @@ void GoOn(Stream* stream) {
 
 void Poll(Stream* stream, std::shared_ptr<std::function<bool()>> open) {
   if (!stream->alive.load()) return;
-  if (TimelineNow() >= ReadyOf(*stream) && (*open)()) {
-    Occupy(stream, TimelineNow());
+  if (IsIdle(*stream) && (*open)()) {
     GoOn(stream);
     return;
   }
-  Worker::Get().At(TimelineNow() + 20000, [stream, open] { Poll(stream, open); });
+  Worker::Get().When(TimelineNow() + 20000, {}, [stream, open] { Poll(stream, open); });
 }
 
 }  // namespace
@@ -109,13 +117,12 @@ void Gate(Stream* stream, std::function<bool()> open) {
       // A wait behind a wait: in line, without a thread of its own.
       stream->behind_gate.push_back([stream, shared] {
         while (stream->alive.load() && !(*shared)()) SleepUntil(TimelineNow() + 20000);
-        Occupy(stream, TimelineNow());
       });
       return;
     }
     stream->gated.store(true, std::memory_order_release);
   }
-  Worker::Get().At(0, [stream, shared] { Poll(stream, shared); });
+  Worker::Get().When(0, {}, [stream, shared] { Poll(stream, shared); });
 }
 
 namespace {
@@ -127,9 +134,9 @@ CUresult CreateStream(CUstream* stream, unsigned int flags, int priority) {
     if (stream == nullptr || flags > CU_STREAM_NON_BLOCKING) return CUDA_ERROR_INVALID_VALUE;
     Stream* made = library.streams().Make();
     if (made == nullptr) return CUDA_ERROR_OUT_OF_MEMORY;
-    made->home = library.contexts().Find(ContextStack().back());
     made->kind =
         flags == CU_STREAM_NON_BLOCKING ? Stream::Kind::kNonBlocking : Stream::Kind::kBlocking;
+    Settle(made, library.contexts().Find(ContextStack().back()));
     made->flags = flags;
     made->priority = priority;
     made->id = library.NextHandle();
@@ -173,17 +180,16 @@ CUresult DestroyEvent(CUevent handle) {
 
 CUresult Elapsed(float* milliseconds, CUevent begin, CUevent end) {
   if (milliseconds == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  const Event* from = Library::Get().events().Find(begin);
-  const Event* to = Library::Get().events().Find(end);
+  Event* from = Library::Get().events().Find(begin);
+  Event* to = Library::Get().events().Find(end);
   const auto usable = [](const Event* event) {
     return event != nullptr && event->timed && event->recorded.load();
   };
   if (!usable(from) || !usable(to)) return CUDA_ERROR_INVALID_HANDLE;
-  const uint64_t now = TimelineNow();
-  for (const Event* event : {from, to}) {
-    if (event->gated.load() || event->at.load() > now) return CUDA_ERROR_NOT_READY;
-  }
-  const int64_t elapsed = static_cast<int64_t>(to->at.load() - from->at.load());
+  if (from->gated.load() || to->gated.load()) return CUDA_ERROR_NOT_READY;
+  const uint64_t from_at = DoneAt(from), to_at = DoneAt(to);
+  if (from_at == 0 || to_at == 0) return CUDA_ERROR_NOT_READY;
+  const int64_t elapsed = static_cast<int64_t>(to_at - from_at);
   *milliseconds = static_cast<float>(static_cast<double>(elapsed) / 1e6);
   return CUDA_SUCCESS;
 }
@@ -199,8 +205,13 @@ CUresult Record(CUevent handle, CUstream stream_handle) {
   }
   event->capture = nullptr;
   const auto now_known = [event, stream] {
-    const uint64_t ready = ReadyOf(*stream), now = TimelineNow();
-    event->at.store(ready > now ? ready : now, std::memory_order_release);
+    if (IsIdle(*stream)) {
+      const std::lock_guard<std::mutex> lock(event->mutex);
+      event->point = {};
+      event->at.store(TimelineNow(), std::memory_order_release);
+    } else {
+      GiveMarker(stream, event);
+    }
     event->recorded.store(true, std::memory_order_release);
     event->gated.store(false, std::memory_order_release);
   };
@@ -239,8 +250,8 @@ CUDA_EXPORT CUresult cuStreamQuery(CUstream handle) {
   Stream* stream = nullptr;
   const CUresult usable = Usable(handle, &stream);
   if (usable != CUDA_SUCCESS) return usable;
-  return stream->gated.load() || ReadyOf(*stream) > TimelineNow() ? CUDA_ERROR_NOT_READY
-                                                                  : CUDA_SUCCESS;
+  Spend(kAskingTakes);
+  return stream->gated.load() || !IsIdle(*stream) ? CUDA_ERROR_NOT_READY : CUDA_SUCCESS;
 }
 
 CUDA_EXPORT CUresult cuStreamWaitEvent(CUstream handle, CUevent event_handle, unsigned int) {
@@ -249,10 +260,16 @@ CUDA_EXPORT CUresult cuStreamWaitEvent(CUstream handle, CUevent event_handle, un
   if (stream == nullptr || event == nullptr) return CUDA_ERROR_INVALID_HANDLE;
   if (event->capture != nullptr) return JoinCapture(stream, *event);
   if (stream->capture.load() != nullptr) return CUDA_SUCCESS;  // of before the capture
-  if (event->gated.load()) {
-    Gate(stream, [event] { return !event->gated.load() && event->at.load() <= TimelineNow(); });
-  } else if (event->recorded.load()) {
-    Perform(stream, [stream, at = event->at.load()] { Occupy(stream, at); });
+  if (!event->recorded.load() || (!event->gated.load() && DoneAt(event) != 0)) return CUDA_SUCCESS;
+  Point point;
+  {
+    const std::lock_guard<std::mutex> lock(event->mutex);
+    point = event->point;
+  }
+  if (event->gated.load() || point.home == nullptr || point.home->gpu != stream->home->gpu) {
+    Gate(stream, [event] { return !event->gated.load() && DoneAt(event) != 0; });
+  } else {
+    Perform(stream, [stream, point] { GiveWait(stream, point); });
   }
   return CUDA_SUCCESS;
 }
@@ -315,19 +332,27 @@ CUDA_EXPORT CUresult cuEventRecordWithFlags(CUevent event, CUstream stream, unsi
 }
 
 CUDA_EXPORT CUresult cuEventQuery(CUevent handle) {
-  const Event* event = Library::Get().events().Find(handle);
+  Event* event = Library::Get().events().Find(handle);
   if (event == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+  Spend(kAskingTakes);
   if (event->gated.load()) return CUDA_ERROR_NOT_READY;
-  return event->at.load() > TimelineNow() ? CUDA_ERROR_NOT_READY : CUDA_SUCCESS;
+  return event->recorded.load() && DoneAt(event) == 0 ? CUDA_ERROR_NOT_READY : CUDA_SUCCESS;
 }
 
 CUDA_EXPORT CUresult cuEventSynchronize(CUevent handle) {
-  const Event* event = Library::Get().events().Find(handle);
+  Event* event = Library::Get().events().Find(handle);
   if (event == nullptr) return CUDA_ERROR_INVALID_HANDLE;
   while (event->gated.load()) SleepUntil(TimelineNow() + 20000);
-  const uint64_t at = event->at.load();
-  if (at > TimelineNow()) SleepUntil(at);
-  Worker::Get().Drain(at);
+  if (DoneAt(event) == 0 && event->recorded.load()) {
+    Point point;
+    {
+      const std::lock_guard<std::mutex> lock(event->mutex);
+      point = event->point;
+    }
+    Await(point);
+    Spend(kReturnTakes);
+  }
+  Worker::Get().Drain();
   TrimPools();
   return CheckHealth();
 }

@@ -13,6 +13,9 @@ Stream* FindStream(CUstream handle);
 // The calling thread's default stream of its current context, made when first asked for.
 Stream* ThreadStream();
 
+// Gives a new stream its context, and its place there.
+void Settle(Stream* stream, ContextSlot* home);
+
 // Runs `body` now, or, while the stream waits for a value in memory, when it goes on.
 void Perform(Stream* stream, std::function<void()> body);
 // Runs `body` when all that the stream was given is done; always on another thread.

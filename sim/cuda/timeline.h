@@ -3,36 +3,43 @@
 #include <atomic>
 #include <cstdint>
 
-#include "sim/cuda/gpu_queue.h"
-
-// When work that a GPU is given is done. The one place to ask, so that arbitration between
-// processes can take the place of a GPU that each process has for itself.
+// The time that a machine's processes live in: the host's clock, or the machine's own.
 namespace tranche::sim::cuda {
-
-// What the kernels of one context run on. Lives as long as the process.
-struct Engine {
-  GpuQueue* queue = nullptr;
-  // All that was ever submitted.
-  std::atomic<uint64_t> total_ns{0};
-};
-
-struct Work {
-  uint64_t not_before = 0;  // what it is ordered behind is done then
-  uint64_t cost_ns = 0;     // with the whole device for itself; more than 0
-  uint64_t blocks = 0;
-};
 
 // Nanoseconds of a clock that all processes share and that never goes back.
 uint64_t TimelineNow();
-// When the work is done. No lock, no system call but the clock's.
-uint64_t Submit(Engine* engine, const Work& work);
 // Sleeps, without the library's lock.
 void SleepUntil(uint64_t time_ns);
+// On a machine with a clock of its own the calling thread's computing takes that long; elsewhere it
+// takes what it takes. Without the library's lock.
+void Spend(uint64_t ns);
+// The process uses a GPU from now on: on a machine with a clock of its own it takes part in that.
+void TakePart();
+// ... and will give it work: it has loaded code.
+void BeginWork();
 
-// Raises a time that others raise, too.
-inline void RaiseTo(std::atomic<uint64_t>* time, uint64_t value) {
-  uint64_t now = time->load(std::memory_order_relaxed);
-  while (now < value && !time->compare_exchange_weak(now, value, std::memory_order_acq_rel)) {
+// Assumed, not measured (see gpu_time), ns: of a call that launches a kernel, or a graph; of one
+// that asks; from the end of work until whoever waited for it goes on.
+inline constexpr uint64_t kLaunchTakes = 3000, kGraphLaunchTakes = 8000, kAskingTakes = 1000,
+                          kReturnTakes = 5000;
+
+// Wakes those who wait for something to change. Any thread.
+class Bell {
+ public:
+  // To be read before the look that a wait follows.
+  uint32_t Seen() const { return word_.load(std::memory_order_acquire); }
+  void Ring();
+  // Waits for a ring after `seen`, at most until `time_ns`; may return early.
+  void WaitUntil(uint32_t seen, uint64_t time_ns);
+
+ private:
+  std::atomic<uint32_t> word_{0};
+};
+
+// Raises a number that others raise, too.
+inline void RaiseTo(std::atomic<uint64_t>* number, uint64_t value) {
+  uint64_t now = number->load(std::memory_order_relaxed);
+  while (now < value && !number->compare_exchange_weak(now, value, std::memory_order_acq_rel)) {
   }
 }
 

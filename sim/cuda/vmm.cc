@@ -1,3 +1,5 @@
+#include "sim/cuda/vmm.h"
+
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -11,16 +13,6 @@
 // What another process exported is charged there alone, and its contents are not shared.
 namespace tranche::sim::cuda {
 namespace {
-
-struct Physical {
-  uint64_t bytes = 0;
-  int device = 0;
-  uint64_t serial = 0;  // charged to; 0 = another process holds it, or it is the host's
-  int handles = 0;      // references: created, retained, imported
-  int mappings = 0;
-  CUmemAllocationProp properties = {};
-  std::shared_ptr<Contents> contents = std::make_shared<Contents>();
-};
 
 struct Mapping {
   uint64_t bytes = 0;
@@ -47,17 +39,7 @@ struct Exported {
   CUmemAllocationProp properties = {};
 };
 
-Physical* Find(uint64_t handle) {
-  const auto found = All().physical.find(handle);
-  return found == All().physical.end() ? nullptr : &found->second;
-}
-
-void DropUnused(Library& library, uint64_t handle) {
-  const auto found = All().physical.find(handle);
-  if (found->second.handles > 0 || found->second.mappings > 0) return;
-  if (found->second.serial != 0) library.Discharge(found->second.serial, found->second.bytes);
-  All().physical.erase(found);
-}
+Physical* Find(uint64_t handle) { return FindPhysical(handle); }
 
 bool OnHost(const CUmemAllocationProp& properties) {
   return properties.location.type == CU_MEM_LOCATION_TYPE_HOST ||
@@ -74,6 +56,34 @@ bool IsReserved(CUdeviceptr address, uint64_t bytes) {
 }
 
 }  // namespace
+
+Physical* FindPhysical(uint64_t handle) {
+  const auto found = All().physical.find(handle);
+  return found == All().physical.end() ? nullptr : &found->second;
+}
+
+uint64_t AddPhysical(Library& library, Physical physical) {
+  const uint64_t handle = library.NextHandle();
+  All().physical.emplace(handle, std::move(physical));
+  return handle;
+}
+
+uint64_t PhysicalAt(CUdeviceptr address, uint64_t bytes) {
+  auto next = All().mappings.upper_bound(address);
+  if (next == All().mappings.begin()) return 0;
+  const auto& [base, mapping] = *std::prev(next);
+  return address - base <= mapping.bytes && bytes <= mapping.bytes - (address - base)
+             ? mapping.physical
+             : 0;
+}
+
+void DropUnused(Library& library, uint64_t handle) {
+  const auto found = All().physical.find(handle);
+  if (found->second.handles > 0 || found->second.mappings > 0) return;
+  if (found->second.serial != 0) library.Discharge(found->second.serial, found->second.bytes);
+  if (found->second.on_end) found->second.on_end();
+  All().physical.erase(handle);
+}
 
 CUDA_EXPORT CUresult cuMemGetAllocationGranularity(size_t* granularity,
                                                    const CUmemAllocationProp* properties,

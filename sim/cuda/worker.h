@@ -1,34 +1,43 @@
 #pragma once
 
-#include <condition_variable>
 #include <cstdint>
 #include <functional>
-#include <map>
+#include <list>
 #include <mutex>
 #include <thread>
 
+#include "sim/cuda/timeline.h"
+#include "sim/cuda/work.h"
+
 namespace tranche::sim::cuda {
 
-// What has to happen at a time without anybody waiting for it: host functions, values written to
-// memory. One thread, started with the first task and never joined: it lives as long as the
-// process.
+// What has to happen at a time, or behind work of a GPU, without anybody waiting for it: host
+// functions, values written to memory. One thread, started with the first task and never joined: it
+// lives as long as the process.
 class Worker {
  public:
   static Worker& Get();
-  // Runs `task` once `time_ns` (timeline.h) is over; tasks of one time in the order given.
-  void At(uint64_t time_ns, std::function<void()> task);
-  // Waits until all tasks that were due by `time_ns` have run. Not from a task.
-  void Drain(uint64_t time_ns);
+  // Runs `task` once `time_ns` is over and all of the work is done; of those that can run, in the
+  // order given.
+  void When(uint64_t time_ns, const Points& points, std::function<void()> task);
+  // Waits until all tasks that can run have. Not from a task.
+  void Drain();
 
  private:
+  struct Task {
+    uint64_t not_before;
+    Points points;
+    std::function<void()> run;
+  };
+
   void Run();
 
   std::mutex mutex_;
-  std::condition_variable changed_, done_;
-  std::multimap<uint64_t, std::function<void()>> tasks_;  // guarded by mutex_, as all below
-  uint64_t running_ = 0;  // due time of the task that runs; 0 = none
+  std::list<Task> tasks_;  // guarded by mutex_, as all below
+  bool running_ = false;
   std::thread::id thread_;
   bool started_ = false;
+  Bell changed_, done_;
 };
 
 }  // namespace tranche::sim::cuda

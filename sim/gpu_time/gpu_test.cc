@@ -91,6 +91,31 @@ TEST(GpuTime, CopiesDoNotWaitForASlice) {
   EXPECT_EQ(Ends(gpu, 2)[1], 3 * kMs);
 }
 
+TEST(GpuTime, ContextsOfOneGroupShareItsSlice) {
+  Gpu gpu(3, {});
+  gpu.SetGroup(2, 0);
+  gpu.Submit(Kernel(0, 0, 3 * kMs, 66));
+  gpu.Submit(Kernel(2, 1, 3 * kMs, 66));
+  gpu.Submit(Kernel(1, 2, 3 * kMs));
+  // Both of the group 2 | switch | 2 | switch | both done | dry switch | 1 done
+  const std::vector<int64_t> ends = Ends(gpu, 3);
+  EXPECT_EQ(ends[0], 5 * kMs + 150 * kUs);
+  EXPECT_EQ(ends[1], 5 * kMs + 150 * kUs);
+  EXPECT_EQ(ends[2], 6 * kMs + 175 * kUs);
+}
+
+TEST(GpuTime, AStreamWaitsForAnothers) {
+  Gpu gpu(1, {});
+  gpu.Submit(Kernel(0, 0, 3 * kMs, 66, 0));
+  gpu.Submit({0, 1, 1, 0, 0 << 16 | 0, Engine::kWait, 0});  // for the first of stream 0
+  gpu.Submit(Kernel(0, 2, kMs, 66, 1));
+  gpu.Submit({0, 1, 3, 0, 1, Engine::kMarker, 0});
+  const std::vector<int64_t> ends = Ends(gpu, 4);
+  EXPECT_EQ(ends[0], 3 * kMs);
+  EXPECT_EQ(ends[2], 4 * kMs);
+  EXPECT_EQ(ends[3], 4 * kMs) << "a marker without a duration costs nothing";
+}
+
 TEST(GpuTime, TwoBusyProgramsGetHalfEachLessTheSwitches) {
   NoController none;
   World world({*Shape("g132"), *Shape("b1024")}, {}, {}, 1, &none);

@@ -1,6 +1,7 @@
 #include "sim/machine/lifecycle.h"
 
 #include "sim/machine/mig.h"
+#include "sim/machine/mps.h"
 #include "sim/machine/usage.h"
 
 namespace tranche::sim {
@@ -214,7 +215,25 @@ Rc RaiseXid(const MachineSpec& spec, MachineState* state, uint32_t index, uint32
     if (!hit) continue;
     context.fault_xid = xid;
     context.load = context.memory_load = 0;
+    SpreadMpsFault(state, context.mps_server, index, xid);
   }
+  return Rc::kOk;
+}
+
+Rc FaultProcess(const MachineSpec& spec, MachineState* state, uint32_t index, uint32_t xid,
+                uint32_t pid, uint64_t wall_ns) {
+  if (index >= spec.gpu_count || xid == 0) return Rc::kInvalid;
+  bool any = false;
+  for (Context& context : state->contexts) {
+    if (context.serial == 0 || context.gpu != index || context.pid != pid) continue;
+    any = true;
+    if (!KillsContexts(xid)) continue;
+    context.fault_xid = xid;
+    context.load = context.memory_load = 0;
+    SpreadMpsFault(state, context.mps_server, index, xid);
+  }
+  if (!any) return Rc::kNotFound;
+  AddEvent(state, index, kXidCritical, xid, kNoId, kNoId, wall_ns);
   return Rc::kOk;
 }
 

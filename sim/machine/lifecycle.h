@@ -24,6 +24,10 @@ Rc Reboot(const MachineSpec& spec, MachineState* state, uint64_t wall_ns);
 // `gi` and `ci` are instance ids or kNoId; with them only contexts there are hit.
 Rc RaiseXid(const MachineSpec& spec, MachineState* state, uint32_t gpu, uint32_t xid, uint32_t gi,
             uint32_t ci, uint64_t wall_ns);
+// The same where one process was at fault: its contexts there end, and with them those of all
+// clients of its MPS server. kNotFound when it has none on that GPU.
+Rc FaultProcess(const MachineSpec& spec, MachineState* state, uint32_t gpu, uint32_t xid,
+                uint32_t pid, uint64_t wall_ns);
 void AddEvent(MachineState* state, uint32_t gpu, uint64_t type, uint64_t data, uint32_t gi,
               uint32_t ci, uint64_t wall_ns);
 // Takes all faults of a GPU back, counters included.

@@ -20,6 +20,7 @@
 
 #include "sim/machine/lifecycle.h"
 #include "sim/machine/memory_limits.h"
+#include "sim/machine/mps.h"
 #include "sim/machine/process_table.h"
 #include "sim/machine/usage.h"
 
@@ -196,6 +197,12 @@ Status Machine::Create(const std::string& dir, const MachineSpec& spec) {
   InitialState(spec, &state_file->copies[0]);
   state_file->copies[1] = state_file->copies[0];
   Status status = WriteWhole(dir + "/machine.lock", "", 0, 0644);
+  // Any user's process that uses a GPU puts what is known of its time here.
+  const std::string times = dir + "/gpu_time";
+  if (status &&
+      ((mkdir(times.c_str(), 0777) != 0 && errno != EEXIST) || chmod(times.c_str(), 01777) != 0)) {
+    status = Fail(ErrorCode::kFailed, "creating " + Reason(times));
+  }
   if (status) status = WriteWhole(dir + "/machine.spec", spec_file.get(), sizeof(SpecFile), 0644);
   // Last, because its presence says that there is a machine.
   if (status)
@@ -204,6 +211,14 @@ Status Machine::Create(const std::string& dir, const MachineSpec& spec) {
 }
 
 Rc Machine::Transact(const std::function<Rc(MachineState&)>& change, bool keep) {
+  // Looking after the dead is no business of the host process.
+  const int before = errno;
+  const Rc rc = DoTransact(change, keep);
+  errno = before;
+  return rc;
+}
+
+Rc Machine::DoTransact(const std::function<Rc(MachineState&)>& change, bool keep) {
   std::lock_guard<std::mutex> threads(mutex_);
   FileLock processes(dir_ + "/machine.lock");
   if (!processes.held()) return Rc::kBroken;
@@ -214,10 +229,10 @@ Rc Machine::Transact(const std::function<Rc(MachineState&)>& change, bool keep) 
   // The draft is thrown away unless `valid` moves, which is the last thing that happens.
   AdvanceTime(*spec_, &draft, MonotonicNs());
   Reap(&draft, WallNs());
-  uint64_t events_before = draft.next_event;
+  const uint64_t events_before = draft.next_event, boot_before = draft.boot;
   Rc rc = change(draft);
   if (rc != Rc::kOk || !keep) return rc;
-  bool told = draft.next_event != events_before;
+  const bool told = draft.next_event != events_before || draft.boot != boot_before;
   file.valid.store(valid ^ 1, std::memory_order_release);
   if (told) {
     file.events.fetch_add(1, std::memory_order_release);
@@ -244,24 +259,32 @@ std::unique_ptr<MachineState> Machine::Snapshot() {
 }
 
 Rc Machine::CreateContext(const Target& target, ContextKind kind, uint64_t overhead_bytes,
-                          uint64_t* context) {
+                          const MpsClient& mps, uint64_t* context) {
   Process self;
   if (!DescribeProcess(static_cast<uint32_t>(getpid()), &self)) return Rc::kBroken;
   self.uid = caller().uid;
   PlaceInCgroup(&self);
   return Update([&](MachineState& state) {
-    return sim::CreateContext(*spec_, &state, target, self, kind, overhead_bytes, WallNs(),
+    const Rc admitted =
+        mps.server == 0 ? Rc::kOk : AdmitMpsClient(*spec_, &state, mps, target, self.uid);
+    if (admitted != Rc::kOk) return admitted;
+    return sim::CreateContext(*spec_, &state, target, self, kind, overhead_bytes, WallNs(), mps,
                               context);
   });
 }
 
-Rc Machine::GetOwnMemory(const Target& target, MemoryInfo* info) {
+Rc Machine::GetOwnMemory(const Target& target, uint64_t mps_limit, MemoryInfo* info) {
   Process self;
   if (!DescribeProcess(static_cast<uint32_t>(getpid()), &self)) return Rc::kBroken;
   PlaceInCgroup(&self);
   return Read([&](const MachineState& state) {
     const Rc rc = MemoryOf(*spec_, state, target, info);
-    if (rc != Rc::kOk || target.ci != 0) return rc;  // instances know no limits
+    if (rc != Rc::kOk) return rc;
+    if (mps_limit != kNoLimit) {
+      const uint64_t held = MemoryOfMpsClient(state, target.gpu, self.pid);
+      info->free = std::min(info->free, mps_limit > held ? mps_limit - held : 0);
+    }
+    if (target.ci != 0) return rc;  // instances know no limits of cgroups
     info->free = std::min(info->free, MemoryLeftUnderLimits(state, target.gpu, self.cgroup));
     const MemoryLimit* own = FindMemoryLimit(state, target.gpu, self.cgroup);
     if (own != nullptr && own->hard_bytes != kNoLimit) {
@@ -279,15 +302,15 @@ Rc Machine::DestroyContext(uint64_t context) {
   });
 }
 
-Rc Machine::Allocate(uint64_t context, uint64_t bytes) {
+Rc Machine::Allocate(uint64_t context, uint64_t bytes, bool counted) {
   return Update([&](MachineState& state) {
-    return ChangeMemory(*spec_, &state, caller().pid, context, bytes, 0);
+    return ChangeMemory(*spec_, &state, caller().pid, context, bytes, 0, counted);
   });
 }
 
-Rc Machine::Free(uint64_t context, uint64_t bytes) {
+Rc Machine::Free(uint64_t context, uint64_t bytes, bool counted) {
   return Update([&](MachineState& state) {
-    return ChangeMemory(*spec_, &state, caller().pid, context, 0, bytes);
+    return ChangeMemory(*spec_, &state, caller().pid, context, 0, bytes, counted);
   });
 }
 
@@ -313,6 +336,8 @@ Rc Machine::ContextFault(uint64_t context, uint32_t* xid) {
 Rc Machine::GetMemory(const Target& target, MemoryInfo* info) {
   return Read([&](const MachineState& state) { return MemoryOf(*spec_, state, target, info); });
 }
+
+uint32_t Machine::Happenings() const { return state_file_->events.load(std::memory_order_acquire); }
 
 void Machine::WaitForEvent(uint64_t after, uint32_t timeout_ms) {
   uint32_t seen = state_file_->events.load(std::memory_order_acquire);

@@ -35,6 +35,12 @@ struct MemoryInfo {
   uint64_t free = 0;
 };
 
+// How a program uses MPS.
+struct MpsClient {
+  uint64_t server = 0;               // its serial; 0 = it does not
+  uint64_t memory_limit = kNoLimit;  // of the GPU in question, for all its contexts there
+};
+
 struct Caller {
   uint32_t uid = 0;
   uint32_t pid = 0;
@@ -79,19 +85,27 @@ class Machine {
   // Registers the caller with a context on the target that costs `overhead_bytes` from the start.
   // kExclusive (compute mode), kGpuLost, kNotFound (the instance is gone), kNotSupported (the whole
   // GPU while MIG is on), kInsufficientResources (memory).
+  // As a client of MPS also: what AdmitMpsClient() answers.
   Rc CreateContext(const Target& target, ContextKind kind, uint64_t overhead_bytes,
-                   uint64_t* context);
+                   uint64_t* context) {
+    return CreateContext(target, kind, overhead_bytes, {}, context);
+  }
+  Rc CreateContext(const Target& target, ContextKind kind, uint64_t overhead_bytes,
+                   const MpsClient& mps, uint64_t* context);
   // Gives everything of the context back.
   Rc DestroyContext(uint64_t context);
   // kInsufficientResources when the device, or the limit set on it, has not that much left.
-  Rc Allocate(uint64_t context, uint64_t bytes);
-  Rc Free(uint64_t context, uint64_t bytes);
+  // Managed memory is not `counted` by the kernel's memory limits; it is freed as it was allocated.
+  Rc Allocate(uint64_t context, uint64_t bytes, bool counted = true);
+  Rc Free(uint64_t context, uint64_t bytes, bool counted = true);
   // Shares of the target's SMs and bandwidth that the context keeps busy from now on, each 0..1.
   Rc SetLoad(uint64_t context, double sm, double memory);
   // The memory of the target as the caller's own context sees it: a hard limit on its very cgroup
   // stands for the size of the GPU, one further up only bounds what is free (as CUDA reports it
   // under driver 615).
-  Rc GetOwnMemory(const Target& target, MemoryInfo* info);
+  // `mps_limit`: what it may hold as a client of MPS, which bounds what is free; kNoLimit for
+  // others.
+  Rc GetOwnMemory(const Target& target, uint64_t mps_limit, MemoryInfo* info);
   // The XID that killed the context, or 0. kNotFound when it does not exist (a reset or reboot took
   // it).
   Rc ContextFault(uint64_t context, uint32_t* xid);
@@ -99,6 +113,9 @@ class Machine {
 
   // --- Waiting for events -----------------------------------------------------------------------
 
+  // Changes with everything that happens to GPUs and contexts other than by their owner: events,
+  // reboots. No lock.
+  uint32_t Happenings() const;
   // Blocks until an event with a number above `after` may exist, or the time is over. Wakes early
   // at times; the caller looks at the state again.
   void WaitForEvent(uint64_t after, uint32_t timeout_ms);
@@ -119,6 +136,7 @@ class Machine {
   struct StateFile;
   Machine(std::string dir, Options options);
   Rc Transact(const std::function<Rc(MachineState&)>& change, bool keep);
+  Rc DoTransact(const std::function<Rc(MachineState&)>& change, bool keep);
 
   const std::string dir_;
   const Options options_;

@@ -200,11 +200,11 @@ TEST_F(MachineTest, LimitsOfCgroupsHoldAllTheirProcessesAtOnce) {
   EXPECT_EQ(machine_->Allocate(context, 2 * kGiB + 1), Rc::kInsufficientResources);
   EXPECT_EQ(machine_->Allocate(context, kGiB), Rc::kOk);
   MemoryInfo own;
-  ASSERT_EQ(machine_->GetOwnMemory({0, 0}, &own), Rc::kOk);
+  ASSERT_EQ(machine_->GetOwnMemory({0, 0}, kNoLimit, &own), Rc::kOk);
   EXPECT_EQ(own.total, 3 * kGiB) << "the limit on one's very cgroup is the size of the GPU";
   EXPECT_EQ(own.free, kGiB);
   setenv("TRANCHE_SIM_CGROUP", "/a/c", 1);
-  ASSERT_EQ(machine_->GetOwnMemory({0, 0}, &own), Rc::kOk);
+  ASSERT_EQ(machine_->GetOwnMemory({0, 0}, kNoLimit, &own), Rc::kOk);
   EXPECT_GT(own.total, 70 * kGiB) << "one further up only bounds what is free";
   EXPECT_EQ(own.free, 2 * kGiB);
   EXPECT_EQ(InChild([&] {

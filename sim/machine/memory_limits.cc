@@ -50,7 +50,7 @@ uint64_t MemoryUsedIn(const MachineState& state, uint32_t gpu, std::string_view 
     const Process* process = FindProcess(state, context->pid);
     const bool counts =
         process != nullptr && process->cgroup[0] != 0 && IsWithin(process->cgroup, cgroup);
-    if (counts) bytes += context->memory_bytes;
+    if (counts) bytes += context->memory_bytes - context->unlimited_bytes;
   }
   return bytes;
 }

@@ -24,6 +24,12 @@ const char* RcName(Rc rc) {
       return "the GPU is lost";
     case Rc::kExclusive:
       return "the compute mode lets no other process in";
+    case Rc::kMpsNoServer:
+      return "the MPS server has ended";
+    case Rc::kMpsNotReady:
+      return "the MPS server waits for the end of clients that had a fault";
+    case Rc::kMpsFull:
+      return "the MPS server has as many clients as it can";
     case Rc::kBroken:
       return "the machine's files are gone or damaged";
   }

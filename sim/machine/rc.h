@@ -15,8 +15,11 @@ enum class Rc : uint32_t {
   kInsufficientResources,  // no placement, no memory, or a full table
   kResetRequired,
   kGpuLost,
-  kExclusive,  // the compute mode lets nobody else in
-  kBroken,     // the machine's files are gone or damaged
+  kExclusive,    // the compute mode lets nobody else in
+  kMpsNoServer,  // the MPS server that the program connected to has ended
+  kMpsNotReady,  // the MPS server waits for the end of clients that had a fault
+  kMpsFull,      // the MPS server has as many clients as it can
+  kBroken,       // the machine's files are gone or damaged
 };
 
 const char* RcName(Rc rc);

@@ -16,8 +16,10 @@ inline constexpr uint32_t kMaxContexts = 512;
 inline constexpr uint32_t kMaxEvents = 256;    // a ring: older ones are lost to slow listeners
 inline constexpr uint32_t kMaxAccounts = 256;  // a ring over all GPUs
 inline constexpr uint32_t kMaxMemoryLimits = 64;
+inline constexpr uint32_t kMaxMpsServers = 16;
 inline constexpr uint32_t kMaxSlow = 8;
 inline constexpr uint32_t kMaxMissingSymbols = 16;
+inline constexpr uint32_t kMaxFailingCalls = 16;
 inline constexpr uint32_t kNoId = 0xffffffffu;
 
 struct ComputeInstance {
@@ -75,13 +77,15 @@ struct Context {
   uint64_t serial = 0;  // 0 = a free entry
   uint32_t pid = 0;
   uint32_t gpu = 0;
-  uint64_t ci = 0;            // serial of the compute instance; 0 = the whole GPU
-  uint64_t memory_bytes = 0;  // what it holds, its own overhead included
+  uint64_t ci = 0;               // serial of the compute instance; 0 = the whole GPU
+  uint64_t memory_bytes = 0;     // what it holds, its own overhead included
+  uint64_t unlimited_bytes = 0;  // of it, what the kernel's memory limits do not count
   uint64_t limit_bytes = kNoLimit;
-  double load = 0;         // share of its device's SMs that it keeps busy
-  double memory_load = 0;  // share of its device's memory bandwidth
-  uint32_t kind = 0;       // ContextKind
-  uint32_t fault_xid = 0;  // not 0: the context is dead with this XID; only destroying it works
+  uint64_t mps_server = 0;  // serial of the MPS server that it is a client of; 0 = of none
+  double load = 0;          // share of its device's SMs that it keeps busy
+  double memory_load = 0;   // share of its device's memory bandwidth
+  uint32_t kind = 0;        // ContextKind
+  uint32_t fault_xid = 0;   // not 0: the context is dead with this XID; only destroying it works
 };
 
 struct Event {
@@ -113,9 +117,30 @@ struct MemoryLimit {
   uint64_t hard_bytes = kNoLimit;  // never more
 };
 
+// An MPS control daemon with its server: contexts of its clients share a GPU at the same time, and
+// its faults.
+struct MpsServer {
+  uint64_t serial = 0;  // 0 = a free entry
+  uint32_t uid = 0;
+  uint32_t any_user = 0;  // whose clients it takes: all, or that uid's
+  uint32_t gpus = 0;      // bit i: GPU i
+  uint64_t ci = 0;        // serial of the one compute instance that it serves; 0 = whole GPUs
+  uint32_t thread_percentage = 100;  // of a GPU's SMs, for each client
+  uint32_t faulted = 0;              // bit i: takes no client on GPU i until those there have ended
+  uint64_t memory_limits[kMaxGpus] = {};  // of each client, by GPU; 0 = none
+  char pipe_directory[160] = {};
+};
+
 struct SlowCall {
   char name[72] = {};
   uint32_t milliseconds = 0;
+};
+
+// A function of libcuda that fails.
+struct FailingCall {
+  char name[72] = {};  // empty = a free entry
+  uint32_t code = 0;   // CUresult
+  uint32_t nth = 0;    // which call of each process; 0 = every one
 };
 
 struct MachineState {
@@ -130,7 +155,9 @@ struct MachineState {
   Event events[kMaxEvents];
   Account accounts[kMaxAccounts];
   MemoryLimit memory_limits[kMaxMemoryLimits];
+  MpsServer mps_servers[kMaxMpsServers];
   SlowCall slow[kMaxSlow];
+  FailingCall failing[kMaxFailingCalls];
   char missing_symbols[kMaxMissingSymbols][72] = {};
 };
 

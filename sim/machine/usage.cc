@@ -5,6 +5,7 @@
 
 #include "sim/machine/memory_limits.h"
 #include "sim/machine/mig.h"
+#include "sim/machine/mps.h"
 
 namespace tranche::sim {
 namespace {
@@ -186,7 +187,7 @@ double PowerWatts(const MachineSpec& spec, const MachineState& state, uint32_t g
 
 Rc CreateContext(const MachineSpec& spec, MachineState* state, const Target& target,
                  const Process& owner, ContextKind kind, uint64_t overhead_bytes, uint64_t wall_ns,
-                 uint64_t* context) {
+                 const MpsClient& mps, uint64_t* context) {
   MemoryInfo memory;
   Rc rc = MemoryOf(spec, *state, target, &memory);
   if (rc != Rc::kOk) return rc;
@@ -202,6 +203,11 @@ Rc CreateContext(const MachineSpec& spec, MachineState* state, const Target& tar
   }
   if (overhead_bytes > memory.free) return Rc::kInsufficientResources;
   if (target.ci == 0 && overhead_bytes > MemoryLeftUnderLimits(*state, target.gpu, owner.cgroup)) {
+    return Rc::kInsufficientResources;
+  }
+
+  if (mps.server != 0 &&
+      overhead_bytes + MemoryOfMpsClient(*state, target.gpu, owner.pid) > mps.memory_limit) {
     return Rc::kInsufficientResources;
   }
 
@@ -223,6 +229,8 @@ Rc CreateContext(const MachineSpec& spec, MachineState* state, const Target& tar
   slot->ci = target.ci;
   slot->kind = kind;
   slot->memory_bytes = overhead_bytes;
+  slot->mps_server = mps.server;
+  slot->limit_bytes = mps.memory_limit;
   *context = slot->serial;
   OpenAccount(state, target.gpu, owner.pid, wall_ns);
   NoteMemory(state, target.gpu, owner.pid);
@@ -248,25 +256,28 @@ Rc DestroyContext(MachineState* state, uint32_t pid, uint64_t serial, uint64_t w
 }
 
 Rc ChangeMemory(const MachineSpec& spec, MachineState* state, uint32_t pid, uint64_t serial,
-                uint64_t grow, uint64_t shrink) {
+                uint64_t grow, uint64_t shrink, bool counted) {
   Context* context = Owned(state, pid, serial);
   if (context == nullptr) return Rc::kNotFound;
-  if (shrink > context->memory_bytes) return Rc::kInvalid;
+  if (shrink >
+      (counted ? context->memory_bytes - context->unlimited_bytes : context->unlimited_bytes))
+    return Rc::kInvalid;
   if (grow > 0) {
     MemoryInfo memory;
     Rc rc = MemoryOf(spec, *state, {context->gpu, context->ci}, &memory);
     if (rc != Rc::kOk) return rc;
-    uint64_t allowed = context->limit_bytes > context->memory_bytes
-                           ? context->limit_bytes - context->memory_bytes
-                           : 0;
+    const uint64_t held = context->mps_server == 0 ? context->memory_bytes
+                                                   : MemoryOfMpsClient(*state, context->gpu, pid);
+    const uint64_t allowed = context->limit_bytes > held ? context->limit_bytes - held : 0;
     if (grow > memory.free || grow > allowed) return Rc::kInsufficientResources;
     const Process* owner = FindProcess(*state, pid);
-    if (context->ci == 0 && owner != nullptr &&
+    if (counted && context->ci == 0 && owner != nullptr &&
         grow > MemoryLeftUnderLimits(*state, context->gpu, owner->cgroup)) {
       return Rc::kInsufficientResources;
     }
   }
   context->memory_bytes = context->memory_bytes + grow - shrink;
+  if (!counted) context->unlimited_bytes = context->unlimited_bytes + grow - shrink;
   NoteMemory(state, context->gpu, pid);
   return Rc::kOk;
 }

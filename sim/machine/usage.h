@@ -32,10 +32,10 @@ double PowerWatts(const MachineSpec& spec, const MachineState& state, uint32_t g
 
 Rc CreateContext(const MachineSpec& spec, MachineState* state, const Target& target,
                  const Process& owner, ContextKind kind, uint64_t overhead_bytes, uint64_t wall_ns,
-                 uint64_t* context);
+                 const MpsClient& mps, uint64_t* context);
 Rc DestroyContext(MachineState* state, uint32_t pid, uint64_t context, uint64_t wall_ns);
 Rc ChangeMemory(const MachineSpec& spec, MachineState* state, uint32_t pid, uint64_t context,
-                uint64_t grow, uint64_t shrink);
+                uint64_t grow, uint64_t shrink, bool counted);
 // Takes a process and all it holds away, as when it died.
 void RemoveProcess(MachineState* state, uint32_t pid, uint64_t wall_ns);
 

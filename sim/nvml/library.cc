@@ -231,6 +231,9 @@ nvmlReturn_t ToNvml(Rc rc) {
       return NVML_ERROR_GPU_IS_LOST;
     case Rc::kExclusive:
       return NVML_ERROR_IN_USE;
+    case Rc::kMpsNoServer:
+    case Rc::kMpsNotReady:
+    case Rc::kMpsFull:
     case Rc::kBroken:
       return NVML_ERROR_UNKNOWN;
   }

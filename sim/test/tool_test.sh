@@ -90,6 +90,16 @@ expect 0 "" "$sim" fault "$m" --clear
 cmp -s "$m/lib/libnvidia-ml.so.1" "$scratch/before" || fail "the library without the symbol is still there"
 [[ $("$sim" show "$m") != *LOST* ]] || fail "still lost"
 
+expect 0 "" "$sim" mps "$m" --pipe /run/mps --active-thread-percentage 40
+expect 64 "another MPS server has the pipe directory" "$sim" mps "$m" --pipe /run/mps
+expect 64 "between 1 and 100" "$sim" mps "$m" --pipe /other --active-thread-percentage 0
+expect 0 "MPS server in /run/mps, for user" "$sim" show "$m"
+expect 0 "" "$sim" mps "$m" --pipe /run/mps --stop
+[[ $("$sim" show "$m") != *MPS* ]] || fail "the MPS server is still there"
+expect 69 "runs on the host's time" "$sim" clock "$m"
+expect 0 "" "$sim" create "$scratch/clock" --gpu A30 --clock virtual
+expect 0 "0 processes" "$sim" clock "$scratch/clock" --wait-for 1
+
 # What was made can be made again from its own description.
 expect 0 "2 GPUs" "$sim" create "$scratch/copy" --machine "$m/machine.yaml"
 expect 0 "h100-node" "$sim" models

@@ -16,9 +16,7 @@
 #include "sim/tool/commands.h"
 
 namespace tranche::sim {
-namespace {
 
-// "0", "0:2" (a MIG device by index) or "0:MIG-..." (by UUID).
 Result<Target> ParseTarget(Machine* machine, const std::string& text) {
   char* end = nullptr;
   unsigned long gpu = std::strtoul(text.c_str(), &end, 10);
@@ -46,6 +44,8 @@ Result<Target> ParseTarget(Machine* machine, const std::string& text) {
                   std::to_string(count),
               "`tranche-sim show` lists them");
 }
+
+namespace {
 
 // What the parent hears from the child once it holds its memory.
 struct Report {

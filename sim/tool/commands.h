@@ -25,6 +25,7 @@ struct CreateOptions {
   bool mig = false;
   bool root_only = false;
   bool passthrough = false;
+  bool virtual_clock = false;
 };
 Status Create(const CreateOptions& options);
 
@@ -37,11 +38,13 @@ struct FaultOptions {
   std::optional<uint32_t> gpu;
   uint32_t xid = 0;
   uint32_t gi = kNoId, ci = kNoId;
+  std::optional<uint32_t> pid;
   bool lost = false;
   bool no_permission = false;
   bool clear = false;
   std::vector<std::string> missing_symbols;
   std::vector<std::string> slow;  // CALL=MS
+  std::vector<std::string> fail;  // CALL=CODE[@N]
 };
 Status InjectFault(const FaultOptions& options);
 
@@ -53,6 +56,30 @@ struct AttachOptions {
   std::optional<Duration> time;
 };
 Status Attach(const AttachOptions& options);
+
+struct ClockOptions {
+  std::string dir;
+  std::optional<uint32_t> wait_for;
+};
+// The machine's own clock: says its time; lets it stand still until so many processes take part.
+Status Clock(const ClockOptions& options);
+
+struct MpsOptions {
+  std::string dir;
+  std::string pipe;
+  std::vector<uint32_t> gpus;  // none = all
+  std::string mig;             // an instance of the one GPU, by index or UUID
+  std::optional<uint32_t> uid;
+  bool any_user = false;
+  uint32_t thread_percentage = 100;
+  Bytes memory_limit{0};  // of each client on each GPU; 0 = none
+  bool stop = false;
+};
+// Starts or stops an MPS server.
+Status Mps(const MpsOptions& options);
+
+// "0", "0:2" (a MIG device by index) or "0:MIG-..." (by UUID).
+Result<Target> ParseTarget(Machine* machine, const std::string& text);
 
 Status Show(const std::string& dir, const std::string& format);
 Status Reset(const std::string& dir, uint32_t gpu);

@@ -8,8 +8,10 @@
 #include <fstream>
 #include <iostream>
 #include <iterator>
+#include <memory>
 
 #include "base/suggest.h"
+#include "sim/clock/virtual_clock.h"
 #include "sim/tool/commands.h"
 #include "sim/tool/library_folder.h"
 
@@ -112,6 +114,9 @@ Status Create(const CreateOptions& options) {
   std::ofstream(dir + "/machine.yaml") << PrintMachineFile(*draft);
   Status capabilities = WriteCapabilities(dir);
   if (!capabilities) return capabilities;
+  if (options.virtual_clock && !VirtualClock::Create(dir.c_str(), 0))
+    return Fail(ErrorCode::kFailed,
+                "cannot create a clock in " + dir + ": " + std::strerror(errno));
   Result<std::unique_ptr<Machine>> machine = Machine::Open(dir);
   if (!machine) return tl::unexpected(machine.error());
   (*machine)->Update([&](MachineState& state) {
@@ -124,6 +129,18 @@ Status Create(const CreateOptions& options) {
     std::printf("  %u  %s  %s\n", i, spec->gpus[i].name, spec->gpus[i].uuid);
   }
   return RefreshLibraries(machine->get());
+}
+
+Status Clock(const ClockOptions& options) {
+  const std::unique_ptr<VirtualClock> clock(VirtualClock::Open(options.dir.c_str()));
+  if (clock == nullptr)
+    return Fail(ErrorCode::kUnavailable,
+                "the machine in " + options.dir + " runs on the host's time",
+                "make one with `tranche-sim create DIR --clock virtual`");
+  if (options.wait_for) clock->WaitForProcesses(*options.wait_for);
+  std::printf("%lld ns, %u processes loaded code\n", static_cast<long long>(clock->Now()),
+              clock->processes());
+  return {};
 }
 
 Status Models() {

@@ -59,6 +59,13 @@ int Exec(const std::vector<std::string>& arguments) {
   Prepend("LD_LIBRARY_PATH", dir + "/lib:" + installed);
   std::string programs = installed + "/bin";
   if (access(programs.c_str(), X_OK) == 0) Prepend("PATH", programs);
+  // A machine with a clock of its own brings it to its processes.
+  if (access((dir + "/clock").c_str(), F_OK) == 0) {
+    const std::string clock = installed + "/libtranche-sim-clock.so";
+    const char* others = std::getenv("LD_PRELOAD");
+    const bool there = others != nullptr && std::string(others).find(clock) != std::string::npos;
+    if (!there) Prepend("LD_PRELOAD", clock);
+  }
   setenv("TRANCHE_SIM_DIR", dir.c_str(), 1);
   setenv("TRANCHE_STATE_DIR", (dir + "/tranche").c_str(), 1);
 

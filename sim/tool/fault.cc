@@ -1,8 +1,10 @@
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
+#include "base/suggest.h"
 #include "sim/machine/lifecycle.h"
 #include "sim/machine/mig.h"
 #include "sim/machine/process_table.h"
@@ -54,9 +56,52 @@ Status AddSlow(MachineState* state, const std::string& text) {
   return {};
 }
 
+// A function of libcuda by its name, so that a mistyped one is not waited for.
+constexpr const char* kCudaNames[] = {
+#define CUDA_SYMBOL(name, base, since, per_thread, parameters, arguments) #name,
+#include "abi/cuda_symbols.inc"
+};
+
+Status AddFailing(MachineState* state, const std::string& text) {
+  const size_t equals = text.find('='), at = text.find('@');
+  const std::string call = text.substr(0, equals);
+  char *end = nullptr, *last = nullptr;
+  unsigned long code = 0, nth = 0;
+  if (equals != std::string::npos) code = std::strtoul(text.c_str() + equals + 1, &end, 10);
+  last = end;
+  if (end != nullptr && at != std::string::npos && *end == '@') {
+    nth = std::strtoul(text.c_str() + at + 1, &last, 10);
+    if (nth == 0) last = nullptr;
+  }
+  if (last == nullptr || *last != 0 || code == 0 || code > 9999 || nth > 1000000000) {
+    return Fail(ErrorCode::kInvalid, "'" + text + "' is not CALL=CODE or CALL=CODE@N",
+                "--fail cuMemAlloc_v2=2@3: the third call of each process answers 2");
+  }
+  const std::vector<std::string> names(std::begin(kCudaNames), std::end(kCudaNames));
+  if (std::find(names.begin(), names.end(), call) == names.end()) {
+    return Fail(ErrorCode::kInvalid, "'" + call + "' is no function of libcuda.so.1",
+                DidYouMean(call, names));
+  }
+  FailingCall* slot = nullptr;
+  for (FailingCall& failing : state->failing) {
+    if (IsName(failing.name, call)) slot = &failing;
+    if (slot == nullptr && failing.name[0] == 0) slot = &failing;
+  }
+  if (slot == nullptr) {
+    return Fail(ErrorCode::kFailed,
+                "no more than " + std::to_string(kMaxFailingCalls) + " functions can fail",
+                "take some back with --clear");
+  }
+  *slot = FailingCall{};
+  std::snprintf(slot->name, sizeof(slot->name), "%s", call.c_str());
+  slot->code = static_cast<uint32_t>(code);
+  slot->nth = static_cast<uint32_t>(nth);
+  return {};
+}
+
 Status AddMissing(MachineState* state, const std::string& symbol) {
   if (symbol.empty() || symbol.size() >= sizeof(state->missing_symbols[0])) {
-    return Fail(ErrorCode::kInvalid, "'" + symbol + "' is no symbol of NVML");
+    return Fail(ErrorCode::kInvalid, "'" + symbol + "' is no symbol");
   }
   for (auto& entry : state->missing_symbols) {
     if (entry[0] != 0 && !IsName(entry, symbol)) continue;
@@ -96,10 +141,11 @@ Status InjectFault(const FaultOptions& options) {
   Result<std::unique_ptr<Machine>> machine = Machine::Open(options.dir);
   if (!machine) return tl::unexpected(machine.error());
   bool of_gpu = options.xid != 0 || options.lost || options.no_permission;
-  bool any = of_gpu || options.clear || !options.slow.empty() || !options.missing_symbols.empty();
+  bool any = of_gpu || options.clear || !options.slow.empty() || !options.fail.empty() ||
+             !options.missing_symbols.empty();
   if (!any) {
     return Fail(ErrorCode::kInvalid, "no fault is named",
-                "one of --xid, --lost, --missing-symbol, --slow, --no-permission, --clear");
+                "one of --xid, --lost, --missing-symbol, --fail, --slow, --no-permission, --clear");
   }
   if (of_gpu && !options.gpu) {
     return Fail(ErrorCode::kInvalid, "which GPU?", "name it with --gpu I");
@@ -119,10 +165,14 @@ Status InjectFault(const FaultOptions& options) {
       if (!options.gpu) {
         for (SlowCall& slow : state.slow) slow = SlowCall{};
         for (auto& symbol : state.missing_symbols) symbol[0] = 0;
+        for (FailingCall& failing : state.failing) failing = FailingCall{};
       }
     }
     for (const std::string& slow : options.slow) {
       if (status) status = AddSlow(&state, slow);
+    }
+    for (const std::string& fail : options.fail) {
+      if (status) status = AddFailing(&state, fail);
     }
     for (const std::string& symbol : options.missing_symbols) {
       if (status) status = AddMissing(&state, symbol);
@@ -134,9 +184,11 @@ Status InjectFault(const FaultOptions& options) {
           Worded(RaiseXid(spec, &state, *options.gpu, 79, kNoId, kNoId, now), "losing the GPU");
     }
     if (options.xid != 0 && status) {
-      status =
-          Worded(RaiseXid(spec, &state, *options.gpu, options.xid, options.gi, options.ci, now),
-                 "raising XID " + std::to_string(options.xid));
+      status = Worded(
+          options.pid
+              ? FaultProcess(spec, &state, *options.gpu, options.xid, *options.pid, now)
+              : RaiseXid(spec, &state, *options.gpu, options.xid, options.gi, options.ci, now),
+          "raising XID " + std::to_string(options.xid));
     }
     return status ? Rc::kOk : Rc::kInvalid;
   });

@@ -6,6 +6,8 @@
 #include <cerrno>
 #include <climits>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 #include <vector>
 
 #include "sim/create/gpu_catalog.h"
@@ -33,6 +35,8 @@ constexpr CudaSymbol kCudaSymbols[] = {
 #include "abi/cuda_symbols.inc"
 };
 
+bool IsOfCuda(const char* symbol) { return std::strncmp(symbol, "cu", 2) == 0; }
+
 Status MakeFolder(const std::string& folder) {
   if (mkdir(folder.c_str(), 0755) != 0 && errno != EEXIST)
     return Fail(ErrorCode::kFailed, "cannot create " + folder + ": " + std::strerror(errno));
@@ -54,9 +58,47 @@ Status Link(const std::string& target, const std::string& path) {
   return {};
 }
 
+// Written again only when something is new, since programs may be about to open it.
+Status Strike(const std::string& from, const std::string& to,
+              const std::vector<std::string>& missing) {
+  std::string list;
+  for (const std::string& symbol : missing) list += symbol + "\n";
+  const std::string record = to + ".without";
+  std::ifstream old(record);
+  const std::string before(std::istreambuf_iterator<char>(old), {});
+  struct stat source {
+  }, made{};
+  const bool fresh = before == list && stat(from.c_str(), &source) == 0 &&
+                     lstat(to.c_str(), &made) == 0 && S_ISREG(made.st_mode) &&
+                     made.st_size == source.st_size && made.st_mtim.tv_sec > source.st_mtim.tv_sec;
+  if (fresh) return {};
+  Result<int> struck = CopyWithoutSymbols(from, to, missing);
+  if (!struck) return tl::unexpected(struck.error());
+  std::ofstream(record) << list;
+  return {};
+}
+
+// What the library of failing calls reads. Whole, or as it was.
+Status WriteFaults(const MachineState& state, const std::string& path) {
+  const std::string temporary = path + "." + std::to_string(getpid());
+  std::ofstream out(temporary);
+  for (const FailingCall& failing : state.failing) {
+    if (failing.name[0] != 0)
+      out << "fail " << failing.name << " " << failing.code << " " << failing.nth << "\n";
+  }
+  for (const auto& symbol : state.missing_symbols) {
+    if (IsOfCuda(symbol)) out << "missing " << symbol << "\n";
+  }
+  out.close();
+  if (!out || rename(temporary.c_str(), path.c_str()) != 0)
+    return Fail(ErrorCode::kFailed, "cannot write " + path + ": " + std::strerror(errno));
+  return {};
+}
+
 // As an installed driver has it: the file bears the driver's version, libcuda.so.1 points at it. A
-// driver older than some symbols gets a copy without them.
-Status RefreshCuda(const Machine& machine, const std::string& folder) {
+// driver older than some symbols gets a copy without them. Where calls fail, another library comes
+// before it.
+Status RefreshCuda(const Machine& machine, const MachineState& state, const std::string& folder) {
   const std::string installed = InstalledLibraries() + "/libcuda.so.1";
   // Built without it: there is nothing to hand out.
   if (access(installed.c_str(), R_OK) != 0) return {};
@@ -65,22 +107,24 @@ Status RefreshCuda(const Machine& machine, const std::string& folder) {
   for (const CudaSymbol& symbol : kCudaSymbols) {
     if (symbol.since > static_cast<int>(driver.cuda_version)) missing.emplace_back(symbol.name);
   }
+  bool faulty = false;
+  for (const FailingCall& failing : state.failing) faulty = faulty || failing.name[0] != 0;
+  for (const auto& symbol : state.missing_symbols) faulty = faulty || IsOfCuda(symbol);
   const std::string file = std::string("libcuda.so.") + driver.version;
-  const std::string path = folder + "/" + file;
-  if (missing.empty()) {
-    if (Status linked = Link(installed, path); !linked) return linked;
-  } else {
-    struct stat from {
-    }, to{};
-    const bool fresh = stat(installed.c_str(), &from) == 0 && lstat(path.c_str(), &to) == 0 &&
-                       S_ISREG(to.st_mode) && to.st_size == from.st_size &&
-                       to.st_mtim.tv_sec > from.st_mtim.tv_sec;
-    if (!fresh) {
-      Result<int> struck = CopyWithoutSymbols(installed, path, missing);
-      if (!struck) return tl::unexpected(struck.error());
-    }
+  const auto place = [&](const std::string& from, const std::string& to) -> Status {
+    Status placed =
+        missing.empty() ? Link(from, to + "/" + file) : Strike(from, to + "/" + file, missing);
+    return placed ? Link(file, to + "/libcuda.so.1") : placed;
+  };
+  if (!faulty) return place(installed, folder);
+  const std::string real = folder + "/real";
+  if (Status made = MakeFolder(real); !made) return made;
+  if (Status placed = place(installed, real); !placed) return placed;
+  if (Status written = WriteFaults(state, folder + "/cuda_faults"); !written) return written;
+  for (const auto& symbol : state.missing_symbols) {
+    if (IsOfCuda(symbol)) missing.emplace_back(symbol);
   }
-  return Link(file, folder + "/libcuda.so.1");
+  return place(InstalledLibraries() + "/libcuda-faulty.so.1", folder);
 }
 
 }  // namespace
@@ -89,15 +133,15 @@ Status RefreshLibraries(Machine* machine) {
   Result<GpuCatalog> catalog = GpuCatalog::Embedded();
   if (!catalog) return tl::unexpected(catalog.error());
   std::vector<std::string> missing = catalog->MissingSymbols(machine->spec().driver.branch);
-  machine->Read([&](const MachineState& state) {
-    for (const auto& symbol : state.missing_symbols) {
-      if (symbol[0] != 0) missing.emplace_back(symbol);
-    }
-    return Rc::kOk;
-  });
+  const std::unique_ptr<MachineState> state = machine->Snapshot();
+  if (state == nullptr)
+    return Fail(ErrorCode::kFailed, "the machine in " + machine->dir() + " cannot be read");
+  for (const auto& symbol : state->missing_symbols) {
+    if (symbol[0] != 0 && !IsOfCuda(symbol)) missing.emplace_back(symbol);
+  }
   std::string folder = machine->dir() + "/lib";
   if (Status made = MakeFolder(folder); !made) return made;
-  if (Status cuda = RefreshCuda(*machine, folder); !cuda) return cuda;
+  if (Status cuda = RefreshCuda(*machine, *state, folder); !cuda) return cuda;
   std::string library = folder + "/libnvidia-ml.so.1";
   std::string installed = InstalledLibraries() + "/libnvidia-ml.so.1";
   if (missing.empty()) {

@@ -53,26 +53,48 @@ int main(int argc, char** argv) {
   c->add_flag("--mig", create.mig, "MIG mode is on from the start");
   c->add_flag("--root-only", create.root_only, "only root has root's rights, not the owner of DIR");
   c->add_flag("--passthrough", create.passthrough, "a virtual machine: GPUs cannot be reset");
-  c->callback([&] { status = Create(create); });
+  std::string clock_kind = "real";
+  c->add_option("--clock", clock_kind, "real, or virtual: a time of its own, as discrete events")
+      ->check(CLI::IsMember({"real", "virtual"}));
+  c->callback([&] {
+    create.virtual_clock = clock_kind == "virtual";
+    status = Create(create);
+  });
+
+  ClockOptions clock;
+  uint32_t clock_processes = 0;
+  auto* k = app.add_subcommand("clock", "the time of a machine with a clock of its own");
+  k->add_option("DIR", clock.dir)->required();
+  auto* wait_option =
+      k->add_option("--wait-for", clock_processes,
+                    "time stands still until so many processes have loaded code for a GPU");
+  k->callback([&] {
+    if (*wait_option) clock.wait_for = clock_processes;
+    status = Clock(clock);
+  });
 
   app.add_subcommand("exec", "DIR -- PROGRAM...: run a program on the machine");
 
   FaultOptions fault;
-  uint32_t fault_gpu = 0;
+  uint32_t fault_gpu = 0, fault_pid = 0;
   auto* f = app.add_subcommand("fault", "break something");
   f->add_option("DIR", fault.dir)->required();
   auto* fault_gpu_option = f->add_option("--gpu", fault_gpu, "which GPU, by index");
   f->add_option("--xid", fault.xid, "report this XID");
   auto* gi_option = f->add_option("--gi", fault.gi, "... of this GPU instance (id)");
   f->add_option("--ci", fault.ci, "... and this compute instance of it (id)")->needs(gi_option);
+  auto* pid_option = f->add_option("--pid", fault_pid, "... in this process' contexts only");
   f->add_flag("--lost", fault.lost, "the GPU falls off the bus");
   f->add_option("--missing-symbol", fault.missing_symbols,
-                "take a symbol out of libnvidia-ml.so.1");
+                "take a symbol out of libnvidia-ml.so.1 or libcuda.so.1");
+  f->add_option("--fail", fault.fail,
+                "CALL=CODE[@N]: let a function of libcuda.so.1 fail, always or the N-th time");
   f->add_option("--slow", fault.slow, "CALL=MS: make an NVML function slow");
   f->add_flag("--no-permission", fault.no_permission, "the GPU's device node may not be opened");
   f->add_flag("--clear", fault.clear, "take faults back: of the GPU named, or all");
   f->callback([&] {
     if (*fault_gpu_option) fault.gpu = fault_gpu;
+    if (*pid_option) fault.pid = fault_pid;
     status = InjectFault(fault);
   });
 
@@ -89,6 +111,26 @@ int main(int argc, char** argv) {
   a->callback([&] {
     if (*time_option) attach.time = attach_time;
     status = Attach(attach);
+  });
+
+  MpsOptions mps;
+  uint32_t mps_uid = 0;
+  auto* p = app.add_subcommand("mps", "start an MPS server, or stop it");
+  p->add_option("DIR", mps.dir)->required();
+  p->add_option("--pipe", mps.pipe, "what its clients have in CUDA_MPS_PIPE_DIRECTORY")->required();
+  p->add_option("--gpu", mps.gpus, "which it serves, by index; all if none is named")
+      ->allow_extra_args(false);
+  p->add_option("--mig", mps.mig, "... or of that GPU one MIG device, by index or UUID");
+  auto* mps_uid_option = p->add_option("--uid", mps_uid, "whose programs it serves");
+  p->add_flag("--multi-user", mps.any_user, "it serves everybody's");
+  p->add_option("--active-thread-percentage", mps.thread_percentage, "of the SMs, for each client");
+  p->add_option_function<std::string>("--pinned-memory-limit",
+                                      Checked(&mps.memory_limit, ParseBytes),
+                                      "of each client on each GPU, e.g. 2GiB");
+  p->add_flag("--stop", mps.stop, "stop the server of that pipe directory");
+  p->callback([&] {
+    if (*mps_uid_option) mps.uid = mps_uid;
+    status = Mps(mps);
   });
 
   std::string dir, format = "table";

@@ -22,6 +22,7 @@ Json ProcessJson(const MachineState& state, const Context& context) {
   json["uid"] = process == nullptr ? 0 : process->uid;
   json["memory_bytes"] = context.memory_bytes;
   json["load"] = context.load;
+  if (context.mps_server != 0) json["mps"] = true;
   if (context.fault_xid != 0) json["fault_xid"] = context.fault_xid;
   return json;
 }
@@ -158,6 +159,17 @@ Status Show(const std::string& dir, const std::string& format) {
   for (uint32_t i = 0; i < spec.gpu_count; ++i) PrintGpu(spec, *state, i);
   for (const SlowCall& slow : state->slow) {
     if (slow.milliseconds != 0) std::printf("slow: %s takes %u ms\n", slow.name, slow.milliseconds);
+  }
+  for (const FailingCall& failing : state->failing) {
+    if (failing.name[0] == 0) continue;
+    std::printf("fails: %s answers %u%s\n", failing.name, failing.code,
+                failing.nth == 0 ? "" : (", call " + std::to_string(failing.nth)).c_str());
+  }
+  for (const MpsServer& server : state->mps_servers) {
+    if (server.serial == 0) continue;
+    std::printf("MPS server in %s, for %s, %u%% of the SMs\n", server.pipe_directory,
+                server.any_user ? "everybody" : ("user " + std::to_string(server.uid)).c_str(),
+                server.thread_percentage);
   }
   for (const auto& symbol : state->missing_symbols) {
     if (symbol[0] != 0) std::printf("missing: %s\n", symbol);

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "sim/machine/machine.h"
+
+// How MPS is used by a program, as its environment says.
+namespace tranche::sim::cuda {
+
+// The directory through which it looks for a server.
+std::string MpsPipeDirectory(const std::optional<std::string>& variable);
+
+// A limit of the environment may only lower the server's. In percent; what is no number from above
+// 0 to 100 is ignored.
+uint32_t ThreadPercentage(uint32_t of_server, const std::optional<std::string>& variable);
+// SMs that a client sees and gets: whole pairs, as the GPU is built of them.
+uint32_t SmsOfClient(uint32_t sms, uint32_t percentage);
+
+// "0=4G,1=512M" or by UUID, for the devices that the process sees, in their order: kNoLimit for
+// each that is not named. A device that the process does not see makes all of it void.
+std::vector<uint64_t> MemoryLimits(const std::string& text, const std::vector<std::string>& uuids);
+
+}  // namespace tranche::sim::cuda

@@ -1,0 +1,109 @@
+#include "sim/machine/mps.h"
+
+#include <set>
+
+#include "sim/machine/mig.h"
+#include "sim/machine/usage.h"
+
+namespace tranche::sim {
+namespace {
+
+// Clients on one device: since CUDA 13.1, and before.
+constexpr uint32_t kMostClients = 60, kMostClientsBefore = 48;
+
+// An instance serves as many of them as it has of the GPU.
+uint32_t MostClients(const MachineSpec& spec, const MachineState& state, const Target& target) {
+  const uint32_t most = spec.driver.cuda_version >= 13010 ? kMostClients : kMostClientsBefore;
+  const ComputeInstance* ci = FindCi(state.gpus[target.gpu], target.ci);
+  const uint32_t slices = spec.gpus[target.gpu].compute_slices;
+  return ci == nullptr || slices == 0 ? most : most * ci->size / slices;
+}
+
+uint32_t Clients(const MachineState& state, uint64_t server, const Target* target) {
+  std::set<uint32_t> pids;
+  for (const Context& context : state.contexts) {
+    if (context.serial == 0 || context.mps_server != server) continue;
+    if (target == nullptr || (context.gpu == target->gpu && context.ci == target->ci))
+      pids.insert(context.pid);
+  }
+  return static_cast<uint32_t>(pids.size());
+}
+
+}  // namespace
+
+const MpsServer* FindMpsServer(const MachineState& state, std::string_view pipe_directory) {
+  while (pipe_directory.size() > 1 && pipe_directory.back() == '/') pipe_directory.remove_suffix(1);
+  for (const MpsServer& server : state.mps_servers) {
+    if (server.serial != 0 && server.pipe_directory == pipe_directory) return &server;
+  }
+  return nullptr;
+}
+
+const MpsServer* FindMpsServer(const MachineState& state, uint64_t serial) {
+  for (const MpsServer& server : state.mps_servers) {
+    if (serial != 0 && server.serial == serial) return &server;
+  }
+  return nullptr;
+}
+
+Rc StartMpsServer(const MachineSpec& spec, MachineState* state, const MpsServer& wanted) {
+  const uint32_t all = (uint32_t{1} << spec.gpu_count) - 1;
+  if (wanted.pipe_directory[0] == 0 || wanted.gpus == 0 || (wanted.gpus & ~all) != 0 ||
+      FindMpsServer(*state, std::string_view(wanted.pipe_directory)) != nullptr) {
+    return Rc::kInvalid;
+  }
+  for (MpsServer& free : state->mps_servers) {
+    if (free.serial != 0) continue;
+    free = wanted;
+    free.serial = state->next_serial++;
+    return Rc::kOk;
+  }
+  return Rc::kInsufficientResources;
+}
+
+Rc StopMpsServer(MachineState* state, std::string_view pipe_directory) {
+  auto* server = const_cast<MpsServer*>(FindMpsServer(*state, pipe_directory));
+  if (server == nullptr) return Rc::kNotFound;
+  if (Clients(*state, server->serial, nullptr) > 0) return Rc::kInUse;
+  *server = MpsServer{};
+  return Rc::kOk;
+}
+
+Rc AdmitMpsClient(const MachineSpec& spec, MachineState* state, const MpsClient& client,
+                  const Target& target, uint32_t uid) {
+  auto* server = const_cast<MpsServer*>(FindMpsServer(*state, client.server));
+  if (server == nullptr) return Rc::kMpsNoServer;
+  if (server->any_user == 0 && server->uid != uid) return Rc::kNoPermission;
+  const uint32_t gpu = uint32_t{1} << target.gpu;
+  if ((server->faulted & gpu) != 0) {
+    bool over = true;
+    for (const Context* context : ContextsOn(*state, target.gpu))
+      over = over && context->mps_server != server->serial;
+    if (!over) return Rc::kMpsNotReady;
+    server->faulted &= ~gpu;
+  }
+  if (Clients(*state, server->serial, &target) >= MostClients(spec, *state, target))
+    return Rc::kMpsFull;
+  return Rc::kOk;
+}
+
+uint64_t MemoryOfMpsClient(const MachineState& state, uint32_t gpu, uint32_t pid) {
+  uint64_t bytes = 0;
+  for (const Context* context : ContextsOn(state, gpu)) {
+    if (context->pid == pid && context->mps_server != 0) bytes += context->memory_bytes;
+  }
+  return bytes;
+}
+
+void SpreadMpsFault(MachineState* state, uint64_t number, uint32_t gpu, uint32_t xid) {
+  auto* server = const_cast<MpsServer*>(FindMpsServer(*state, number));
+  if (server == nullptr) return;
+  server->faulted |= uint32_t{1} << gpu;
+  for (Context& context : state->contexts) {
+    if (context.serial == 0 || context.mps_server != number || context.gpu != gpu) continue;
+    context.fault_xid = xid;
+    context.load = context.memory_load = 0;
+  }
+}
+
+}  // namespace tranche::sim

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <string_view>
+
+#include "sim/machine/machine.h"
+
+// MPS servers of a machine, and what they let their clients do. Called inside a transaction.
+namespace tranche::sim {
+
+// The server behind a pipe directory; nullptr: nobody is, so programs that are sent there run as
+// without MPS, and are told nothing.
+const MpsServer* FindMpsServer(const MachineState& state, std::string_view pipe_directory);
+const MpsServer* FindMpsServer(const MachineState& state, uint64_t serial);
+
+// kInvalid for a directory that is taken, or no GPUs; kInsufficientResources when there are too
+// many servers. The serial is chosen here.
+Rc StartMpsServer(const MachineSpec& spec, MachineState* state, const MpsServer& wanted);
+// kNotFound; kInUse while it has clients.
+Rc StopMpsServer(MachineState* state, std::string_view pipe_directory);
+
+// May that client open one more context? kMpsNoServer, kMpsNotReady (a client's fault is not yet
+// over), kMpsFull, kNoPermission (another user's).
+Rc AdmitMpsClient(const MachineSpec& spec, MachineState* state, const MpsClient& client,
+                  const Target& target, uint32_t uid);
+
+// What a client holds of a GPU, over all its contexts there.
+uint64_t MemoryOfMpsClient(const MachineState& state, uint32_t gpu, uint32_t pid);
+
+// Contexts of one server that share a GPU end together: after one of them had that fault.
+void SpreadMpsFault(MachineState* state, uint64_t server, uint32_t gpu, uint32_t xid);
+
+}  // namespace tranche::sim
