@@ -60,9 +60,13 @@ typedef struct {
   uint64_t memory_limit;  /* bytes; may change at any time; TRANCHE_UNLIMITED */
   uint64_t context_bytes; /* what one context costs on this GPU with this driver */
   /* Where the slice's share of GPU time is kept: 0 = in `compute` below, for it alone; n = in line
-     n - 1 of the GPU's own table, which all slices on it share (TRANCHE_TURNS_FILE). */
+     n - 1 of the GPU's own table, which all slices of a party share (TRANCHE_TURNS_FILE). */
   uint64_t turns_line;
-  uint64_t reserved[3];
+  /* Not 0: the slice takes no turns and no limit of GPU time any more, since a program in it lets
+     GPUs reach each other's memory. Turns on several GPUs could make such programs wait for each
+     other for ever. */
+  uint64_t turns_off;
+  uint64_t reserved[2];
   TrancheCounters counters;
   /* By slot, bytes: what the process holds, and what it is asking for right now. */
   uint64_t held[TRANCHE_SLICE_SLOTS];

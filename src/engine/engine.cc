@@ -193,7 +193,9 @@ Result<Receipt> EngineImpl::Apply(const Plan& plan, const ApplyOptions& options,
   }
   // Nothing was changed so far; from here on there is a receipt.
   const Owner caller{options.caller.uid, options.caller.gid, options.allow_root};
-  return Carry(plan, NextInstallation(before, plan, *machine, caller), progress);
+  const Installation after = NextInstallation(before, plan, *machine, caller);
+  TakeBackFor(*machine, after, {});
+  return Carry(plan, after, progress);
 }
 
 Result<Receipt> EngineImpl::Down(const ApplyOptions&, const StepProgress& progress) {
@@ -349,6 +351,11 @@ Result<SystemStatus> EngineImpl::GetStatus() {
     replica.memory_used = lease->second.memory_used;
     replica.compute_used = lease->second.compute_used;
     if (replica.detail.empty()) replica.detail = lease->second.detail;
+    const std::optional<Bytes> lent = lease->second.lent;
+    if (replica.detail.empty() && lent && *lent > replica.slice.memory) {
+      replica.detail = fmt::format("{} are lent to it until somebody is promised them",
+                                   FormatBytes(*lent - replica.slice.memory));
+    }
   }
   return status;
 }

@@ -66,6 +66,17 @@ class EngineImpl final : public Engine {
   // The machine with every lease as one process that holds all it may.
   Machine WithLeases(Machine machine);
   Machine WithoutReplicas(Machine machine);
+  // What borrowers of memory may hold with that installed, by lease, when besides so much of each
+  // GPU is promised.
+  std::map<std::string, Bytes> Loans(const Machine& machine, const Installation& installed,
+                                     const std::map<std::string, Bytes>& also_promised);
+  // On a timer: lends what nobody is promised, and stops who did not give back what was needed.
+  void Lend();
+  // Whether anybody holds more than it may; stops who has done so for too long.
+  bool StopOverdue();
+  // Takes back what is about to be promised to others, and returns when it is there.
+  void TakeBackFor(const Machine& machine, const Installation& wanted,
+                   const std::map<std::string, Bytes>& also_promised);
   // Of the time of each GPU, by UUID.
   std::map<std::string, double> PromisedToLeases();
   // The caller's lease of that name.
@@ -101,6 +112,9 @@ class EngineImpl final : public Engine {
   Supervisor supervisor_;
 
   std::mutex change_mutex_;  // held by whoever changes the machine or what is to run
+
+  // Since when borrowers hold more than they may; guarded by change_mutex_.
+  std::map<std::string, Duration> overdue_;
 
   std::mutex state_mutex_;
   Installation installation_;                    // guarded by state_mutex_

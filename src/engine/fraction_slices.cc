@@ -75,8 +75,8 @@ Result<LimiterUse> FractionSlices::Make(const ReplicaLaunch& start, const Launch
   request.compute = workload.compute;
   request.context_bytes = *cost;
   request.on_unenforced = workload.on_unenforced;
-  const auto lease =
-      leases_.GrantToReplica(start.mark.workload, start.mark.replica, request, *gpu, start.uid);
+  const auto lease = leases_.GrantToReplica(workload.team, start.mark.workload, start.mark.replica,
+                                            request, *gpu, start.uid);
   if (!lease) return tl::unexpected(lease.error());
   return LimiterUse{files->folder, *libcuda, lease->slice_file};
 }

@@ -74,15 +74,17 @@ Room RoomOn(const Gpu& gpu, const std::vector<Lease>& leases, const Installation
     const auto& more = replica.slice.more_gpu_uuids;
     const bool here = replica.slice.gpu_uuid == gpu.uuid ||
                       std::find(more.begin(), more.end(), gpu.uuid) != more.end();
-    if (here && replica.slice.mechanism != Mechanism::kFraction && room.why_not.empty())
+    if (!here || !room.why_not.empty()) continue;
+    const Launch* launch = installed.FindLaunch(replica.workload, replica.replica);
+    const bool trusted =
+        launch != nullptr && (launch->workload.trusted || launch->uid == caller.uid);
+    if (replica.slice.mechanism != Mechanism::kFraction) {
       room.why_not = fmt::format("workload {} is deployed on it", replica.workload);
-  }
-  for (const Lease& lease : leases) {
-    const bool turns = lease.gpu_uuid == gpu.uuid && (lease.compute || request.compute);
-    if (turns && lease.uid != caller.uid && room.why_not.empty()) {
+    } else if (!trusted) {
       room.why_not = fmt::format(
-          "turns on it are taken among programs of one user only, and user {} runs {} there",
-          lease.uid, lease.workload.empty() ? lease.id : "workload " + lease.workload);
+          "workload {} is deployed on it, whose faults it would share, and its spec does not say "
+          "`trusted: true`",
+          replica.workload);
     }
   }
   if (!room.why_not.empty()) return room;
@@ -173,7 +175,10 @@ Result<Lease> EngineImpl::GrantLease(const LeaseRequest& request, const Caller& 
     would.since = clock_->Now();
     return would;
   }
-  if (best != nullptr) return leases_.Grant(request, *best, caller.uid, runner->id);
+  if (best != nullptr) {
+    if (request.memory) TakeBackFor(*read, installed, {{best->uuid, *request.memory}});
+    return leases_.Grant(request, *best, caller.uid, runner->id);
+  }
   if (!reasons.empty()) {
     return Fail(ErrorCode::kDoesNotFit, "no GPU has room: " + reasons,
                 "ask for less, or wait until something has ended ('tranche status')");

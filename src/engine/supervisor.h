@@ -103,6 +103,9 @@ class Supervisor {
   // Ends a replica whose process is not held to its slice, and leaves it ended until a restart is
   // asked for.
   void StopUnenforced(const ReplicaKey& key, const std::string& reason);
+  // Ends a replica that has not given back what was lent to it; it starts again with what is its
+  // own.
+  void TakeBack(const ReplicaKey& key, const std::string& reason);
   // Starts the replica of this slice anew, because its device is another one now.
   void DeviceReplaced(const Slice& slice, const std::string& reason);
   // Ends the process of this slice, whose device is gone; true when none is left.
@@ -148,6 +151,8 @@ class Supervisor {
   Entry MakeEntry(const Launch& launch, const DeployedReplica& deployed) const;
   ReplicaMark MarkOf(const ReplicaKey& key, uint64_t generation) const;
 
+  // Its process is ended, not counted as a death, and started again.
+  void StartAnew(const ReplicaKey& key, Entry& entry, const std::string& reason);
   void RotateLogs();
 
   Store& store_;

@@ -235,26 +235,37 @@ void Supervisor::StopUnenforced(const ReplicaKey& key, const std::string& reason
   (void)UpdateRoutes();
 }
 
+void Supervisor::StartAnew(const ReplicaKey& key, Entry& entry, const std::string& reason) {
+  const ReplicaState state = entry.supervision.state;
+  if (entry.held || state == ReplicaState::kStopped || state == ReplicaState::kEnded) return;
+  Note(key, reason);
+  if (entry.record.process) {
+    // It goes on as a death would, without being counted as one.
+    (void)runtime_.Stop(*entry.record.process, options_.stop_grace);
+    entry.supervision.state = ReplicaState::kUnhealthy;
+    entry.supervision.restarting = true;
+    entry.supervision.deaths = 0;
+  } else {
+    entry.supervision.state = ReplicaState::kStarting;
+    ++entry.supervision.restarts;
+    entry.supervision.deaths = 0;
+  }
+  entry.supervision.detail = reason;
+  Save(entry);
+}
+
+void Supervisor::TakeBack(const ReplicaKey& key, const std::string& reason) {
+  const std::lock_guard lock(mutex_);
+  const auto found = table_.find(key);
+  if (found == table_.end() || !found->second.record.process) return;
+  if (found->second.supervision.restarting) return;  // on its way already
+  StartAnew(key, found->second, reason);
+}
+
 void Supervisor::DeviceReplaced(const Slice& slice, const std::string& reason) {
   const std::lock_guard lock(mutex_);
   for (auto& [key, entry] : table_) {
-    if (entry.record.slice != slice || entry.held) continue;
-    const ReplicaState state = entry.supervision.state;
-    if (state == ReplicaState::kStopped || state == ReplicaState::kEnded) continue;
-    Note(key, reason);
-    if (entry.record.process) {
-      // It goes on as a death would, without being counted as one.
-      (void)runtime_.Stop(*entry.record.process, options_.stop_grace);
-      entry.supervision.state = ReplicaState::kUnhealthy;
-      entry.supervision.restarting = true;
-      entry.supervision.deaths = 0;
-    } else {
-      entry.supervision.state = ReplicaState::kStarting;
-      ++entry.supervision.restarts;
-      entry.supervision.deaths = 0;
-    }
-    entry.supervision.detail = reason;
-    Save(entry);
+    if (entry.record.slice == slice) StartAnew(key, entry, reason);
   }
 }
 

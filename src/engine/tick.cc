@@ -26,6 +26,7 @@ void EngineImpl::Tick() {
   supervisor_.Supervise();
   leases_.Tick();
   CheckHandshakes();
+  Lend();
   CheckMachine();
 }
 

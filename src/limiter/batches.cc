@@ -1,4 +1,5 @@
 #include "limiter/libc.h"
+#include "limiter/policy/memory_ledger.h"
 #include "limiter/state.h"
 
 // Leases, and what is launched within them: the way of every launch.
@@ -45,27 +46,39 @@ bool IsCapturing(CUstream stream) {
 
 // Until that kernel was measured, by whoever launched it first: of a kernel that nothing is known
 // of, only one may be in flight.
-void WaitUntilMeasured(Metering& metering, KernelCosts::Cost* cost) {
+void WaitUntilMeasured(Metering& metering, Prediction* cost) {
   for (;;) {
     const uint32_t seen = __atomic_load_n(&metering.done_word, __ATOMIC_ACQUIRE);
-    uint32_t trying = 0;
-    if (__atomic_load_n(&cost->batches, __ATOMIC_ACQUIRE) != 0 ||
-        __atomic_compare_exchange_n(&cost->trying, &trying, 1, false, __ATOMIC_ACQ_REL,
-                                    __ATOMIC_RELAXED))
-      return;
+    if (Predictions::Measured(cost) || Predictions::Try(cost)) return;
     // With nothing in flight it was lost: a launch that failed, an entry that became another's.
-    if (PollFlights() == kNever) {
-      __atomic_store_n(&cost->trying, 0, __ATOMIC_RELEASE);
+    if (PollFlights(Seen::kByMarker) == kNever) {
+      Predictions::GiveUp(cost);
       continue;
     }
     libc::FutexWaitUntil(&metering.done_word, seen, libc::Now() + kLookAgain);
   }
 }
 
+// So uncertain, and so long, that each launch deserves a marker of its own.
+bool IsErratic(const Prediction* cost) {
+  return Predictions::Erratic(cost) &&
+         __atomic_load_n(&cost->deviation, __ATOMIC_RELAXED) > kMarkerEvery / 5;
+}
+
 // Above 0, also of an entry that is just becoming another kernel's.
-int64_t MeanOf(const KernelCosts::Cost* cost) {
-  const int64_t mean = __atomic_load_n(&cost->mean, __ATOMIC_RELAXED);
+int64_t MeanOf(const Prediction* cost) {
+  const int64_t mean = Predictions::Expected(cost);
   return mean > 0 ? mean : kUnmeasuredUnit;
+}
+
+// What follows a copy waits for it anyway. Were its turn to begin before, others would wait too.
+void WaitForCopy(Metering& metering, Launcher* own, CUstream stream) {
+  if (own->copy.stream != stream) return;
+  const Copy copy = own->copy;
+  own->copy = {};
+  if (__atomic_load_n(&metering.captures, __ATOMIC_RELAXED) == 0)
+    REAL(cuEventSynchronize)(copy.done);
+  ReturnEvent(metering, copy.done);
 }
 
 uint32_t FindStream(const Batch& batch, CUstream stream) {
@@ -75,9 +88,9 @@ uint32_t FindStream(const Batch& batch, CUstream stream) {
   return batch.streams;
 }
 
-uint32_t FindPart(const Batch& batch, const KernelCosts::Cost* cost) {
+uint32_t FindPart(const Batch& batch, const Prediction* cost) {
   for (uint32_t i = 0; i < batch.parts; ++i) {
-    if (batch.part[i].cost == cost) return i;
+    if (batch.part[i].what == cost) return i;
   }
   return batch.parts;
 }
@@ -96,7 +109,8 @@ LaunchTicket BeforeMetered(const KernelKey& key, CUstream stream) {
   const int32_t device = CurrentDevice(state);
   if (device < 0 || __atomic_load_n(&metering.closing, __ATOMIC_RELAXED) != 0) return {};
   Turnstile gate = GateOf(state, device);
-  if (!gate.metered()) return {};
+  if (!gate.metered() || MemoryLedger::Load(&state.slice->devices[device].turns_off) != 0)
+    return {};
   if (__atomic_load_n(&metering.captures, __ATOMIC_RELAXED) != 0 && IsCapturing(stream)) return {};
   Launcher* own = OwnLauncher(metering);
   // A launch within a launch is part of it.
@@ -104,15 +118,14 @@ LaunchTicket BeforeMetered(const KernelKey& key, CUstream stream) {
   while (!TryTake(own)) __builtin_ia32_pause();
   own->launching = 1;
   Batch& batch = own->batch;
-  KernelCosts::Cost* cost = metering.costs.Find(key);
-  // In this order: where there is a batch there is a mean.
-  bool unmeasured = __atomic_load_n(&cost->batches, __ATOMIC_ACQUIRE) == 0;
+  Prediction* cost = metering.predictions.Find(key.Hash());
+  bool unmeasured = !Predictions::Measured(cost);
   int64_t predicted = MeanOf(cost);
   if (__builtin_expect(unmeasured, 0)) {
     if (batch.open != 0) CloseBatch(&batch, false);
     WaitUntilMeasured(metering, cost);
-    unmeasured = __atomic_load_n(&cost->batches, __ATOMIC_ACQUIRE) == 0;
-    predicted = unmeasured ? kUnmeasuredUnit : MeanOf(cost);
+    unmeasured = !Predictions::Measured(cost);
+    predicted = MeanOf(cost);
   }
   const bool fits = batch.open != 0 && batch.device == device && batch.left >= predicted &&
                     FindStream(batch, stream) < kBatchStreams &&
@@ -122,18 +135,19 @@ LaunchTicket BeforeMetered(const KernelKey& key, CUstream stream) {
     int64_t lease = own->next_lease > kMarkerEvery ? kMarkerEvery : own->next_lease;
     // Whole launches: what is left over would be held in vain.
     lease = unmeasured || lease < predicted ? predicted : lease / predicted * predicted;
-    gate.Enter(lease);
+    if (__builtin_expect(own->copy.done != nullptr, 0)) WaitForCopy(metering, own, stream);
+    batch.shared = gate.Enter(lease, own->went_on == 0);
     batch.device = device;
     batch.context = nullptr;
     REAL(cuCtxGetCurrent)(&batch.context);
     batch.leased = batch.left = lease;
     batch.begun = libc::Now();
-    batch.launches = batch.streams = batch.parts = 0;
+    batch.launches = batch.streams = batch.parts = batch.unmeasured = 0;
     __atomic_store_n(&batch.open, 1, __ATOMIC_RELEASE);
     MarkStart(&batch, stream);
     WatchFrom(batch.begun + kTailDelay);
   }
-  return {own, cost, stream, predicted, unmeasured};
+  return {own, key.threads == 0 ? nullptr : key.what, cost, stream, predicted, unmeasured};
 }
 
 void AfterMetered(const LaunchTicket& ticket, CUresult answer) {
@@ -150,14 +164,17 @@ void AfterMetered(const LaunchTicket& ticket, CUresult answer) {
     batch.part[part].predicted += ticket.predicted;
     ++batch.part[part].launches;
     batch.left -= ticket.predicted;
+    batch.last = ticket.what;
+    ticket.launcher->went_on = 1;
     __atomic_store_n(&batch.launches, batch.launches + 1, __ATOMIC_RELAXED);
-    if (ticket.unmeasured || batch.left <= 0) {
+    if (ticket.unmeasured || batch.left <= 0 || IsErratic(ticket.cost)) {
+      batch.unmeasured = ticket.unmeasured;
       // Used up: the next may be larger.
       ticket.launcher->next_lease = 2 * batch.leased;
       CloseBatch(&batch, false);
     }
   } else {
-    if (ticket.unmeasured) __atomic_store_n(&ticket.cost->trying, 0, __ATOMIC_RELEASE);
+    if (ticket.unmeasured) Predictions::GiveUp(ticket.cost);
     if (batch.launches == 0) CloseBatch(&batch, false);
   }
   ticket.launcher->launching = 0;
@@ -177,7 +194,33 @@ void BeforeWaiting() {
 }
 
 void AfterWaiting() {
-  if (__atomic_load_n(&TheState().metering.flying, __ATOMIC_RELAXED) != 0) PollFlights();
+  if (t_launcher != nullptr && t_launcher->owner == &t_launcher) t_launcher->went_on = 0;
+  if (__atomic_load_n(&TheState().metering.flying, __ATOMIC_RELAXED) != 0)
+    PollFlights(Seen::kByWaiting);
+}
+
+void AfterCopy(CUstream stream) {
+  State& state = TheState();
+  Metering& metering = state.metering;
+  const int32_t device = CurrentDevice(state);
+  if (device < 0 || !GateOf(state, device).Contended()) return;
+  // While something is captured, calls of ours would disturb it.
+  if (__atomic_load_n(&metering.captures, __ATOMIC_RELAXED) != 0) return;
+  BeforeWaiting();
+  Launcher* own = OwnLauncher(metering);
+  if (own == nullptr || own->launching != 0) return;
+  CUcontext context = nullptr;
+  REAL(cuCtxGetCurrent)(&context);
+  CUevent done = TakeEvent(metering, context);
+  if (done == nullptr) return;
+  while (!TryTake(own)) __builtin_ia32_pause();
+  if (REAL(cuEventRecord)(done, stream) == CUDA_SUCCESS) {
+    const CUevent before = own->copy.done;
+    own->copy = {done, stream, context};
+    done = before;
+  }
+  FreeLauncher(own);
+  ReturnEvent(metering, done);
 }
 
 void CloseStream(CUstream stream) {

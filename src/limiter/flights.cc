@@ -29,7 +29,8 @@ class CaptureApart {
   CUstreamCaptureMode mode_ = CU_STREAM_CAPTURE_MODE_RELAXED;
 };
 
-// An event of that context, which is current; nullptr when there is none to be had.
+}  // namespace
+
 CUevent TakeEvent(Metering& metering, CUcontext context) {
   EventSlot* empty = nullptr;
   {
@@ -56,6 +57,8 @@ CUevent TakeEvent(Metering& metering, CUcontext context) {
   return empty->event;
 }
 
+namespace {
+
 // With the lock held.
 void GiveBackEvent(Metering& metering, CUevent event) {
   if (event == nullptr) return;
@@ -63,6 +66,15 @@ void GiveBackEvent(Metering& metering, CUevent event) {
     if (metering.events[i].event == event) metering.events[i].used = 0;
   }
 }
+
+}  // namespace
+
+void ReturnEvent(Metering& metering, CUevent event) {
+  const Guard guard(metering.flights_lock);
+  GiveBackEvent(metering, event);
+}
+
+namespace {
 
 Flight* TakeFlight(Metering& metering) {
   const Guard guard(metering.flights_lock);
@@ -104,20 +116,42 @@ int64_t GpuTime(const Flight& flight, const Landing& before, CUevent* end) {
   return took < 0 ? 0 : took;
 }
 
-void Learn(const Batch& batch, int64_t took, ComputeCounters* counters) {
-  int64_t predicted = 0;
-  for (uint32_t i = 0; i < batch.parts; ++i) predicted += batch.part[i].predicted;
-  for (uint32_t i = 0; i < batch.parts && predicted > 0; ++i) {
-    const Batch::Part& part = batch.part[i];
-    const double share = static_cast<double>(part.predicted) / static_cast<double>(predicted);
-    const auto each = static_cast<int64_t>(static_cast<double>(took) * share / part.launches);
-    KernelCosts::Learn(part.cost, each);
-    if (each >= kOverlapAfter) __atomic_fetch_add(&counters->unenforceable, 1, __ATOMIC_RELAXED);
+// With others on the GPU the time stamps hold their part as well.
+void Learn(const Batch& batch, int64_t took, bool alone) {
+  if (alone) {
+    Predictions::Learn(batch.part, batch.parts, took);
+  } else if (batch.unmeasured != 0 && batch.parts != 0) {
+    Predictions::GiveUp(batch.part[0].what);
   }
 }
 
+// One launch, in flight for so long that nobody could be given a turn: which kernel it is. Asked
+// while it runs, when nobody can have unloaded it; a driver before 12.3 does not say.
+void TellTooLong(State& state, const Flight& flight) {
+  ComputeCounters& counters = *GateOf(state, flight.batch.device).counters();
+  __atomic_fetch_add(&counters.unenforceable, 1, __ATOMIC_RELAXED);
+  // In the slice's own table, whoever has the GPU's.
+  UnenforceableKernel& kernel = ComputeOf(&state.slice->devices[flight.batch.device])->kernel;
+  uint32_t nobody = 0;
+  if (!__atomic_compare_exchange_n(&kernel.told, &nobody, UnenforceableKernel::kWriting, false,
+                                   __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+    return;
+  const char* name = flight.batch.last == nullptr ? "a CUDA graph" : "";
+  auto* function = static_cast<CUfunction>(const_cast<void*>(flight.batch.last));
+  if (function != nullptr && REAL(cuFuncGetName)(&name, function) != CUDA_SUCCESS) name = "";
+  for (uint32_t i = 0; i + 1 < sizeof(kernel.name) && name[i] != 0; ++i) kernel.name[i] = name[i];
+  __atomic_store_n(&kernel.told, UnenforceableKernel::kWritten, __ATOMIC_RELEASE);
+}
+
+// What its kernels take alone, as far as that was measured.
+int64_t SoloOf(const Batch& batch) {
+  int64_t solo = 0;
+  for (uint32_t i = 0; i < batch.parts; ++i) solo += batch.part[i].predicted;
+  return batch.unmeasured != 0 ? 0 : solo;
+}
+
 // Ends a flight that was seen complete.
-void Land(State& state, Flight* flight) {
+void Land(State& state, Flight* flight, Seen seen) {
   Metering& metering = state.metering;
   const int32_t device = flight->batch.device;
   const int64_t leased = flight->batch.leased;
@@ -130,7 +164,12 @@ void Land(State& state, Flight* flight) {
   const int64_t took = GpuTime(*flight, before, &landing.end);
   const int64_t begun = before.seen_at > flight->batch.begun ? before.seen_at : flight->batch.begun;
   Turnstile gate = GateOf(state, device);
-  Learn(flight->batch, took >= 0 ? took : landing.seen_at - begun, gate.counters());
+  const int64_t solo = SoloOf(flight->batch);
+  // One that was known to be so long was not looked at while it ran.
+  if (flight->told == 0 && flight->batch.launches == 1 && landing.seen_at - begun >= kOverlapAfter)
+    __atomic_fetch_add(&gate.counters()->unenforceable, 1, __ATOMIC_RELAXED);
+  Learn(flight->batch, took >= 0 ? took : landing.seen_at - begun,
+        gate.Shared() == flight->batch.shared);
   {
     const Guard guard(metering.flights_lock);
     for (uint32_t i = 0; i < flight->markers; ++i) {
@@ -143,7 +182,7 @@ void Land(State& state, Flight* flight) {
     flight->state = kFree;
     --metering.flying;
   }
-  gate.Leave(leased, took);
+  gate.Leave({leased, took, solo, seen});
   __atomic_fetch_add(&metering.done_word, 1, __ATOMIC_RELEASE);
   libc::FutexWake(&metering.done_word);
 }
@@ -188,7 +227,7 @@ void CloseBatch(Batch* batch, bool foreign) {
   if (flight != nullptr) {
     flight->batch = *batch;
     flight->markers = markers;
-    flight->reached = 0;
+    flight->reached = flight->told = 0;
     const Guard guard(metering.flights_lock);
     flight->state = markers != 0 ? kFlying : kFree;
     if (markers != 0) ++metering.flying;
@@ -199,16 +238,15 @@ void CloseBatch(Batch* batch, bool foreign) {
     return;
   }
   // Nothing was launched, or nothing will tell when it is done.
-  for (uint32_t i = 0; i < batch->parts; ++i)
-    __atomic_store_n(&batch->part[i].cost->trying, 0, __ATOMIC_RELEASE);
+  for (uint32_t i = 0; i < batch->parts; ++i) Predictions::GiveUp(batch->part[i].what);
   if (batch->start != nullptr) {
     const Guard guard(metering.flights_lock);
     GiveBackEvent(metering, batch->start);
   }
-  GateOf(state, device).Leave(leased, -1);
+  GateOf(state, device).Leave({leased});
 }
 
-int64_t PollFlights() {
+int64_t PollFlights(Seen by) {
   State& state = TheState();
   Metering& metering = state.metering;
   const CaptureApart apart(metering);
@@ -227,7 +265,7 @@ int64_t PollFlights() {
     for (uint32_t k = 0; k < seen.markers; ++k) {
       if ((seen.reached & (1u << k)) == 0 && Reached(seen.marker[k])) seen.reached |= 1u << k;
     }
-    bool lands = false;
+    bool lands = false, tells = false;
     {
       const Guard guard(metering.flights_lock);
       // Somebody else may have been quicker.
@@ -238,8 +276,12 @@ int64_t PollFlights() {
       const int64_t before = metering.last_landing[flight.batch.device].seen_at;
       const int64_t begun = flight.batch.begun > before ? flight.batch.begun : before;
       if (!lands && begun + flight.batch.leased < expected) expected = begun + flight.batch.leased;
+      tells = !lands && flight.told == 0 && flight.batch.launches == 1 &&
+              libc::Now() - begun >= kOverlapAfter;
+      if (tells) flight.told = 1;
     }
-    if (lands) Land(state, &flight);
+    if (tells) TellTooLong(state, seen);
+    if (lands) Land(state, &flight, by);
     landed = landed || lands;
   }
   if (expected == kNever && !landed) return kNever;
@@ -267,6 +309,12 @@ void ForgetContext(CUcontext context) {
     }
     FreeLauncher(&launcher);
   }
+  for (uint32_t i = 0; i < launchers; ++i) {
+    Launcher& launcher = metering.launchers[i];
+    while (!TryTake(&launcher)) libc::Yield();
+    if (launcher.copy.context == context) launcher.copy = {};
+    FreeLauncher(&launcher);
+  }
   for (uint32_t i = 0; i < metering.flight_count; ++i) {
     Flight& flight = metering.flights[i];
     {
@@ -274,7 +322,7 @@ void ForgetContext(CUcontext context) {
       if (flight.state != kFlying || flight.batch.context != context) continue;
       flight.state = kLanding;
     }
-    Land(state, &flight);
+    Land(state, &flight, Seen::kByMarker);
   }
   // Events die with their context.
   const Guard guard(metering.flights_lock);

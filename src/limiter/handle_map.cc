@@ -114,7 +114,7 @@ bool HandleMap::AddUser(Kind kind, uint64_t handle, Charge* charge) {
   return true;
 }
 
-bool HandleMap::AddUserOrBegin(Kind kind, uint64_t handle, const Charge& first, bool* began) {
+bool HandleMap::AddUserOrBegin(Kind kind, uint64_t handle, Charge* charge, bool* began) {
   const uint64_t hash = Hash(kind, handle);
   Shard& shard = ShardOf(hash);
   const Guard guard(shard.lock);
@@ -122,11 +122,32 @@ bool HandleMap::AddUserOrBegin(Kind kind, uint64_t handle, const Charge& first, 
   *began = entry == nullptr;
   if (entry != nullptr) {
     ++entry->charge.users;
+    *charge = entry->charge;
     return true;
   }
-  Charge charge = first;
-  charge.users = 1;
-  return Insert(shard, kind, handle, hash, charge);
+  charge->users = 1;
+  return Insert(shard, kind, handle, hash, *charge);
+}
+
+bool HandleMap::AddBytes(Kind kind, uint64_t handle, const Charge& charge) {
+  const uint64_t hash = Hash(kind, handle);
+  Shard& shard = ShardOf(hash);
+  const Guard guard(shard.lock);
+  Entry* entry = Seek(shard, kind, handle, hash);
+  if (entry == nullptr) return Insert(shard, kind, handle, hash, charge);
+  entry->charge.bytes += charge.bytes;
+  return true;
+}
+
+uint64_t HandleMap::TakeBytes(Kind kind, uint64_t handle, uint64_t bytes) {
+  const uint64_t hash = Hash(kind, handle);
+  Shard& shard = ShardOf(hash);
+  const Guard guard(shard.lock);
+  Entry* entry = Seek(shard, kind, handle, hash);
+  if (entry == nullptr) return 0;
+  const uint64_t taken = bytes < entry->charge.bytes ? bytes : entry->charge.bytes;
+  entry->charge.bytes -= taken;
+  return taken;
 }
 
 bool HandleMap::RemoveUser(Kind kind, uint64_t handle, Charge* charge, bool* gone) {

@@ -10,17 +10,24 @@ namespace tranche::limiter {
 // so each kind is a space of its own.
 enum class Kind : uint8_t {
   kNone = 0,
-  kPointer,   // linear, pitched or managed memory
-  kGranule,   // 2 MiB of addresses in which small memory lies; value.users
+  kPointer,  // linear, pitched or managed memory; value.bytes 0: in a granule with others, then
+             // value.other: the Granule, value.users: the bytes asked for
+  kGranule,  // 2 MiB of addresses in which small memory lies; value.users, value.other: the Granule
   kPhysical,  // cuMemCreate; value.users: the handle itself and every mapping
   kMapping,   // an address that cuMemMap gave; value.other: the physical handle
+  kBinding,   // of physical memory to a multicast object, by that and its place there; value.other:
+              // the physical handle
   kArray,
   kMipmap,
   kContext,
   kGraphExec,  // value.bytes: what its memory nodes take
   kGraphNode,  // a memory node; value.bytes
-  kPool,       // value.other: the ordinal it lies on
+  kPool,       // value.other: the ordinal it lies on; value.users: 1 if it may be exported
   kHostPool,   // not on a device
+  kPooled,     // an address that came out of a pool; value.other: the pool's handle, value.bytes
+  kModule,     // what loading it was seen to take, and what was loaded of it later
+  kLibrary,
+  kLimits,  // of a context: what raising its limits was seen to take
 };
 
 struct Charge {
@@ -43,8 +50,14 @@ class HandleMap {
   bool Find(Kind kind, uint64_t handle, Charge* charge);
   // One user more, of something that is there. False when it is not.
   bool AddUser(Kind kind, uint64_t handle, Charge* charge);
-  // One user more, of something that begins with its first. False when there is no memory for it.
-  bool AddUserOrBegin(Kind kind, uint64_t handle, const Charge& first, bool* began);
+  // One user more, of something that begins with its first, as *charge says; which becomes what
+  // there is. False when there is no memory for it.
+  bool AddUserOrBegin(Kind kind, uint64_t handle, Charge* charge, bool* began);
+  // Adds to the bytes of what is there, or begins with the charge. False when there is no memory
+  // for it.
+  bool AddBytes(Kind kind, uint64_t handle, const Charge& charge);
+  // Takes at most so many bytes away from what is there; how many.
+  uint64_t TakeBytes(Kind kind, uint64_t handle, uint64_t bytes);
   // One user less; with the last it is taken out and `gone` set. False when it is not there.
   bool RemoveUser(Kind kind, uint64_t handle, Charge* charge, bool* gone);
   // Takes out one of those that die with that context; false when none is left. `from` is where the

@@ -25,9 +25,9 @@ void FutexWait(uint32_t* word, uint32_t expected) {
   errno = before;
 }
 
-void FutexWake(uint32_t* word) {
+void FutexWake(uint32_t* word, int most) {
   const int before = errno;
-  syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+  syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, most, nullptr, nullptr, 0);
   errno = before;
 }
 

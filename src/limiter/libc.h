@@ -11,7 +11,7 @@ bool FileSize(int fd, uint64_t* bytes);
 
 // Waits while *word is `expected`; may return early.
 void FutexWait(uint32_t* word, uint32_t expected);
-void FutexWake(uint32_t* word);
+void FutexWake(uint32_t* word, int most = 1);
 
 // The same for a word in memory that processes share, until an instant of Now(); INT64_MAX is for
 // ever. False when that instant came.

@@ -3,8 +3,9 @@
 #include <stdint.h>
 
 #include "abi/cuda.h"
-#include "limiter/kernel_costs.h"
 #include "limiter/lock.h"
+#include "limiter/policy/predictions.h"
+#include "limiter/policy/turns.h"
 
 // How this process measures what it gives to a GPU, and asks before it does.
 //
@@ -24,25 +25,48 @@ constexpr uint32_t kMaxEvents = 2048;
 inline CUstream LegacyStream() { return reinterpret_cast<CUstream>(1); }
 inline CUstream PerThreadStream() { return reinterpret_cast<CUstream>(2); }
 
+// What is launched as one: a kernel in one shape, or a graph.
+struct KernelKey {
+  const void* what = nullptr;
+  uint64_t blocks = 1;
+  uint32_t threads = 1;  // of a block; 0: it is a graph
+  uint32_t shared = 0;   // bytes
+
+  uint64_t Hash() const {
+    uint64_t x = reinterpret_cast<uint64_t>(what);
+    x = (x ^ (x >> 30) ^ blocks << 20) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ (x >> 27) ^ threads ^ uint64_t{shared >> 10} << 32) * UINT64_C(0x94d049bb133111eb);
+    return x ^ x >> 31;
+  }
+};
+
+inline KernelKey GraphKey(CUgraphExec graph) { return {graph, 1, 0, 0}; }
+
 // Work of one thread, from its lease to its markers.
 struct Batch {
-  struct Part {
-    KernelCosts::Cost* cost;
-    int64_t predicted;  // all launches together, ns
-    uint32_t launches;
-  };
   uint32_t open;
   int32_t device;  // in the slice table
   CUcontext context;
   int64_t leased;  // ns
   int64_t left;    // of them
   int64_t begun;   // when the lease was taken
-  CUevent start;   // ahead of the first launch; nullptr: there is none
+  int64_t shared;  // of the slice by then: whether others were on the GPU meanwhile
+  // The last kernel of it, while that is in flight, for its name; nullptr where it was a graph.
+  const void* last;
+  CUevent start;  // ahead of the first launch; nullptr: there is none
   uint32_t launches;
+  uint32_t unmeasured;  // it is one launch of which nothing was known
   uint32_t streams;
   uint32_t parts;
   CUstream stream[kBatchStreams];
-  Part part[kBatchKernels];
+  PredictedPart part[kBatchKernels];
+};
+
+// A copy to the GPU that this thread gave to a stream while others wanted the GPU.
+struct Copy {
+  CUevent done;  // nullptr: there is none
+  CUstream stream;
+  CUcontext context;
 };
 
 // A thread that launches. `busy` is taken for the length of a launch; the watcher, which closes
@@ -51,7 +75,9 @@ struct alignas(64) Launcher {
   uint32_t busy;
   const void* owner;   // the address of the thread's own pointer to this; nullptr: nobody's yet
   uint32_t launching;  // the owner is between Before and After
+  uint32_t went_on;    // since its last launch it has neither waited for the GPU nor asked
   Batch batch;
+  Copy copy;
   int64_t next_lease;  // as much as the last one used of its own, so that little is held in vain
   // The watcher's: how many launches it saw at its last look at this batch, and when it began to.
   uint32_t seen_launches;
@@ -64,6 +90,7 @@ struct Flight {
   Batch batch;
   uint32_t markers;
   uint32_t reached;  // a bit each
+  uint32_t told;     // that it runs for too long
   CUevent marker[kBatchStreams];
 };
 
@@ -81,7 +108,7 @@ struct Landing {
 };
 
 struct Metering {
-  KernelCosts costs;
+  Predictions predictions;
   Launcher launchers[kMaxLaunchers];
   uint32_t launcher_count;  // of those ever used
 
@@ -108,7 +135,8 @@ struct Metering {
 // the driver answered. `launcher` is nullptr when this launch is not metered.
 struct LaunchTicket {
   Launcher* launcher = nullptr;
-  KernelCosts::Cost* cost = nullptr;
+  const void* what = nullptr;
+  Prediction* cost = nullptr;
   CUstream stream = nullptr;
   int64_t predicted = 0;
   bool unmeasured = false;
@@ -121,6 +149,8 @@ void AfterMetered(const LaunchTicket& ticket, CUresult answer);
 void BeforeWaiting();
 // It has waited: what is done is reported at once.
 void AfterWaiting();
+// It has given the GPU a copy on that stream, which what follows there must wait for.
+void AfterCopy(CUstream stream);
 // No launch of any thread on that stream is left without a marker; before it is destroyed or begins
 // to capture.
 void CloseStream(CUstream stream);
@@ -137,7 +167,10 @@ void MarkStart(Batch* batch, CUstream stream);
 // context is another.
 void CloseBatch(Batch* batch, bool foreign);
 // Reports what is complete. When something may be complete next; kNever if nothing is in flight.
-int64_t PollFlights();
+int64_t PollFlights(Seen seen);
+// An event of that context, which is current; nullptr when there is none to be had.
+CUevent TakeEvent(Metering& metering, CUcontext context);
+void ReturnEvent(Metering& metering, CUevent event);
 // The watcher looks again no later than at `when`.
 void WatchFrom(int64_t when);
 // Tries to take a launcher whoever it belongs to; Free() it then.

@@ -75,7 +75,9 @@ void Empty(const char* path, TrancheSlice* slice, uint32_t slot) {
 bool Claim(const char* path, int fd, TrancheSlice* slice, uint32_t* slot) {
   for (uint32_t i = 0; i < TRANCHE_SLICE_SLOTS; ++i) {
     if (!LockSlot(fd, i, F_WRLCK)) continue;
+    TRANCHE_LABEL(kSlotLocked);
     Empty(path, slice, i);
+    TRANCHE_LABEL(kSlotEmptied);
     uint64_t used = MemoryLedger::Load(&slice->slots_used);
     while (used <= i && !__atomic_compare_exchange_n(&slice->slots_used, &used, uint64_t{i} + 1,
                                                      false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
@@ -86,6 +88,7 @@ bool Claim(const char* path, int fd, TrancheSlice* slice, uint32_t* slot) {
     MemoryLedger::Add(&own.generation, 1);
     MemoryLedger::Store(&own.pid, static_cast<uint64_t>(getpid()));
     *slot = i;
+    TRANCHE_LABEL(kSlotClaimed);
     return true;
   }
   return false;
@@ -121,8 +124,10 @@ uint32_t SliceFile::Reap(const char* path, TrancheSlice* slice) {
   const uint64_t used = MemoryLedger::Load(&slice->slots_used);
   for (uint32_t i = 0; fd >= 0 && i < used && i < TRANCHE_SLICE_SLOTS; ++i) {
     if (MemoryLedger::Load(&slice->slots[i].pid) == 0 || !LockSlot(fd, i, F_WRLCK)) continue;
+    TRANCHE_LABEL(kReapLocked);
     // Dead, and as long as this lock is held nobody else can come to live there.
     Empty(path, slice, i);
+    TRANCHE_LABEL(kReapEmptied);
     MemoryLedger::Store(&slice->slots[i].pid, 0);
     LockSlot(fd, i, F_UNLCK);
     ++reaped;
@@ -165,6 +170,32 @@ uint32_t SliceFile::FreeLine(const char* path, TrancheSlice* gpu) {
 
 void SliceFile::RemoveLine(const char* path, TrancheSlice* gpu, uint32_t line) {
   FromOutside(path, [&] { Turnstile(gpu, 0, ComputeTable::kOutside, path, line).RemoveLine(); });
+}
+
+int SliceFile::LockToMeasure(const char* path, int64_t until) {
+  // Beyond the bytes of all slots.
+  constexpr uint32_t kMeasuring = 2 * TRANCHE_SLICE_SLOTS;
+  constexpr int64_t kLook = 200000;
+  const int before = errno;
+  int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+  uint32_t nobody = 0;
+  while (fd >= 0 && !LockSlot(fd, kMeasuring, F_WRLCK)) {
+    const int64_t now = libc::Now();
+    if (now < until) {
+      libc::FutexWaitUntil(&nobody, 0, now + kLook);
+      continue;
+    }
+    close(fd);
+    fd = -1;
+  }
+  errno = before;
+  return fd;
+}
+
+void SliceFile::Unlock(int lock) {
+  const int before = errno;
+  if (lock >= 0) close(lock);
+  errno = before;
 }
 
 bool SliceFile::IsDead(const char* path, uint32_t slot) {

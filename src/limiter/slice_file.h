@@ -23,6 +23,10 @@ class SliceFile {
   // A line of a GPU's table for a new slice; kMostTenants when there is none.
   static uint32_t FreeLine(const char* path, TrancheSlice* gpu);
   static void RemoveLine(const char* path, TrancheSlice* gpu, uint32_t line);
+  // Keeps others of the slice from measuring until Unlock() or the caller's death; waits for them
+  // until an instant of libc::Now(). Negative: not locked.
+  static int LockToMeasure(const char* path, int64_t until);
+  static void Unlock(int lock);
   // Whether nobody lives in the slot. Not to be asked of one's own.
   static bool IsDead(const char* path, uint32_t slot);
 };

@@ -52,6 +52,20 @@ State* Make() {
   return state;
 }
 
+// Which words tell every launch whether it is to be measured.
+void ShowMetering(State& state, State::Attached result) {
+  static constexpr uint32_t kNo = 0, kLook = 1;
+  static constexpr uint64_t kNoLine = 0;
+  const uint64_t* line = &kNoLine;
+  state.metered_word = result == State::kInSlice ? &kLook : &kNo;
+  if (result == State::kInSlice && state.slice->device_count == 1) {
+    TrancheDevice& device = state.slice->devices[0];
+    state.metered_word = &ComputeOf(&device)->metered;
+    line = &device.turns_line;
+  }
+  __atomic_store_n(&state.line_word, line, __ATOMIC_RELEASE);
+}
+
 void Attach(State& state) {
   const Guard guard(state.attach_lock);
   if (__atomic_load_n(&state.attached, __ATOMIC_ACQUIRE) != State::kNotYet) return;
@@ -60,6 +74,7 @@ void Attach(State& state) {
     state.slice = SliceFile::Join(g_slice_path, &state.slot);
     result = state.slice != nullptr ? State::kInSlice : State::kRefused;
   }
+  ShowMetering(state, result);
   __atomic_store_n(&state.attached, static_cast<uint32_t>(result), __ATOMIC_RELEASE);
 }
 
@@ -92,7 +107,7 @@ State& Nothing() {
 
 }  // namespace
 
-State& TheState() {
+State& JoinedState() {
   State* state = __atomic_load_n(&g_state, __ATOMIC_ACQUIRE);
   if (state == nullptr) state = Make();
   if (state == nullptr) return Nothing();
@@ -100,11 +115,12 @@ State& TheState() {
   return *state;
 }
 
-bool MayBeMetered() {
+bool IsMetered() {
   const State& state = TheState();
   if (state.attached != State::kInSlice) return false;
   for (uint32_t i = 0; i < state.slice->device_count && i < TRANCHE_SLICE_DEVICES; ++i) {
     TrancheDevice& device = state.slice->devices[i];
+    if (MemoryLedger::Load(&device.turns_off) != 0) continue;
     if (__atomic_load_n(&ComputeOf(&device)->metered, __ATOMIC_RELAXED) != 0 ||
         MemoryLedger::Load(&device.turns_line) != 0)
       return true;
@@ -126,8 +142,9 @@ int32_t CurrentDevice(State& state) {
 
 namespace {
 
-// "<folder of the slice's file>/gpu-<uuid>.turns"; false when that is too long.
-bool TurnsPath(const uint8_t* uuid, char* path) {
+// "<folder of the slice's file>/gpu-<uuid><suffix>", as TRANCHE_TURNS_FILE and TRANCHE_GATE_FILE
+// say; false when that is too long.
+bool PathOfGpu(const uint8_t* uuid, const char* suffix, char* path) {
   const char* slash = strrchr(g_slice_path, '/');
   const size_t folder = slash == nullptr ? 0 : static_cast<size_t>(slash - g_slice_path) + 1;
   constexpr char kDigits[] = "0123456789abcdef";
@@ -141,7 +158,7 @@ bool TurnsPath(const uint8_t* uuid, char* path) {
     *at++ = kDigits[uuid[i] >> 4];
     *at++ = kDigits[uuid[i] & 15];
   }
-  memcpy(at, ".turns", 7);
+  memcpy(at, suffix, strlen(suffix) + 1);
   return true;
 }
 
@@ -154,7 +171,10 @@ Turnstile GateOf(State& state, int32_t device) {
   if (__atomic_load_n(&state.turns_joined[i], __ATOMIC_ACQUIRE) == 0) {
     const Guard guard(state.turns_lock);
     if (state.turns_joined[i] == 0) {
-      if (TurnsPath(state.slice->devices[i].uuid, state.turns_path[i]))
+      char gate[kMaxPath];
+      const uint8_t* uuid = state.slice->devices[i].uuid;
+      if (PathOfGpu(uuid, ".gate", gate)) state.gates[i] = GpuGate::Map(gate);
+      if (PathOfGpu(uuid, ".turns", state.turns_path[i]))
         state.turns[i] = SliceFile::Join(state.turns_path[i], &state.turns_slot[i]);
       if (state.turns[i] == nullptr)
         MemoryLedger::Add(&state.slice->devices[i].counters.turns_missing, 1);
@@ -162,8 +182,9 @@ Turnstile GateOf(State& state, int32_t device) {
     }
   }
   if (state.turns[i] == nullptr) return {state.slice, i, state.slot, g_slice_path};
-  return {state.turns[i], 0, state.turns_slot[i], state.turns_path[i],
-          static_cast<uint32_t>(line - 1)};
+  return {
+      state.turns[i], 0, state.turns_slot[i], state.turns_path[i], static_cast<uint32_t>(line - 1),
+      state.gates[i]};
 }
 
 const char* SlicePath() { return g_slice_path; }
@@ -173,12 +194,23 @@ Account Account::Of(CUdevice ordinal) {
   return {state, state.attached == State::kInSlice ? DeviceOf(state, ordinal) : kNone};
 }
 
+Place CurrentPlace(State& state) {
+  CUcontext context = nullptr;
+  Place place;
+  if (REAL(cuCtxGetCurrent)(&context) != CUDA_SUCCESS || context == nullptr) return place;
+  place.context = reinterpret_cast<uint64_t>(context);
+  place.ordinal = state.contexts.Find(place.context);
+  if (place.ordinal >= 0) return place;
+  if (REAL(cuCtxGetDevice)(&place.ordinal) != CUDA_SUCCESS) place.ordinal = -1;
+  state.contexts.Put(place.context, place.ordinal);
+  return place;
+}
+
 Account Account::Current() {
   State& state = TheState();
-  CUdevice ordinal = -1;
-  if (state.attached == State::kInSlice && REAL(cuCtxGetDevice)(&ordinal) != CUDA_SUCCESS)
-    ordinal = -1;
-  return Of(ordinal);
+  if (state.attached != State::kInSlice) return {state, kNone};
+  const Place place = CurrentPlace(state);
+  return {state, DeviceOf(state, place.ordinal), place.context};
 }
 
 Account Account::OfSlice(int32_t device) { return {TheState(), device}; }
@@ -200,6 +232,7 @@ bool Account::ReserveIf(uint64_t bytes, bool count) {
   if (device_ < 0) return false;
   const auto device = static_cast<uint32_t>(device_);
   MemoryLedger ledger(state_.slice, device);
+  if (ledger.ReserveAtOnce(state_.slot, bytes)) return true;
   const auto wait = [this](uint32_t, uint32_t attempt) {
     // The one in the way may be dead; alive, it needs to run.
     if (attempt % 1024 == 1023) SliceFile::Reap(g_slice_path, state_.slice);

@@ -4,9 +4,12 @@
 
 #include "abi/cuda.h"
 #include "abi/slice_table.h"
+#include "limiter/context_cache.h"
+#include "limiter/free_ranges.h"
 #include "limiter/handle_map.h"
 #include "limiter/lock.h"
 #include "limiter/metering.h"
+#include "limiter/small_memory.h"
 #include "limiter/symbols.h"
 #include "limiter/turnstile.h"
 
@@ -26,6 +29,9 @@ struct Pool {
   uint64_t charged;  // bytes, by now
   uint32_t busy;     // operations between their start and their settling
   uint64_t epoch;    // counts operations, so that a stale reading is recognised
+  bool doomed;       // destroyed by the program; the driver's goes with the last of its memory
+  FreeRanges
+      free;  // what was taken out of it and given back, as far as it certainly still holds it
 };
 
 // Everything that changes in this process. It lies in memory that a fork empties, so that a child
@@ -38,27 +44,49 @@ struct State {
     kRefused,  // limits were asked for and cannot be enforced: nothing is granted
   };
 
-  Lock attach_lock;
+  // Looked at by every launch, so they lie together. Words of the slice's table that are both 0
+  // while nothing is to be measured; words of our own where the table has none, or too many to
+  // look at. nullptr before it is joined.
+  const uint32_t* metered_word;
+  const uint64_t* line_word;
   uint32_t attached;
+  // Of all graphs that live here, how many hold memory of their own.
+  uint32_t graphs_with_memory;
+
+  Lock attach_lock;
   uint32_t slot;
   TrancheSlice* slice;
   // By CUDA's ordinal: the index in the slice table plus 1, or kForeign; 0 = not looked up yet.
   static constexpr uint32_t kForeign = UINT32_MAX;
   uint32_t device_of[kMaxOrdinals];
   Lock reserve_locks[TRANCHE_SLICE_DEVICES];
+  ContextCache contexts;
 
   HandleMap handles;
+  GranuleStore granules;
+  SmallGate small_gate;
+  // Arrays that may share a granule with small memory, without showing where they lie.
+  uint32_t small_arrays;
   Lock pools_lock;
   uint32_t pool_count;  // of those below that were ever used
   Pool pools[kMaxPools];
+  uint32_t doomed_pools;
+  SmallGate pool_gate;   // around calls that take out of pools
   uint64_t graph_epoch;  // counts the moments at which what graphs hold was read anew
   // Contexts of this process's own making, and users of the primary ones by ordinal.
   Lock contexts_lock;
   uint32_t primary_users[kMaxOrdinals];
+  uint32_t primary_charged[kMaxOrdinals];  // 1: its context's memory is on our account
+  uint32_t primary_busy[kMaxOrdinals];     // calls that may make it
+  uint64_t primary_epoch[kMaxOrdinals];    // counts them, so that a stale reading is recognised
   uint64_t primary_contexts[kMaxOrdinals];
+  // One call at a time whose cost shows only in what is free before and after it.
+  SmallGate measure_gate;
 
   // By device of the slice: the table that holds its share of time, once joined (turns_joined).
   TrancheSlice* turns[TRANCHE_SLICE_DEVICES];
+  // And the gate of its party; nullptr where there is none.
+  const TrancheGate* gates[TRANCHE_SLICE_DEVICES];
   uint32_t turns_slot[TRANCHE_SLICE_DEVICES];
   uint32_t turns_joined[TRANCHE_SLICE_DEVICES];
   Lock turns_lock;
@@ -69,18 +97,29 @@ struct State {
   Metering metering;
 };
 
+// Makes it, and joins the slice.
+State& JoinedState();
+extern TRANCHE_HIDDEN State* g_state;
 // The one State of this process, joined to its slice if there is one. Any thread; constant after
 // the first call.
-State& TheState();
-// Whether launches of this process may be measured at all. Costs next to nothing where nobody asked
-// for limits.
-bool MayBeMetered();
-extern TRANCHE_HIDDEN State* g_state;
-inline bool IsMetered() {
+inline State& TheState() {
+  State* state = __atomic_load_n(&g_state, __ATOMIC_ACQUIRE);
+  const bool joined = __builtin_expect(state != nullptr, 1) &&
+                      __atomic_load_n(&state->attached, __ATOMIC_ACQUIRE) != State::kNotYet;
+  return __builtin_expect(joined, 1) ? *state : JoinedState();
+}
+
+// Whether launches of this process may be measured at all.
+bool IsMetered();
+// True only if they are not, without a call and in a nanosecond.
+inline bool IsUnmetered() {
   const State* state = __atomic_load_n(&g_state, __ATOMIC_ACQUIRE);
-  if (state != nullptr && __atomic_load_n(&state->attached, __ATOMIC_ACQUIRE) == State::kNoSlice)
-    return false;
-  return MayBeMetered();
+  if (__builtin_expect(state == nullptr, 0)) return false;
+  // Written after the other.
+  const uint64_t* line = __atomic_load_n(&state->line_word, __ATOMIC_ACQUIRE);
+  if (__builtin_expect(line == nullptr, 0)) return false;
+  return (__atomic_load_n(state->metered_word, __ATOMIC_RELAXED) |
+          __atomic_load_n(line, __ATOMIC_RELAXED)) == 0;
 }
 // The index in the slice's table of the device that the calling thread works on; negative: none.
 int32_t CurrentDevice(State& state);
@@ -91,6 +130,13 @@ Turnstile GateOf(State& state, int32_t device);
 
 // The slice's file; "" when nobody asked for limits.
 const char* SlicePath();
+
+// The calling thread's context and the device that it lies on; 0 and negative where there is none.
+struct Place {
+  uint64_t context = 0;
+  CUdevice ordinal = -1;
+};
+Place CurrentPlace(State& state);
 
 // A device of the slice, as one call sees it.
 class Account {
@@ -104,6 +150,8 @@ class Account {
   // Whether anything is counted at all.
   bool metered() const { return state_.attached != State::kNoSlice; }
   int32_t device() const { return device_; }
+  // Of Current(): the calling thread's context; else 0.
+  uint64_t context() const { return context_; }
   // Metered, but no device: there is no current context, or no such GPU, and the driver says so
   // better than we could.
   bool pointless() const { return metered() && device_ == kNone && state_.slice != nullptr; }
@@ -126,7 +174,8 @@ class Account {
   void Count(uint64_t TrancheCounters::*counter);
 
  private:
-  Account(State& state, int32_t device) : state_(state), device_(device) {}
+  Account(State& state, int32_t device, uint64_t context = 0)
+      : state_(state), device_(device), context_(context) {}
   bool ReserveIf(uint64_t bytes, bool count);
 
   State& state_;
@@ -135,6 +184,7 @@ class Account {
   static constexpr int32_t kNone = -2;
   static constexpr int32_t kForeign = -1;
   int32_t device_;
+  uint64_t context_;
 };
 
 // Of what belongs to no device: on the slice's first.

@@ -21,13 +21,11 @@ constexpr SymbolInfo kInfo[] = {
 #include "abi/cuda_symbols.inc"
 };
 
-// The driver's functions, as far as they were asked for. Written once to what is always the same,
-// so whoever comes second writes nothing new.
-void* g_driver[kSymbols];
-
 CUresult Missing() { return CUDA_ERROR_NOT_FOUND; }
 
 }  // namespace
+
+void* g_driver[kSymbols];
 
 const SymbolInfo& InfoOf(uint32_t symbol) { return kInfo[symbol]; }
 
@@ -61,7 +59,7 @@ void* DriverFunction(uint32_t symbol) {
   return function;
 }
 
-void* RealFunction(uint32_t symbol) {
+void* FindRealFunction(uint32_t symbol) {
   void* function = DriverFunction(symbol);
   return function != nullptr ? function : reinterpret_cast<void*>(&Missing);
 }

@@ -4,6 +4,8 @@
 
 #include "abi/cuda.h"
 
+#define TRANCHE_HIDDEN __attribute__((visibility("hidden")))
+
 // The functions of the driver by number, so that a table can hold what becomes of each.
 namespace tranche::limiter {
 
@@ -29,13 +31,20 @@ void* HookOf(uint32_t symbol);
 // The driver's own; nullptr where it has none. Resolved once.
 void* DriverFunction(uint32_t symbol);
 // The driver's own, or a function that answers CUDA_ERROR_NOT_FOUND to whatever it is given.
-void* RealFunction(uint32_t symbol);
+void* FindRealFunction(uint32_t symbol);
+// Those that were asked for. Written once to what is always the same, so whoever comes second
+// writes nothing new.
+extern TRANCHE_HIDDEN void* g_driver[kSymbols];
+// On the way of every launch: two instructions.
+inline void* RealFunction(uint32_t symbol) {
+  void* function = __atomic_load_n(&g_driver[symbol], __ATOMIC_ACQUIRE);
+  return __builtin_expect(function != nullptr, 1) ? function : FindRealFunction(symbol);
+}
 // The library that RealFunction looks into; nullptr when there is no driver. Opened once.
 void* RealLibrary();
 
 }  // namespace tranche::limiter
 
-#define TRANCHE_HIDDEN __attribute__((visibility("hidden")))
 // Begins a hook. The compiler refuses one whose parameters are not exactly the driver's.
 // CMakeLists.txt finds the hooks by this word at the start of a line.
 #define HOOK(name, parameters)                                    \

@@ -1,7 +1,6 @@
 #include "limiter/turnstile.h"
 
 #include "limiter/libc.h"
-#include "limiter/policy/turns.h"
 #include "limiter/slice_file.h"
 #include "limiter/table_lock.h"
 
@@ -19,16 +18,33 @@ void Add(uint64_t* counter, uint64_t value) {
 
 void Turnstile::Wake(uint64_t lines) {
   for (; lines != 0; lines &= lines - 1) {
-    uint32_t* word = &table_->wake_words[__builtin_ctzll(lines)];
+    const int line = __builtin_ctzll(lines);
+    uint32_t* word = &table_->wake_words[line];
+    __atomic_store_n(&table_->woken_at[line], libc::Now(), __ATOMIC_RELAXED);
     __atomic_fetch_add(word, 1, __ATOMIC_RELEASE);
     libc::SharedFutexWake(word, INT32_MAX);
   }
 }
 
-void Turnstile::Enter(int64_t predicted) {
+bool Turnstile::Contended() const {
+  const uint64_t own = uint64_t{1} << line_;
+  if ((__atomic_load_n(&table_->device.active, __ATOMIC_RELAXED) & ~own) != 0) return true;
+  const int64_t wanted = gate_.WantedAt();
+  return wanted != 0 && libc::Now() - wanted < kContentionMemory;
+}
+
+bool Turnstile::IsIdle() const {
+  for (const TenantLine& line : table_->device.tenants) {
+    if (line.units != 0) return false;
+  }
+  return true;
+}
+
+int64_t Turnstile::Enter(int64_t predicted, bool waited) {
   uint32_t* word = &table_->wake_words[line_];
-  int64_t waiting_since = 0;
+  int64_t waiting_since = 0, shared = 0;
   for (;;) {
+    gate_.Await();
     // Read before the question, so that an answer that changes at once is not slept through.
     const uint32_t seen = __atomic_load_n(word, __ATOMIC_ACQUIRE);
     Decision decision;
@@ -37,9 +53,11 @@ void Turnstile::Enter(int64_t predicted) {
     {
       const TableLock lock(table_, path_, slot_);
       Turns turns(&table_->device);
+      turns.OutsiderAt(gate_.WantedAt());
       if (waiting_since != 0) due = turns.Tick(now);
-      decision = turns.Gate(line_, predicted, now);
+      decision = turns.Gate(line_, predicted, now, waited);
       if (decision.allow) {
+        shared = turns.Shared(line_);
         SlotFlight& own = table_->flights[slot_];
         own.line = line_;
         Add(&own.units, 1);
@@ -51,32 +69,46 @@ void Turnstile::Enter(int64_t predicted) {
     if (waiting_since == 0) waiting_since = now;
     // Whoever it waits for may have died.
     const int64_t look = now + kLookForDead;
-    if (!libc::SharedFutexWait(word, seen, decision.until < look ? decision.until : look) &&
-        decision.until >= look)
-      SliceFile::Reap(path_, slice_);
+    if (!libc::SharedFutexWait(word, seen, decision.until < look ? decision.until : look)) {
+      if (decision.until >= look) SliceFile::Reap(path_, slice_);
+    } else if (__atomic_load_n(word, __ATOMIC_ACQUIRE) != seen) {
+      const int64_t woken = __atomic_load_n(&table_->woken_at[line_], __ATOMIC_RELAXED);
+      const int64_t took = libc::Now() - woken;
+      // What another process wrote there may be anything.
+      if (took >= 0 && took < kLookForDead) {
+        Add(&table_->counters.handovers, 1);
+        Add(&table_->counters.handover_ns, static_cast<uint64_t>(took));
+      }
+    }
   }
   Add(&table_->counters.leases, 1);
-  if (waiting_since == 0) return;
+  if (waiting_since == 0) return shared;
   Add(&table_->counters.waits, 1);
   Add(&table_->counters.waited_ns, static_cast<uint64_t>(libc::Now() - waiting_since));
+  return shared;
 }
 
-void Turnstile::Leave(int64_t predicted, int64_t took) {
+void Turnstile::Leave(const Completion& completion) {
   uint64_t wake = 0;
+  bool idle = false;
   {
     const TableLock lock(table_, path_, slot_);
     TenantLine& line = table_->device.tenants[line_];
     SlotFlight& own = table_->flights[slot_];
-    const int64_t shared = Turns(&table_->device).Shared(line_);
     const bool alone = line.units == own.units;
     __atomic_fetch_sub(&own.units, 1, __ATOMIC_RELAXED);
-    __atomic_fetch_sub(&own.predicted, static_cast<uint64_t>(predicted), __ATOMIC_RELAXED);
-    wake = Turns(&table_->device).Complete(line_, 1, predicted, libc::Now());
-    // Beside others the GPU's time stamps count what these had of it.
-    const bool undisturbed = Turns(&table_->device).Shared(line_) == shared;
-    CorrectCharge(&line, &table_->measured[line_], undisturbed ? took : -1, alone);
+    __atomic_fetch_sub(&own.predicted, static_cast<uint64_t>(completion.predicted),
+                       __ATOMIC_RELAXED);
+    wake = Turns(&table_->device)
+               .Complete(line_, 1, completion.predicted, libc::Now(), completion.solo,
+                         completion.seen);
+    // Nothing here may be calibrated (Turns::Calibrate): the time stamps are exact already, and the
+    // round trip would be taken off twice.
+    CorrectCharge(&line, &table_->measured[line_], completion.took, alone);
+    idle = IsIdle();
   }
   Wake(wake);
+  gate_.Left(idle);
 }
 
 int64_t Turnstile::Tick() {

@@ -89,7 +89,7 @@ TEST_F(TurnstileTest, TheDeadHoldNoLock) {
   EXPECT_NE(table()->lock, 0u);
   Turnstile gate(slice_, 0, ComputeTable::kOutside, path_.c_str());
   gate.Enter(1000);
-  gate.Leave(1000, -1);
+  gate.Leave({1000, -1});
   EXPECT_EQ(table()->counters.lock_taken_from_dead, 1u);
   EXPECT_EQ(table()->lock, 0u);
 }
@@ -128,6 +128,7 @@ TEST_F(TurnstileTest, AHigherLimitActsAtOnceOnWhoWaitsForTheLower) {
   SetLimit(kWhole);
   waiter.join();
   EXPECT_EQ(table()->counters.waits, 1u);
+  EXPECT_EQ(table()->counters.handovers, 1u);
 }
 
 TEST_F(TurnstileTest, ThreadsAndProcessesLeaveNothingBehind) {
@@ -140,7 +141,7 @@ TEST_F(TurnstileTest, ThreadsAndProcessesLeaveNothingBehind) {
         Turnstile gate(slice, 0, slot, path_.c_str());
         for (int k = 0; k < kUnits; ++k) {
           gate.Enter(10 * kMicrosecond);
-          gate.Leave(10 * kMicrosecond, 0);
+          gate.Leave({10 * kMicrosecond, 0});
         }
       });
     }
@@ -160,15 +161,43 @@ TEST_F(TurnstileTest, WhatTheGpuSaysItTookIsCharged) {
   // The first landing has nothing to compare with.
   for (int i = 0; i < 3; ++i) {
     gate.Enter(kMillisecond);
-    gate.Leave(kMillisecond, 1000);
+    gate.Leave({kMillisecond, 1000});
   }
   const int64_t before = gate.Charged();
   gate.Enter(kMillisecond);
   const int64_t until = libc::Now() + 3 * kMillisecond;
   while (libc::Now() < until) {
   }
-  gate.Leave(kMillisecond, 1000);
+  gate.Leave({kMillisecond, 1000});
   EXPECT_EQ(gate.Charged() - before, 1000);
+}
+
+TEST_F(TurnstileTest, ContendedIsWhenOthersWantTheGpu) {
+  SetLimit(kWhole);
+  ASSERT_TRUE(SliceFile::SetShares(path_.c_str(), slice_, 0, 1, kWhole, kWhole, kWhole, 0));
+  Turnstile own(slice_, 0, 0, path_.c_str()), other(slice_, 0, 1, path_.c_str(), 1);
+  own.Enter(kMillisecond);
+  EXPECT_FALSE(own.Contended());
+  EXPECT_TRUE(other.Contended());
+  own.Leave({kMillisecond});
+  EXPECT_FALSE(other.Contended());
+}
+
+// A pause of the program's own is bridged by launching further ahead; one for the GPU is not.
+TEST_F(TurnstileTest, WhoDidNotWaitPausedByItself) {
+  SetLimit(kWhole);
+  Turnstile gate(slice_, 0, 0, path_.c_str());
+  const auto pauses = [&](bool waited) {
+    gate.Enter(kMillisecond, waited);
+    gate.Leave({kMillisecond});
+    const int64_t until = libc::Now() + 2 * kMillisecond;
+    while (libc::Now() < until) {
+    }
+  };
+  for (int i = 0; i < 3; ++i) pauses(true);
+  EXPECT_EQ(line().host_pause, 0);
+  for (int i = 0; i < 3; ++i) pauses(false);
+  EXPECT_GT(line().host_pause, 0);
 }
 
 TEST_F(TurnstileTest, NoMoreIsEverChargedThanTheClockSays) {
@@ -177,7 +206,7 @@ TEST_F(TurnstileTest, NoMoreIsEverChargedThanTheClockSays) {
   const int64_t begun = libc::Now();
   for (int i = 0; i < 10; ++i) {
     gate.Enter(kMillisecond);
-    gate.Leave(kMillisecond, 3600 * int64_t{1000} * kMillisecond);
+    gate.Leave({kMillisecond, 3600 * int64_t{1000} * kMillisecond});
   }
   EXPECT_LE(gate.Charged(), libc::Now() - begun);
 }

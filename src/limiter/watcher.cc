@@ -62,7 +62,7 @@ void* Watch(void*) {
       if (__atomic_load_n(&metering.closing, __ATOMIC_ACQUIRE) != 0) return nullptr;
       const int64_t now = libc::Now();
       const int64_t tails = CloseTails(metering, now);
-      const int64_t flights = PollFlights();
+      const int64_t flights = PollFlights(Seen::kByMarker);
       next = tails < flights ? tails : flights;
       if (next != kNever) active_until = now + kLinger;
       for (uint32_t i = 0; i < state.slice->device_count && i < TRANCHE_SLICE_DEVICES; ++i) {

@@ -36,6 +36,7 @@ struct LeaseChange {
 struct Lease {
   std::string id;
   std::string program;
+  std::string team;      // of the workload; with the user, those who may write one table
   std::string workload;  // of a plan whose slice this is, and which replica; "" for `tranche run`
   int replica = 0;
   std::string gpu_uuid;
@@ -43,6 +44,7 @@ struct Lease {
   uint32_t uid = 0;
   int pid = 0;  // of the `tranche run`, or the replica, that holds it
   std::optional<Bytes> memory;
+  std::optional<Bytes> lent;  // what it may hold for now, where that is more than `memory`
   std::optional<Share<Fraction>> compute;
   Bytes memory_used;                     // over all its processes
   std::optional<Duration> compute_used;  // GPU time since it began; absent: not measured

@@ -120,6 +120,7 @@ Json ToJson(const Lease& lease) {
                {"since", FormatTime(lease.since)},
                {"slice_file", lease.slice_file}};
   if (!lease.workload.empty()) {
+    json["team"] = lease.team;
     json["workload"] = lease.workload;
     json["replica"] = lease.replica;
   }
@@ -135,6 +136,7 @@ Result<Lease> LeaseFromJson(const Json& json) {
   lease.id = reader.String("id");
   lease.program = reader.String("program");
   if (reader.Has("workload")) {
+    lease.team = reader.String("team");
     lease.workload = reader.String("workload");
     lease.replica = ReadInt(reader, "replica");
   }

@@ -10,11 +10,28 @@
 
 #include "base/json.h"
 #include "base/suggest.h"
+#include "edge/broker/table_file.h"
 
 namespace tranche {
 namespace {
 
 namespace fs = std::filesystem;
+
+// A folder's name: user, and team where there is one. Teams are named by letters, digits and
+// dashes.
+std::string PartyOf(const Lease& lease) {
+  return lease.team.empty() ? fmt::format("{}", lease.uid)
+                            : fmt::format("{}.{}", lease.uid, lease.team);
+}
+
+Result<std::string> GatePath(const std::string& folder, const std::string& gpu_uuid) {
+  const auto uuid = ParseUuid(gpu_uuid);
+  if (!uuid) return tl::unexpected<Error>(uuid.error());
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) return Fail(ErrorCode::kFailed, "cannot make " + folder + ": " + error.message());
+  return FileOfGpu(folder, TRANCHE_GATE_FILE, *uuid);
+}
 
 // How what is spare is divided among those who asked for none of it: as if for so much.
 constexpr Fraction kSpareWeight{0.1};
@@ -37,7 +54,7 @@ Status LeaseBook::Record(const Entry& entry) const {
   Json json = ToJson(entry.lease);
   json["runner_start_ticks"] = entry.runner.start_ticks;
   json["priority"] = entry.priority;
-  if (entry.line) json["turns_line"] = *entry.line;
+  json["turns_line"] = entry.line;
   const std::string path = RecordPath(entry.lease.id), next = path + ".next";
   std::ofstream file(next, std::ios::trunc);
   file << PrintJson(json);
@@ -59,7 +76,7 @@ Result<LeaseBook::Entry> LeaseBook::Read(const std::string& path) {
   Entry entry;
   entry.runner = {lease->pid, reader.Unsigned("runner_start_ticks")};
   entry.priority = static_cast<int>(reader.Int("priority"));
-  if (reader.Has("turns_line")) entry.line = static_cast<uint32_t>(reader.Unsigned("turns_line"));
+  entry.line = static_cast<uint32_t>(reader.Unsigned("turns_line"));
   if (!reader.status()) return tl::unexpected<Error>(reader.status().error());
   auto store = SliceStore::Adopt(lease->slice_file);
   if (!store) return tl::unexpected<Error>(store.error());
@@ -82,28 +99,47 @@ std::vector<std::string> LeaseBook::Open() {
       fs::remove(path, error);
       continue;
     }
-    if (entry->line) {
-      const auto turns = TurnsOf(entry->lease.gpu_uuid, entry->lease.uid);
-      if (!turns) troubles.push_back(turns.error().message);
-    }
-    entries_.emplace(entry->lease.id, std::move(*entry));
+    if (const auto turns = TurnsOf(entry->lease); !turns) troubles.push_back(turns.error().message);
+    const Lease lease = entry->lease;
+    entries_.emplace(lease.id, std::move(*entry));
+    Weigh(lease.gpu_uuid, PartyOf(lease));
   }
   return troubles;
 }
 
-Result<TurnsTable*> LeaseBook::TurnsOf(const std::string& gpu_uuid, uint32_t uid) {
-  const auto known = turns_.find(gpu_uuid);
-  if (known != turns_.end() && known->second.uid != uid) {
-    return Fail(ErrorCode::kUnsupported,
-                fmt::format("programs of user {} take turns on {}, and turns are taken among "
-                            "programs of one user only",
-                            known->second.uid, gpu_uuid),
-                "use another GPU, or run it as that user");
-  }
-  if (known != turns_.end()) return known->second.table.get();
-  auto table = TurnsTable::Open(folder_, gpu_uuid, uid);
+Result<TurnsTable*> LeaseBook::TurnsOf(const Lease& lease) {
+  if (TurnsTable* known = FindTurns(lease)) return known;
+  const std::string party = PartyOf(lease), folder = folder_ + "/" + party;
+  const auto gate = GatePath(folder, lease.gpu_uuid);
+  if (!gate) return tl::unexpected<Error>(gate.error());
+  auto table = TurnsTable::Open(folder, lease.gpu_uuid, lease.uid);
   if (!table) return tl::unexpected<Error>(table.error());
-  return turns_.emplace(gpu_uuid, Turns{uid, std::move(*table)}).first->second.table.get();
+  std::unique_ptr<Turns>& turns = turns_[lease.gpu_uuid];
+  if (turns == nullptr) turns = std::make_unique<Turns>();
+  if (Status added = turns->arbiter.Add(party, **table, *gate); !added) {
+    (*table)->Discard();
+    return tl::unexpected<Error>(added.error());
+  }
+  return turns->parties.emplace(party, std::move(*table)).first->second.get();
+}
+
+TurnsTable* LeaseBook::FindTurns(const Lease& lease) const {
+  const auto turns = turns_.find(lease.gpu_uuid);
+  if (turns == turns_.end()) return nullptr;
+  const auto party = turns->second->parties.find(PartyOf(lease));
+  return party != turns->second->parties.end() ? party->second.get() : nullptr;
+}
+
+void LeaseBook::Weigh(const std::string& gpu_uuid, const std::string& party) {
+  const auto turns = turns_.find(gpu_uuid);
+  if (turns == turns_.end()) return;
+  Fraction promised;
+  for (const auto& [id, entry] : entries_) {
+    const Lease& lease = entry.lease;
+    if (lease.gpu_uuid == gpu_uuid && PartyOf(lease) == party && lease.compute)
+      promised.value += lease.compute->request.value;
+  }
+  turns->second->arbiter.Weigh(party, promised);
 }
 
 Result<Lease> LeaseBook::Grant(const LeaseRequest& request, const Gpu& gpu, uint32_t uid,
@@ -115,10 +151,7 @@ Result<Lease> LeaseBook::Grant(const LeaseRequest& request, const Gpu& gpu, uint
   while (entries_.count(fmt::format("run-{}", next)) != 0) ++next;
   entry.lease.id = fmt::format("run-{}", next);
   entry.lease.uid = uid;
-  // Who asks for nothing joins the turns all the same where that can be, to disturb nobody.
-  const auto turns = turns_.find(gpu.uuid);
-  const bool joins = turns == turns_.end() || turns->second.uid == uid;
-  return Add(std::move(entry), request, gpu, request.compute || joins);
+  return Add(std::move(entry), request, gpu);
 }
 
 std::string LeaseBook::IdOfReplica(const std::string& workload, int replica) {
@@ -126,18 +159,20 @@ std::string LeaseBook::IdOfReplica(const std::string& workload, int replica) {
   return fmt::format("{}@{}", workload, replica);
 }
 
-Result<Lease> LeaseBook::GrantToReplica(const std::string& workload, int replica,
-                                        const LeaseRequest& request, const Gpu& gpu, uint32_t uid) {
+Result<Lease> LeaseBook::GrantToReplica(const std::string& team, const std::string& workload,
+                                        int replica, const LeaseRequest& request, const Gpu& gpu,
+                                        uint32_t uid) {
   const std::lock_guard lock(mutex_);
   Entry entry;
   entry.runner = ReadProcessStat(getpid())->id;
   entry.lease.id = IdOfReplica(workload, replica);
+  entry.lease.team = team;
   entry.lease.workload = workload;
   entry.lease.replica = replica;
   entry.lease.uid = uid;
   const auto before = entries_.find(entry.lease.id);
   if (before != entries_.end()) Remove(before);
-  return Add(std::move(entry), request, gpu, true);
+  return Add(std::move(entry), request, gpu);
 }
 
 void LeaseBook::SetRunner(const std::string& id, ProcessId runner) {
@@ -150,8 +185,7 @@ void LeaseBook::SetRunner(const std::string& id, ProcessId runner) {
   (void)Record(found->second);
 }
 
-Result<Lease> LeaseBook::Add(Entry entry, const LeaseRequest& request, const Gpu& gpu,
-                             bool in_turns) {
+Result<Lease> LeaseBook::Add(Entry entry, const LeaseRequest& request, const Gpu& gpu) {
   Lease& lease = entry.lease;
   entry.priority = request.priority;
   lease.program = request.program;
@@ -163,16 +197,14 @@ Result<Lease> LeaseBook::Add(Entry entry, const LeaseRequest& request, const Gpu
   lease.on_unenforced = request.on_unenforced;
   lease.since = clock_->Now();
 
-  TurnsTable* turns = nullptr;
-  if (in_turns) {
-    const auto table = TurnsOf(gpu.uuid, lease.uid);
-    if (!table) return tl::unexpected<Error>(table.error());
-    turns = *table;
-    const auto line = turns->AddLine(SharesOf(request.compute, request.priority));
-    if (!line) return tl::unexpected<Error>(line.error());
-    entry.line = *line;
-  }
-  auto store = SliceStore::Create(folder_, lease.id,
+  // Who asks for none of the time takes turns all the same, to disturb nobody.
+  const auto turns = TurnsOf(lease);
+  if (!turns) return tl::unexpected<Error>(turns.error());
+  const auto line = (*turns)->AddLine(SharesOf(request.compute, request.priority));
+  if (!line) return tl::unexpected<Error>(line.error());
+  entry.line = *line;
+  const std::string party = PartyOf(lease);
+  auto store = SliceStore::Create(folder_ + "/" + party, lease.id,
                                   {{gpu.uuid, request.memory.value_or(gpu.memory_total),
                                     request.context_bytes, std::nullopt, entry.line}},
                                   lease.uid);
@@ -183,11 +215,15 @@ Result<Lease> LeaseBook::Add(Entry entry, const LeaseRequest& request, const Gpu
     made = Record(entry);
   }
   if (!made) {
-    if (turns != nullptr) turns->RemoveLine(*entry.line);
+    (*turns)->RemoveLine(entry.line);
     return tl::unexpected<Error>(made.error());
   }
   const std::string id = lease.id;
-  return entries_.emplace(id, std::move(entry)).first->second.lease;
+  Entry& added = entries_.emplace(id, std::move(entry)).first->second;
+  ApplyLoan(added);
+  const Lease granted = added.lease;
+  Weigh(granted.gpu_uuid, party);
+  return granted;
 }
 
 Status LeaseBook::Change(const std::string& id, const LeaseChange& change) {
@@ -196,16 +232,12 @@ Status LeaseBook::Change(const std::string& id, const LeaseChange& change) {
   if (found == entries_.end()) return Fail(ErrorCode::kNotFound, "there is no lease " + id);
   Entry& entry = found->second;
   if (change.compute) {
-    if (!entry.line) {
-      return Fail(ErrorCode::kUnsupported,
-                  fmt::format("lease {} has no share of the GPU's time that could be changed", id),
-                  "run the program again with --compute");
-    }
-    const auto turns = TurnsOf(entry.lease.gpu_uuid, entry.lease.uid);
+    const auto turns = TurnsOf(entry.lease);
     if (!turns) return tl::unexpected<Error>(turns.error());
-    const Status set = (*turns)->SetLine(*entry.line, SharesOf(change.compute, entry.priority));
+    const Status set = (*turns)->SetLine(entry.line, SharesOf(change.compute, entry.priority));
     if (!set) return set;
     entry.lease.compute = change.compute;
+    Weigh(entry.lease.gpu_uuid, PartyOf(entry.lease));
   }
   if (change.memory) {
     entry.store->SetMemoryLimit(0, *change.memory);
@@ -215,21 +247,39 @@ Status LeaseBook::Change(const std::string& id, const LeaseChange& change) {
 }
 
 void LeaseBook::Remove(std::map<std::string, Entry>::iterator entry) {
-  if (entry->second.line) {
-    const auto turns = turns_.find(entry->second.lease.gpu_uuid);
-    if (turns != turns_.end()) turns->second.table->RemoveLine(*entry->second.line);
-  }
-  const std::string gpu = entry->second.lease.gpu_uuid;
+  const Lease lease = entry->second.lease;
+  const std::string party = PartyOf(lease);
+  TurnsTable* const table = FindTurns(lease);
+  if (table != nullptr) table->RemoveLine(entry->second.line);
   unlink(RecordPath(entry->first).c_str());
   entries_.erase(entry);
   const bool in_use = std::any_of(entries_.begin(), entries_.end(), [&](const auto& other) {
-    return other.second.line && other.second.lease.gpu_uuid == gpu;
+    return other.second.lease.gpu_uuid == lease.gpu_uuid && PartyOf(other.second.lease) == party;
   });
-  // The next user of the GPU's time may be another one.
-  const auto turns = turns_.find(gpu);
-  if (in_use || turns == turns_.end()) return;
-  turns->second.table->Discard();
-  turns_.erase(turns);
+  if (in_use || table == nullptr) {
+    Weigh(lease.gpu_uuid, party);
+    return;
+  }
+  Turns& turns = *turns_[lease.gpu_uuid];
+  turns.arbiter.Remove(party);
+  table->Discard();
+  turns.parties.erase(party);
+  if (turns.parties.empty()) turns_.erase(lease.gpu_uuid);
+}
+
+void LeaseBook::ApplyLoan(Entry& entry) {
+  const auto loan = loans_.find(entry.lease.id);
+  const std::optional<Bytes> lent =
+      loan != loans_.end() ? std::optional(loan->second) : std::nullopt;
+  if (entry.lease.workload.empty() || entry.lease.lent == lent || !entry.lease.memory) return;
+  entry.store->SetMemoryLimit(0, lent.value_or(*entry.lease.memory));
+  entry.lease.lent = lent;
+}
+
+void LeaseBook::SetLoans(std::map<std::string, Bytes> may_hold) {
+  const std::lock_guard lock(mutex_);
+  loans_ = std::move(may_hold);
+  for (auto& [id, entry] : entries_) ApplyLoan(entry);
 }
 
 void LeaseBook::SetDetail(const std::string& id, const std::string& detail) {
@@ -260,7 +310,9 @@ void LeaseBook::End(const std::string& id) {
 
 void LeaseBook::Tick() {
   const std::lock_guard lock(mutex_);
-  for (auto& [uuid, turns] : turns_) turns.table->Reap();
+  for (auto& [uuid, turns] : turns_) {
+    for (auto& [party, table] : turns->parties) table->Reap();
+  }
   for (auto entry = entries_.begin(); entry != entries_.end();) {
     const auto here = entry++;
     here->second.store->Reap();
@@ -275,9 +327,9 @@ Lease LeaseBook::AsItIs(const Entry& entry) {
   lease.slice_file.clear();
   lease.memory_used = entry.store->Used(0);
   lease.processes = static_cast<int>(entry.store->Members().size());
-  const auto turns = turns_.find(lease.gpu_uuid);
-  if (entry.line && turns != turns_.end())
-    lease.compute_used = turns->second.table->Used(*entry.line);
+  for (const std::string& trouble : entry.store->Troubles(0))
+    lease.detail += (lease.detail.empty() ? "" : "; ") + trouble;
+  if (const TurnsTable* table = FindTurns(lease)) lease.compute_used = table->Used(entry.line);
   return lease;
 }
 
@@ -296,6 +348,12 @@ Result<Lease> LeaseBook::Find(const std::string& id) {
   for (const auto& [known, entry] : entries_) ids.push_back(known);
   return Fail(ErrorCode::kNotFound, fmt::format("there is no lease '{}'", id),
               ids.empty() ? "nothing runs through 'tranche run'" : DidYouMean(id, ids));
+}
+
+HandOvers LeaseBook::HandOversOn(const std::string& gpu_uuid) {
+  const std::lock_guard lock(mutex_);
+  const auto turns = turns_.find(gpu_uuid);
+  return turns != turns_.end() ? turns->second->arbiter.hand_overs() : HandOvers{};
 }
 
 std::vector<int> LeaseBook::Members(const std::string& id) {

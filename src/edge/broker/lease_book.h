@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/process.h"
+#include "edge/broker/gpu_arbiter.h"
 #include "edge/broker/slice_store.h"
 #include "edge/broker/turns_table.h"
 #include "model/lease.h"
@@ -36,12 +37,15 @@ class LeaseBook {
   // To a replica that is about to start; what its start before had is given back. Its time on the
   // GPU is always shared in turns, so that it disturbs nobody: without an ask it has what is spare.
   // Until SetRunner the caller's own process stands for it.
-  Result<Lease> GrantToReplica(const std::string& workload, int replica,
+  Result<Lease> GrantToReplica(const std::string& team, const std::string& workload, int replica,
                                const LeaseRequest& request, const Gpu& gpu, uint32_t uid);
   static std::string IdOfReplica(const std::string& workload, int replica);
   void SetRunner(const std::string& id, ProcessId runner);
   // Within one turn of the GPU. Memory that is held beyond a new limit stays held.
   Status Change(const std::string& id, const LeaseChange& change);
+  // What replicas may hold for now, by lease: at least what they were granted. Those not named, and
+  // all others, may hold what they were granted. Also holds for leases that are granted later.
+  void SetLoans(std::map<std::string, Bytes> may_hold);
   // For whoever looks at it; stays until it ends.
   void SetDetail(const std::string& id, const std::string& detail);
   void End(const std::string& id);
@@ -51,6 +55,8 @@ class LeaseBook {
   // As they are now, those of `tranche run` and those of replicas; slice_file is left out.
   std::vector<Lease> List();
   Result<Lease> Find(const std::string& id);
+  // Of the turns of a GPU, among users and teams.
+  HandOvers HandOversOn(const std::string& gpu_uuid);
   // The processes of the lease that use a GPU through the limiter, as they see their own pid.
   std::vector<int> Members(const std::string& id);
   // The lease whose table a process was told of; "" when it is none of these.
@@ -61,30 +67,35 @@ class LeaseBook {
     Lease lease;
     ProcessId runner;
     int priority = 0;
-    std::optional<uint32_t> line;
+    uint32_t line = 0;  // in the table of its party
     std::unique_ptr<SliceStore> store;
   };
 
   std::string RecordPath(const std::string& id) const { return folder_ + "/" + id + ".json"; }
+  // The turns of one GPU. The arbiter goes first: it reads the tables.
   struct Turns {
-    uint32_t uid = 0;  // whose slices they are
-    std::unique_ptr<TurnsTable> table;
+    std::map<std::string, std::unique_ptr<TurnsTable>> parties;
+    GpuArbiter arbiter;
   };
 
   // `entry` says who and when; the rest follows from the request.
-  Result<Lease> Add(Entry entry, const LeaseRequest& request, const Gpu& gpu, bool in_turns);
+  Result<Lease> Add(Entry entry, const LeaseRequest& request, const Gpu& gpu);
   Status Record(const Entry& entry) const;
   Result<Entry> Read(const std::string& path);
-  // kUnsupported when the turns of the GPU are another user's.
-  Result<TurnsTable*> TurnsOf(const std::string& gpu_uuid, uint32_t uid);
+  Result<TurnsTable*> TurnsOf(const Lease& lease);
+  TurnsTable* FindTurns(const Lease& lease) const;
+  // Tells the arbiter what the slices of a party have been promised.
+  void Weigh(const std::string& gpu_uuid, const std::string& party);
   Lease AsItIs(const Entry& entry);
+  void ApplyLoan(Entry& entry);
   void Remove(std::map<std::string, Entry>::iterator entry);
 
   const std::string folder_;
   const std::shared_ptr<Clock> clock_;
   std::mutex mutex_;  // guards all below
   std::map<std::string, Entry> entries_;
-  std::map<std::string, Turns> turns_;  // by GPU
+  std::map<std::string, Bytes> loans_;
+  std::map<std::string, std::unique_ptr<Turns>> turns_;  // by GPU
 };
 
 }  // namespace tranche

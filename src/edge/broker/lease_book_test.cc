@@ -2,12 +2,14 @@
 
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <spawn.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
+#include <set>
 
 namespace tranche {
 namespace {
@@ -35,10 +37,10 @@ class LeaseBookTest : public testing::Test {
   static ProcessId Self() { return ReadProcessStat(getpid())->id; }
   // One that lives until the test ends it.
   static ProcessId Child() {
-    const pid_t child = fork();
-    if (child == 0) {
-      for (;;) pause();
-    }
+    pid_t child = 0;
+    char sleep[] = "sleep", ever[] = "infinity";
+    char* argv[] = {sleep, ever, nullptr};
+    EXPECT_EQ(posix_spawnp(&child, sleep, nullptr, nullptr, argv, nullptr), 0);
     return ReadProcessStat(child)->id;
   }
   static void Kill(ProcessId id) {
@@ -119,29 +121,44 @@ TEST_F(LeaseBookTest, WhoAsksForNoTimeHasWhatIsSpareAndMayAskLater) {
   EXPECT_EQ(book.List()[0].compute, (Share<Fraction>{{0.2}, {0.2}}));
 }
 
-TEST_F(LeaseBookTest, TurnsAreTakenAmongProgramsOfOneUser) {
+TEST_F(LeaseBookTest, UsersAndTeamsHaveTablesOfTheirOwn) {
   if (geteuid() != 0) GTEST_SKIP() << "only root can give files to others";
   LeaseBook book(folder_, clock_);
-  ASSERT_TRUE(book.Grant(Wish(), SomeGpu(), 1000, Self()));
-  EXPECT_EQ(book.Grant(Wish(), SomeGpu(), 1001, Self()).error().code, ErrorCode::kUnsupported);
-  LeaseRequest memory_only = Wish();
-  memory_only.compute.reset();
-  ASSERT_TRUE(book.Grant(memory_only, SomeGpu(), 1001, Self()));
-  EXPECT_EQ(book.List()[1].compute_used, std::nullopt);
-  EXPECT_EQ(book.Change("run-2", {{}, Share<Fraction>{{0.2}, {0.2}}}).error().code,
-            ErrorCode::kUnsupported);
+  const auto alice = book.Grant(Wish(), SomeGpu(), 1000, Self());
+  const auto bob = book.Grant(Wish(), SomeGpu(), 1001, Self());
+  const auto web = book.GrantToReplica("web", "phi", 0, Wish(), SomeGpu(), 1001);
+  ASSERT_TRUE(alice && bob && web);
+  std::set<std::string> folders;
+  for (const auto& lease : {alice, bob, web}) {
+    const std::filesystem::path folder = std::filesystem::path(lease->slice_file).parent_path();
+    folders.insert(folder);
+    const std::string gpu = folder / "gpu-96727658d5ec4029bed1fba0cd5f30cf";
+    struct stat table {
+    }, gate{};
+    ASSERT_EQ(stat((gpu + ".turns").c_str(), &table), 0);
+    EXPECT_EQ(table.st_uid, lease->uid);
+    EXPECT_EQ(table.st_mode & 0777, 0600u) << "nobody else may look into its accounts";
+    ASSERT_EQ(stat((gpu + ".gate").c_str(), &gate), 0);
+    EXPECT_EQ(gate.st_uid, 0u) << "it reads whether it is its turn, and does not write it";
+    EXPECT_EQ(gate.st_mode & 0022, 0u);
+  }
+  EXPECT_EQ(folders.size(), 3u);
+  book.End("run-2");
+  const std::string gone = std::filesystem::path(bob->slice_file).parent_path();
+  EXPECT_FALSE(std::filesystem::exists(gone + "/gpu-96727658d5ec4029bed1fba0cd5f30cf.turns"));
+  EXPECT_FALSE(std::filesystem::exists(gone + "/gpu-96727658d5ec4029bed1fba0cd5f30cf.gate"));
 }
 
 TEST_F(LeaseBookTest, AReplicaHasASliceForEachOfItsStarts) {
   LeaseBook book(folder_, clock_);
-  const auto first = book.GrantToReplica("phi", 1, Wish(), SomeGpu(), geteuid());
+  const auto first = book.GrantToReplica("", "phi", 1, Wish(), SomeGpu(), geteuid());
   ASSERT_TRUE(first) << first.error().message;
   EXPECT_EQ(first->id, "phi@1");
   book.Tick();
   EXPECT_EQ(book.List().size(), 1u) << "it is about to be started";
   const ProcessId process = Child();
   book.SetRunner("phi@1", process);
-  const auto second = book.GrantToReplica("phi", 1, Wish(), SomeGpu(), geteuid());
+  const auto second = book.GrantToReplica("", "phi", 1, Wish(), SomeGpu(), geteuid());
   ASSERT_TRUE(second);
   EXPECT_FALSE(std::filesystem::exists(first->slice_file));
   EXPECT_EQ(book.List().size(), 1u);
@@ -167,21 +184,6 @@ TEST_F(LeaseBookTest, TheTimeOfAGpuHasSixtyFourHolders) {
   EXPECT_EQ(book.List().size(), 64u);
   book.End("run-7");
   EXPECT_TRUE(book.Grant(Wish(), SomeGpu(), geteuid(), Self()));
-}
-
-TEST_F(LeaseBookTest, TheTableOfAGpuBelongsToWhoeverSharesItNow) {
-  if (geteuid() != 0) GTEST_SKIP() << "only root can give files to others";
-  LeaseBook book(folder_, clock_);
-  for (const uint32_t uid : {1000u, 1001u}) {
-    const auto lease = book.Grant(Wish(), SomeGpu(), uid, Self());
-    ASSERT_TRUE(lease) << lease.error().message;
-    struct stat file {};
-    const std::string table = folder_ + "/gpu-96727658d5ec4029bed1fba0cd5f30cf.turns";
-    ASSERT_EQ(stat(table.c_str(), &file), 0);
-    EXPECT_EQ(file.st_uid, uid);
-    book.End(lease->id);
-    EXPECT_FALSE(std::filesystem::exists(table));
-  }
 }
 
 TEST_F(LeaseBookTest, LeavesOutWhatCannotBeRead) {

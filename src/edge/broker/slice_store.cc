@@ -1,5 +1,6 @@
 #include "edge/broker/slice_store.h"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -15,6 +16,10 @@ using limiter::MemoryLedger;
 using limiter::SliceFile;
 
 namespace {
+
+std::string Times(uint64_t count, const char* what) {
+  return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
+}
 
 int HexDigit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -111,12 +116,6 @@ Bytes SliceStore::Used(size_t device) const {
   return {MemoryLedger(table_, static_cast<uint32_t>(device)).Used()};
 }
 
-const Duration SliceStore::kLongestEnforceable{limiter::kOverlapAfter};
-
-uint64_t SliceStore::UnenforceableUnits(size_t device) const {
-  return MemoryLedger::Load(&limiter::ComputeOf(&table_->devices[device])->counters.unenforceable);
-}
-
 TrancheCounters SliceStore::Counters(size_t device) const {
   const TrancheCounters& from = table_->devices[device].counters;
   TrancheCounters to = {};
@@ -128,6 +127,36 @@ TrancheCounters SliceStore::Counters(size_t device) const {
   to.foreign_tables = MemoryLedger::Load(&from.foreign_tables);
   to.untracked_frees = MemoryLedger::Load(&from.untracked_frees);
   return to;
+}
+
+std::vector<std::string> SliceStore::Troubles(size_t device) const {
+  std::vector<std::string> troubles;
+  const TrancheCounters counters = Counters(device);
+  if (counters.over_limit != 0) {
+    troubles.push_back(fmt::format("{} could not be held to the memory limit",
+                                   Times(counters.over_limit, "call")));
+  }
+  if (counters.unhooked != 0) {
+    troubles.push_back(fmt::format("it was given {} that the limiter does not know",
+                                   Times(counters.unhooked, "driver function")));
+  }
+  if (MemoryLedger::Load(&table_->devices[device].turns_off) != 0) {
+    troubles.push_back(
+        "it lets GPUs reach each other's memory, so it takes no turns: they could make its "
+        "programs wait for each other for ever; nothing holds it to its share of time");
+  }
+  const limiter::ComputeTable* compute = limiter::ComputeOf(&table_->devices[device]);
+  using limiter::UnenforceableKernel;
+  if (__atomic_load_n(&compute->kernel.told, __ATOMIC_ACQUIRE) == UnenforceableKernel::kWritten) {
+    char name[sizeof(compute->kernel.name)];
+    std::memcpy(name, compute->kernel.name, sizeof(name));
+    name[sizeof(name) - 1] = 0;
+    troubles.push_back(
+        fmt::format("{} ran for more than {}: nothing can interrupt it, so others had to wait",
+                    name[0] != 0 ? fmt::format("its kernel {}", name) : "a kernel or graph of its",
+                    FormatDuration(Duration(limiter::kOverlapAfter))));
+  }
+  return troubles;
 }
 
 std::vector<SliceMember> SliceStore::Members() const {

@@ -64,10 +64,9 @@ class SliceStore {
   Bytes Used(size_t device) const;
   // Of the GPU's time, since the slice began; absent where it is not measured.
   std::optional<Duration> ComputeUsed(size_t device) const;
-  // How often a kernel or graph ran for longer than anything can interrupt it.
-  uint64_t UnenforceableUnits(size_t device) const;
-  static const Duration kLongestEnforceable;
   TrancheCounters Counters(size_t device) const;
+  // What the limiter could not hold there, or holds no longer; sentences for people.
+  std::vector<std::string> Troubles(size_t device) const;
   std::vector<SliceMember> Members() const;
   // Gives back what dead processes held; how many there were.
   uint32_t Reap();

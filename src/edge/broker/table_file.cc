@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -47,6 +48,15 @@ Result<TrancheSlice*> MakeTable(std::string* path, uint32_t uid) {
   table->version = TRANCHE_SLICE_VERSION;
   table->bytes = TRANCHE_SLICE_BYTES;
   return table;
+}
+
+std::string FileOfGpu(const std::string& folder, const char* pattern,
+                      const std::array<uint8_t, 16>& uuid) {
+  char digits[33] = {};
+  for (size_t i = 0; i < uuid.size(); ++i) std::snprintf(digits + 2 * i, 3, "%02x", uuid[i]);
+  char name[64];
+  std::snprintf(name, sizeof(name), pattern, digits);
+  return folder + "/" + name;
 }
 
 void ValidateTable(TrancheSlice* table) { MemoryLedger::Store(&table->magic, TRANCHE_SLICE_MAGIC); }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cmath>
 #include <string>
 
@@ -17,6 +18,10 @@ void ValidateTable(TrancheSlice* table);
 // A table that is there. kInvalid when the file is none, or one of another version.
 Result<TrancheSlice*> MapTable(const std::string& path);
 void UnmapTable(TrancheSlice* table);
+
+// The file of a GPU in `folder`; `pattern` has one %s for the digits of its UUID.
+std::string FileOfGpu(const std::string& folder, const char* pattern,
+                      const std::array<uint8_t, 16>& uuid);
 
 inline uint32_t MillionthsOf(Fraction share) {
   return static_cast<uint32_t>(std::lround(share.value * 1e6));

@@ -7,6 +7,8 @@
 #include <cstring>
 
 #include "edge/broker/table_file.h"
+#include "limiter/libc.h"
+#include "limiter/policy/memory_ledger.h"
 #include "limiter/slice_file.h"
 #include "limiter/turnstile.h"
 
@@ -20,11 +22,7 @@ Result<std::unique_ptr<TurnsTable>> TurnsTable::Open(const std::string& folder,
                                                      const std::string& gpu_uuid, uint32_t uid) {
   const auto uuid = ParseUuid(gpu_uuid);
   if (!uuid) return tl::unexpected<Error>(uuid.error());
-  char digits[33] = {};
-  for (size_t i = 0; i < uuid->size(); ++i) std::snprintf(digits + 2 * i, 3, "%02x", (*uuid)[i]);
-  char name[64];
-  std::snprintf(name, sizeof(name), TRANCHE_TURNS_FILE, digits);
-  std::string path = folder + "/" + name;
+  std::string path = FileOfGpu(folder, TRANCHE_TURNS_FILE, *uuid);
   struct stat file {};
   if (lstat(path.c_str(), &file) == 0) {
     const auto table = MapTable(path);
@@ -75,9 +73,29 @@ Duration TurnsTable::Used(uint32_t line) const {
       &limiter::ComputeOf(&table_->devices[0])->device.tenants[line].charged, __ATOMIC_RELAXED));
 }
 
-uint64_t TurnsTable::UnenforceableUnits() const {
-  return __atomic_load_n(&limiter::ComputeOf(&table_->devices[0])->counters.unenforceable,
-                         __ATOMIC_RELAXED);
+limiter::PartyTurns::Wish TurnsTable::Wish() const {
+  const ComputeTable* table = limiter::ComputeOf(&table_->devices[0]);
+  limiter::PartyTurns::Wish wish;
+  for (const auto& tenant : table->device.tenants)
+    wish.busy = wish.busy || __atomic_load_n(&tenant.units, __ATOMIC_ACQUIRE) != 0;
+  const uint64_t used = limiter::MemoryLedger::Load(&table_->slots_used);
+  for (uint64_t slot = 0; slot < used && slot < TRANCHE_SLICE_SLOTS && !wish.waits; ++slot)
+    wish.waits = __atomic_load_n(&table->flights[slot].at_gate, __ATOMIC_ACQUIRE) != 0;
+  return wish;
+}
+
+uint32_t TurnsTable::Bell() const {
+  return __atomic_load_n(&limiter::ComputeOf(&table_->devices[0])->bell, __ATOMIC_ACQUIRE);
+}
+
+void TurnsTable::WaitForBell(uint32_t heard) const {
+  limiter::libc::SharedFutexWait(&limiter::ComputeOf(&table_->devices[0])->bell, heard, INT64_MAX);
+}
+
+void TurnsTable::RingBell() {
+  uint32_t* bell = &limiter::ComputeOf(&table_->devices[0])->bell;
+  __atomic_fetch_add(bell, 1, __ATOMIC_RELEASE);
+  limiter::libc::SharedFutexWake(bell, INT32_MAX);
 }
 
 void TurnsTable::Reap() { SliceFile::Reap(path_.c_str(), table_); }

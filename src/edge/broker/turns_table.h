@@ -4,11 +4,12 @@
 #include <string>
 
 #include "edge/broker/slice_store.h"
+#include "limiter/policy/party_turns.h"
 
 namespace tranche {
 
 // The time of one GPU, shared by slices in turns: the table that their processes map. The processes
-// may write to it, so it is only ever for slices of one user.
+// may write to it, so it is only ever for slices of one party; parties take turns by a GpuArbiter.
 class TurnsTable {
  public:
   // Of the GPU, in the folder where its slices' files are; made when it is missing. `uid`: whose
@@ -25,7 +26,12 @@ class TurnsTable {
   void RemoveLine(uint32_t line);
   // Of the GPU's time, by the slice of that line since it began.
   Duration Used(uint32_t line) const;
-  uint64_t UnenforceableUnits() const;
+  // What its slices want of the GPU together, as their processes say (abi/gpu_gate.h).
+  limiter::PartyTurns::Wish Wish() const;
+  // Rung by the processes; waits until it is no more as it was heard.
+  uint32_t Bell() const;
+  void WaitForBell(uint32_t heard) const;
+  void RingBell();
   // The file goes with this object: no slice uses it any more.
   void Discard() { discard_ = true; }
   // Ends what dead processes left in flight.

@@ -103,6 +103,7 @@ class RunVerb final : public Verb {
   void Declare(Arguments& arguments) override {
     shares_.Declare(arguments);
     arguments.Option("--gpu", "GPU", gpu_, "UUID, index or model (default: whichever has room)")
+        .Option("--mechanism", "MECHANISM", mechanism_, "how the GPU is shared (default: fraction)")
         .Option("--on-unenforced", "stop|warn", on_unenforced_,
                 "what happens to a process that uses the GPU past its limit (default: stop)")
         .Flag("--local", local_, "without the daemon: limits only")
@@ -120,6 +121,7 @@ class RunVerb final : public Verb {
   Result<int> Run(Context& context) override {
     const auto wish = shares_.Read();
     if (!wish) return tl::unexpected<Error>(wish.error());
+    if (const Status can = CheckMechanism(); !can) return tl::unexpected<Error>(can.error());
     const auto on_unenforced = ParseOnUnenforced(on_unenforced_);
     if (!on_unenforced) {
       return Fail(ErrorCode::kInvalid,
@@ -164,6 +166,21 @@ class RunVerb final : public Verb {
 
  private:
   using Wish = ShareOptions::Wish;
+
+  // Slices of the other mechanisms are made before a program starts, by a plan that shows what that
+  // changes on the machine.
+  Status CheckMechanism() const {
+    const auto mechanism = ParseMechanism(mechanism_);
+    if (!mechanism) {
+      return Fail(ErrorCode::kInvalid, "--mechanism " + mechanism.error().message,
+                  mechanism.error().hint);
+    }
+    if (*mechanism == Mechanism::kFraction) return {};
+    return Fail(
+        ErrorCode::kUnsupported,
+        fmt::format("run shares a GPU by 'fraction', not by '{}'", mechanism_),
+        fmt::format("write a spec with `mechanism: {}` and 'tranche apply' it", mechanism_));
+  }
 
   // With the catalog's keys, by which a user may name a model.
   Machine& Named(const Machine& machine, Context& context) {
@@ -218,19 +235,7 @@ class RunVerb final : public Verb {
       HoldToLimiter(context, driver, gpu, **store, now, &handshakes, &told);
     };
     const int code = Start(context, found, gpu.uuid, (*store)->path(), tick);
-    const TrancheCounters counters = (*store)->Counters(0);
-    if (counters.over_limit != 0 || counters.unhooked != 0) {
-      context.Say(
-          fmt::format("tranche: {} calls could not be held to the limit, {} functions are "
-                      "not known to the limiter",
-                      counters.over_limit, counters.unhooked));
-    }
-    if (const uint64_t kernels = (*store)->UnenforceableUnits(0); kernels != 0) {
-      context.Say(
-          fmt::format("tranche: {} times a kernel or graph ran for more than {}: nothing can "
-                      "interrupt one, so others had to wait",
-                      kernels, FormatDuration(SliceStore::kLongestEnforceable)));
-    }
+    for (const std::string& trouble : (*store)->Troubles(0)) context.Say("tranche: " + trouble);
     return code;
   }
 
@@ -366,6 +371,7 @@ class RunVerb final : public Verb {
 
   ShareOptions shares_;
   std::string gpu_;
+  std::string mechanism_ = "fraction";
   std::string on_unenforced_ = "stop";
   bool local_ = false;
   bool explain_ = false;

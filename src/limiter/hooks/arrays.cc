@@ -34,11 +34,6 @@ uint64_t Estimate(const CUDA_ARRAY3D_DESCRIPTOR& d, unsigned int levels) {
   return levels > 1 ? slice * depth * 2 : slice * depth;
 }
 
-CUdevice CurrentOrdinal() {
-  CUdevice ordinal = -1;
-  return REAL(cuCtxGetDevice)(&ordinal) == CUDA_SUCCESS ? ordinal : -1;
-}
-
 uint64_t ArrayBytes(CUDA_ARRAY3D_DESCRIPTOR descriptor) {
   const uint64_t estimate = Estimate(descriptor, 1);
   descriptor.Flags |= kDeferred;
@@ -62,6 +57,16 @@ uint64_t MipmapBytes(CUDA_ARRAY3D_DESCRIPTOR descriptor, unsigned int levels) {
   return answer == CUDA_SUCCESS && needs.size != 0 ? needs.size : estimate;
 }
 
+// An array of less than a granule is charged for a whole one: where it lies, alone or with others,
+// it does not show.
+bool KeepArray(Kind kind, uint64_t handle, uint64_t bytes, Charge charge) {
+  State& state = TheState();
+  if (bytes < kGranule) charge.other = kHidden;
+  if (!state.handles.Put(kind, handle, charge)) return false;
+  if (charge.other == kHidden) __atomic_fetch_add(&state.small_arrays, 1, __ATOMIC_SEQ_CST);
+  return true;
+}
+
 template <typename Create>
 CUresult CreateArray(CUarray* array, const CUDA_ARRAY3D_DESCRIPTOR& descriptor,
                      const Create& create) {
@@ -69,11 +74,10 @@ CUresult CreateArray(CUarray* array, const CUDA_ARRAY3D_DESCRIPTOR& descriptor,
   // Without memory of its own: what is mapped into it later is charged as what it is.
   if (!account.metered() || account.pointless() || (descriptor.Flags & (kDeferred | kSparse)) != 0)
     return create();
+  const uint64_t bytes = ArrayBytes(descriptor);
   return Metered(
-      account, Granules(ArrayBytes(descriptor)), create,
-      [&](const Charge& charge) {
-        return TheState().handles.Put(Kind::kArray, Number(*array), charge);
-      },
+      account, Granules(bytes), create,
+      [&](const Charge& charge) { return KeepArray(Kind::kArray, Number(*array), bytes, charge); },
       [&] {
         REAL(cuArrayDestroy)
         (*array);
@@ -94,25 +98,25 @@ CUDA_ARRAY3D_DESCRIPTOR Flat(const Descriptor& from) {
 
 HOOK(cuArrayCreate_v2, (CUarray * array, const CUDA_ARRAY_DESCRIPTOR* descriptor)) {
   const auto create = [&] { return REAL(cuArrayCreate_v2)(array, descriptor); };
-  if (array == nullptr || descriptor == nullptr) return create();
+  if (array == nullptr || descriptor == nullptr || !IsLimited()) return create();
   return CreateArray(array, Flat(*descriptor), create);
 }
 
 HOOK(cuArrayCreate, (CUarray * array, const CUDA_ARRAY_DESCRIPTOR_v1* descriptor)) {
   const auto create = [&] { return REAL(cuArrayCreate)(array, descriptor); };
-  if (array == nullptr || descriptor == nullptr) return create();
+  if (array == nullptr || descriptor == nullptr || !IsLimited()) return create();
   return CreateArray(array, Flat(*descriptor), create);
 }
 
 HOOK(cuArray3DCreate_v2, (CUarray * array, const CUDA_ARRAY3D_DESCRIPTOR* descriptor)) {
   const auto create = [&] { return REAL(cuArray3DCreate_v2)(array, descriptor); };
-  if (array == nullptr || descriptor == nullptr) return create();
+  if (array == nullptr || descriptor == nullptr || !IsLimited()) return create();
   return CreateArray(array, *descriptor, create);
 }
 
 HOOK(cuArray3DCreate, (CUarray * array, const CUDA_ARRAY3D_DESCRIPTOR_v1* descriptor)) {
   const auto create = [&] { return REAL(cuArray3DCreate)(array, descriptor); };
-  if (array == nullptr || descriptor == nullptr) return create();
+  if (array == nullptr || descriptor == nullptr || !IsLimited()) return create();
   CUDA_ARRAY3D_DESCRIPTOR wide = Flat(*descriptor);
   wide.Depth = descriptor->Depth;
   wide.Flags = descriptor->Flags;
@@ -126,15 +130,14 @@ HOOK(cuArrayDestroy, (CUarray array)) {
 HOOK(cuMipmappedArrayCreate,
      (CUmipmappedArray * array, const CUDA_ARRAY3D_DESCRIPTOR* descriptor, unsigned int levels)) {
   const auto create = [&] { return REAL(cuMipmappedArrayCreate)(array, descriptor, levels); };
-  if (array == nullptr || descriptor == nullptr) return create();
+  if (array == nullptr || descriptor == nullptr || !IsLimited()) return create();
   Account account = Account::Current();
   if (!account.metered() || account.pointless() || (descriptor->Flags & (kDeferred | kSparse)) != 0)
     return create();
+  const uint64_t bytes = MipmapBytes(*descriptor, levels);
   return Metered(
-      account, Granules(MipmapBytes(*descriptor, levels)), create,
-      [&](const Charge& charge) {
-        return TheState().handles.Put(Kind::kMipmap, Number(*array), charge);
-      },
+      account, Granules(bytes), create,
+      [&](const Charge& charge) { return KeepArray(Kind::kMipmap, Number(*array), bytes, charge); },
       [&] {
         REAL(cuMipmappedArrayDestroy)
         (*array);

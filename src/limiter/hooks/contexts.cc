@@ -1,4 +1,5 @@
-#include "limiter/hooks/metered.h"
+#include "limiter/hooks/contexts.h"
+
 #include "limiter/metering.h"
 
 // A context takes memory of its own before the program has any. How much is measured by whoever
@@ -10,6 +11,7 @@ namespace {
 void GiveBackAllOf(uint64_t context) {
   State& state = TheState();
   if (context == 0 || state.attached == State::kNoSlice) return;
+  state.contexts.Drop(context);
   Charge charge;
   Kind kind = Kind::kNone;
   uint64_t from = 0;
@@ -32,6 +34,7 @@ CUresult CreateContext(CUcontext* context, CUdevice ordinal, const Create& creat
       account, account.context_bytes(), create,
       [&](Charge charge) {
         charge.context = 0;
+        TheState().contexts.Put(Number(*context), ordinal);
         return TheState().handles.Put(Kind::kContext, Number(*context), charge);
       },
       [&] {
@@ -45,50 +48,119 @@ bool Tracked(const State& state, CUdevice ordinal) {
          ordinal < static_cast<int>(kMaxOrdinals);
 }
 
-// The driver destroys the primary context with the last of its users.
-void LeavePrimary(CUdevice ordinal) {
-  State& state = TheState();
-  if (!Tracked(state, ordinal)) return;
-  bool last = false;
-  uint64_t context = 0;
+bool IsActive(CUdevice ordinal) {
+  unsigned int flags = 0;
+  int active = 0;
+  return REAL(cuDevicePrimaryCtxGetState)(ordinal, &flags, &active) == CUDA_SUCCESS && active != 0;
+}
+
+// The driver says whether there is a primary context; when there is none any more, what it took is
+// given back. `context`: what it was, if it is known.
+void SettlePrimary(State& state, CUdevice ordinal, uint64_t context) {
+  uint64_t epoch = 0;
   {
     const Guard guard(state.contexts_lock);
-    uint32_t& users = state.primary_users[ordinal];
-    last = users == 1;
-    if (users > 0) --users;
-    context = state.primary_contexts[ordinal];
+    epoch = state.primary_epoch[ordinal];
   }
+  if (IsActive(ordinal)) return;
+  TRANCHE_LABEL(kPrimaryEnded);
+  bool charged = false;
+  {
+    const Guard guard(state.contexts_lock);
+    // Else whoever is about to make it will settle.
+    if (state.primary_busy[ordinal] != 0 || state.primary_epoch[ordinal] != epoch) return;
+    charged = state.primary_charged[ordinal] != 0;
+    state.primary_charged[ordinal] = 0;
+    state.primary_users[ordinal] = 0;
+  }
+  GiveBackAllOf(context);
   Account account = Account::Of(ordinal);
-  if (!last) return;
-  GiveBackAllOf(context);
-  account.Release(account.context_bytes());
+  if (charged) account.Release(account.context_bytes());
 }
 
-void EmptyPrimary(CUdevice ordinal) {
+// What is measured in a primary context ends with it: with its last user, or at a reset. Returns
+// the context.
+uint64_t BeforePrimaryEnds(CUdevice ordinal, bool by_last_user) {
   State& state = TheState();
-  if (!Tracked(state, ordinal)) return;
-  uint64_t context = 0;
-  {
-    const Guard guard(state.contexts_lock);
-    context = state.primary_contexts[ordinal];
-  }
-  GiveBackAllOf(context);
+  if (!Tracked(state, ordinal)) return 0;
+  const Guard guard(state.contexts_lock);
+  return by_last_user && state.primary_users[ordinal] > 1 ? 0 : state.primary_contexts[ordinal];
 }
 
-// What is measured in a primary context ends with it: with its last user, or at a reset.
-void BeforePrimaryEnds(CUdevice ordinal, bool by_last_user) {
+template <typename End>
+CUresult EndPrimary(CUdevice ordinal, bool by_user, const End& end) {
   State& state = TheState();
-  if (!IsMetered() || !Tracked(state, ordinal)) return;
-  uint64_t context = 0;
-  {
+  const uint64_t context = BeforePrimaryEnds(ordinal, by_user);
+  if (context != 0 && IsMetered()) ForgetContext(reinterpret_cast<CUcontext>(context));
+  const CUresult answer = end();
+  if (answer != CUDA_SUCCESS || !Tracked(state, ordinal)) return answer;
+  if (by_user) {
     const Guard guard(state.contexts_lock);
-    if (by_last_user && state.primary_users[ordinal] > 1) return;
-    context = state.primary_contexts[ordinal];
+    if (state.primary_users[ordinal] > 0) --state.primary_users[ordinal];
+  } else {
+    // Whether it stays or not, it is empty.
+    GiveBackAllOf(context);
   }
-  if (context != 0) ForgetContext(reinterpret_cast<CUcontext>(context));
+  SettlePrimary(state, ordinal, context);
+  return answer;
 }
 
 }  // namespace
+
+PrimaryCall::PrimaryCall(CUdevice ordinal) : ordinal_(ordinal) {
+  State& state = TheState();
+  Account account = Account::Of(ordinal);
+  if (!Tracked(state, ordinal) || account.pointless()) return;
+  tracked_ = true;
+  bool charged = false;
+  {
+    const Guard guard(state.contexts_lock);
+    ++state.primary_busy[ordinal];
+    ++state.primary_epoch[ordinal];
+    charged = state.primary_charged[ordinal] != 0;
+  }
+  if (charged) return;
+  granted_ = account.Reserve(account.context_bytes());
+  if (!granted_) return;
+  {
+    const Guard guard(state.contexts_lock);
+    charged = state.primary_charged[ordinal] != 0;
+    state.primary_charged[ordinal] = 1;
+  }
+  // Another thread was here at the same time.
+  if (charged) account.Release(account.context_bytes());
+}
+
+PrimaryCall::~PrimaryCall() {
+  if (!tracked_) return;
+  State& state = TheState();
+  {
+    const Guard guard(state.contexts_lock);
+    --state.primary_busy[ordinal_];
+    if (context_ != 0) {
+      ++state.primary_users[ordinal_];
+      state.primary_contexts[ordinal_] = context_;
+    }
+  }
+  if (context_ == 0) SettlePrimary(state, ordinal_, 0);
+}
+
+void PrimaryCall::Retained(const CUcontext* context) {
+  if (!tracked_) return;
+  context_ = Number(*context);
+  TheState().contexts.Put(context_, ordinal_);
+}
+
+bool ChargePrimaryIfActive(CUdevice ordinal) {
+  return !Tracked(TheState(), ordinal) || !IsActive(ordinal) || PrimaryCall(ordinal).granted();
+}
+
+void SettlePrimary(CUdevice ordinal) {
+  State& state = TheState();
+  if (Tracked(state, ordinal)) SettlePrimary(state, ordinal, BeforePrimaryEnds(ordinal, false));
+}
+
+void ContextIsGone(uint64_t context) { GiveBackAllOf(context); }
 
 HOOK(cuInit, (unsigned int flags)) {
   // Limits that were asked for and cannot be held are an error, not a hope.
@@ -97,42 +169,21 @@ HOOK(cuInit, (unsigned int flags)) {
 }
 
 HOOK(cuDevicePrimaryCtxRetain, (CUcontext * context, CUdevice ordinal)) {
-  State& state = TheState();
-  const auto retain = [&] { return REAL(cuDevicePrimaryCtxRetain)(context, ordinal); };
-  Account account = Account::Of(ordinal);
-  if (!Tracked(state, ordinal) || account.pointless()) return retain();
-  bool first = false;
-  {
-    const Guard guard(state.contexts_lock);
-    first = state.primary_users[ordinal]++ == 0;
-  }
-  CUresult answer = CUDA_ERROR_OUT_OF_MEMORY;
-  const bool granted = !first || account.Reserve(account.context_bytes());
-  if (granted) answer = retain();
-  if (answer == CUDA_SUCCESS) {
-    const Guard guard(state.contexts_lock);
-    state.primary_contexts[ordinal] = Number(*context);
-    return answer;
-  }
-  {
-    const Guard guard(state.contexts_lock);
-    --state.primary_users[ordinal];
-  }
-  if (first && granted) account.Release(account.context_bytes());
+  if (context == nullptr) return REAL(cuDevicePrimaryCtxRetain)(context, ordinal);
+  PrimaryCall call(ordinal);
+  if (!call.granted()) return CUDA_ERROR_OUT_OF_MEMORY;
+  TRANCHE_LABEL(kPrimaryCharged);
+  const CUresult answer = REAL(cuDevicePrimaryCtxRetain)(context, ordinal);
+  TRANCHE_LABEL(kPrimaryMade);
+  if (answer == CUDA_SUCCESS) call.Retained(context);
   return answer;
 }
 
 HOOK(cuDevicePrimaryCtxRelease_v2, (CUdevice ordinal)) {
-  BeforePrimaryEnds(ordinal, true);
-  const CUresult answer = REAL(cuDevicePrimaryCtxRelease_v2)(ordinal);
-  if (answer == CUDA_SUCCESS) LeavePrimary(ordinal);
-  return answer;
+  return EndPrimary(ordinal, true, [&] { return REAL(cuDevicePrimaryCtxRelease_v2)(ordinal); });
 }
 HOOK(cuDevicePrimaryCtxRelease, (CUdevice ordinal)) {
-  BeforePrimaryEnds(ordinal, true);
-  const CUresult answer = REAL(cuDevicePrimaryCtxRelease)(ordinal);
-  if (answer == CUDA_SUCCESS) LeavePrimary(ordinal);
-  return answer;
+  return EndPrimary(ordinal, true, [&] { return REAL(cuDevicePrimaryCtxRelease)(ordinal); });
 }
 
 HOOK(cuCtxCreate_v2, (CUcontext * context, unsigned int flags, CUdevice ordinal)) {
@@ -181,18 +232,12 @@ HOOK(cuCtxPopCurrent, (CUcontext * context)) {
   return REAL(cuCtxPopCurrent)(context);
 }
 
-// The context lives on, empty.
+// Whether the context lives on, empty, is the driver's to say.
 HOOK(cuDevicePrimaryCtxReset_v2, (CUdevice ordinal)) {
-  BeforePrimaryEnds(ordinal, false);
-  const CUresult answer = REAL(cuDevicePrimaryCtxReset_v2)(ordinal);
-  if (answer == CUDA_SUCCESS) EmptyPrimary(ordinal);
-  return answer;
+  return EndPrimary(ordinal, false, [&] { return REAL(cuDevicePrimaryCtxReset_v2)(ordinal); });
 }
 HOOK(cuDevicePrimaryCtxReset, (CUdevice ordinal)) {
-  BeforePrimaryEnds(ordinal, false);
-  const CUresult answer = REAL(cuDevicePrimaryCtxReset)(ordinal);
-  if (answer == CUDA_SUCCESS) EmptyPrimary(ordinal);
-  return answer;
+  return EndPrimary(ordinal, false, [&] { return REAL(cuDevicePrimaryCtxReset)(ordinal); });
 }
 
 }  // namespace tranche::limiter

@@ -19,24 +19,33 @@ void View(Account account, size_t* free, size_t* total) {
 
 }  // namespace
 
-// Either may be null; never an error of our own, not even where more is used than allowed.
+// Never an error of our own, not even where more is used than allowed. Where a pointer is null the
+// driver says whether it minds.
 HOOK(cuMemGetInfo_v2, (size_t * free, size_t* total)) {
-  size_t real_free = 0, real_total = 0;
-  const CUresult answer = REAL(cuMemGetInfo_v2)(&real_free, &real_total);
+  CUresult answer = REAL(cuMemGetInfo_v2)(free, total);
   if (answer != CUDA_SUCCESS) return answer;
   const Account account = Account::Current();
-  if (account.metered()) View(account, &real_free, &real_total);
+  if (!account.metered()) return answer;
+  size_t real_free = 0, real_total = 0;
+  if (free != nullptr && total != nullptr) {
+    real_free = *free;
+    real_total = *total;
+  } else {
+    answer = REAL(cuMemGetInfo_v2)(&real_free, &real_total);
+  }
+  View(account, &real_free, &real_total);
   if (free != nullptr) *free = real_free;
   if (total != nullptr) *total = real_total;
   return answer;
 }
 
 HOOK(cuMemGetInfo, (unsigned int* free, unsigned int* total)) {
-  size_t real_free = 0, real_total = 0;
-  const CUresult answer = REAL(cuMemGetInfo_v2)(&real_free, &real_total);
-  if (answer != CUDA_SUCCESS) return answer;
+  CUresult answer = REAL(cuMemGetInfo)(free, total);
   const Account account = Account::Current();
-  if (account.metered()) View(account, &real_free, &real_total);
+  if (answer != CUDA_SUCCESS || !account.metered()) return answer;
+  size_t real_free = 0, real_total = 0;
+  answer = REAL(cuMemGetInfo_v2)(&real_free, &real_total);
+  View(account, &real_free, &real_total);
   if (free != nullptr) *free = Narrow(real_free);
   if (total != nullptr) *total = Narrow(real_total);
   return answer;

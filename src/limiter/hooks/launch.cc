@@ -23,7 +23,8 @@ KernelKey KeyOf(const CUDA_LAUNCH_PARAMS& launch) {
 
 // What it takes depends on a shape that was set before and that only the driver knows.
 KernelKey KeyOf(CUfunction function, int width, int height) {
-  return {function, uint64_t{static_cast<uint32_t>(width)} * static_cast<uint32_t>(height), 0, 0};
+  return {function, uint64_t{static_cast<uint32_t>(width)} * static_cast<uint32_t>(height),
+          UINT32_MAX, 0};
 }
 
 }  // namespace
@@ -32,81 +33,72 @@ HOOK(cuLaunchKernel,
      (CUfunction function, unsigned int grid_x, unsigned int grid_y, unsigned int grid_z,
       unsigned int block_x, unsigned int block_y, unsigned int block_z, unsigned int shared,
       CUstream stream, void** parameters, void** extra)) {
-  return Gated(KeyOf(function, grid_x, grid_y, grid_z, block_x, block_y, block_z, shared),
-               Legacy(stream), [&] {
-                 return REAL(cuLaunchKernel)(function, grid_x, grid_y, grid_z, block_x, block_y,
-                                             block_z, shared, stream, parameters, extra);
-               });
+  GATED(KeyOf(function, grid_x, grid_y, grid_z, block_x, block_y, block_z, shared), Legacy(stream),
+        REAL(cuLaunchKernel)(function, grid_x, grid_y, grid_z, block_x, block_y, block_z, shared,
+                             stream, parameters, extra));
 }
 HOOK(cuLaunchKernel_ptsz,
      (CUfunction function, unsigned int grid_x, unsigned int grid_y, unsigned int grid_z,
       unsigned int block_x, unsigned int block_y, unsigned int block_z, unsigned int shared,
       CUstream stream, void** parameters, void** extra)) {
-  return Gated(KeyOf(function, grid_x, grid_y, grid_z, block_x, block_y, block_z, shared),
-               PerThread(stream), [&] {
-                 return REAL(cuLaunchKernel_ptsz)(function, grid_x, grid_y, grid_z, block_x,
-                                                  block_y, block_z, shared, stream, parameters,
-                                                  extra);
-               });
+  GATED(KeyOf(function, grid_x, grid_y, grid_z, block_x, block_y, block_z, shared),
+        PerThread(stream),
+        REAL(cuLaunchKernel_ptsz)(function, grid_x, grid_y, grid_z, block_x, block_y, block_z,
+                                  shared, stream, parameters, extra));
 }
 
 HOOK(cuLaunchKernelEx,
      (const CUlaunchConfig* config, CUfunction function, void** parameters, void** extra)) {
-  const auto launch = [&] { return REAL(cuLaunchKernelEx)(config, function, parameters, extra); };
+  const auto launch = [=] { return REAL(cuLaunchKernelEx)(config, function, parameters, extra); };
   if (config == nullptr) return launch();
-  return Gated(KeyOf(function, *config), Legacy(config->hStream), launch);
+  GATED(KeyOf(function, *config), Legacy(config->hStream), launch());
 }
 HOOK(cuLaunchKernelEx_ptsz,
      (const CUlaunchConfig* config, CUfunction function, void** parameters, void** extra)) {
-  const auto launch = [&] {
+  const auto launch = [=] {
     return REAL(cuLaunchKernelEx_ptsz)(config, function, parameters, extra);
   };
   if (config == nullptr) return launch();
-  return Gated(KeyOf(function, *config), PerThread(config->hStream), launch);
+  GATED(KeyOf(function, *config), PerThread(config->hStream), launch());
 }
 
 HOOK(cuLaunchCooperativeKernel,
      (CUfunction function, unsigned int grid_x, unsigned int grid_y, unsigned int grid_z,
       unsigned int block_x, unsigned int block_y, unsigned int block_z, unsigned int shared,
       CUstream stream, void** parameters)) {
-  return Gated(KeyOf(function, grid_x, grid_y, grid_z, block_x, block_y, block_z, shared),
-               Legacy(stream), [&] {
-                 return REAL(cuLaunchCooperativeKernel)(function, grid_x, grid_y, grid_z, block_x,
-                                                        block_y, block_z, shared, stream,
-                                                        parameters);
-               });
+  GATED(KeyOf(function, grid_x, grid_y, grid_z, block_x, block_y, block_z, shared), Legacy(stream),
+        REAL(cuLaunchCooperativeKernel)(function, grid_x, grid_y, grid_z, block_x, block_y, block_z,
+                                        shared, stream, parameters));
 }
 HOOK(cuLaunchCooperativeKernel_ptsz,
      (CUfunction function, unsigned int grid_x, unsigned int grid_y, unsigned int grid_z,
       unsigned int block_x, unsigned int block_y, unsigned int block_z, unsigned int shared,
       CUstream stream, void** parameters)) {
-  return Gated(KeyOf(function, grid_x, grid_y, grid_z, block_x, block_y, block_z, shared),
-               PerThread(stream), [&] {
-                 return REAL(cuLaunchCooperativeKernel_ptsz)(function, grid_x, grid_y, grid_z,
-                                                             block_x, block_y, block_z, shared,
-                                                             stream, parameters);
-               });
+  GATED(KeyOf(function, grid_x, grid_y, grid_z, block_x, block_y, block_z, shared),
+        PerThread(stream),
+        REAL(cuLaunchCooperativeKernel_ptsz)(function, grid_x, grid_y, grid_z, block_x, block_y,
+                                             block_z, shared, stream, parameters));
 }
 // One after the other would be another program, so it is one unit, on the first one's stream.
 HOOK(cuLaunchCooperativeKernelMultiDevice,
      (CUDA_LAUNCH_PARAMS * launches, unsigned int devices, unsigned int flags)) {
-  const auto launch = [&] {
+  const auto launch = [=] {
     return REAL(cuLaunchCooperativeKernelMultiDevice)(launches, devices, flags);
   };
   if (launches == nullptr || devices == 0) return launch();
-  return Gated(KeyOf(launches[0]), Legacy(launches[0].hStream), launch);
+  GATED(KeyOf(launches[0]), Legacy(launches[0].hStream), launch());
 }
 
 HOOK(cuLaunch, (CUfunction function)) {
-  return Gated(KeyOf(function, 1, 1), LegacyStream(), [&] { return REAL(cuLaunch)(function); });
+  GATED(KeyOf(function, 1, 1), LegacyStream(), REAL(cuLaunch)(function));
 }
 HOOK(cuLaunchGrid, (CUfunction function, int width, int height)) {
-  return Gated(KeyOf(function, width, height), LegacyStream(),
-               [&] { return REAL(cuLaunchGrid)(function, width, height); });
+  GATED(KeyOf(function, width, height), LegacyStream(),
+        REAL(cuLaunchGrid)(function, width, height));
 }
 HOOK(cuLaunchGridAsync, (CUfunction function, int width, int height, CUstream stream)) {
-  return Gated(KeyOf(function, width, height), Legacy(stream),
-               [&] { return REAL(cuLaunchGridAsync)(function, width, height, stream); });
+  GATED(KeyOf(function, width, height), Legacy(stream),
+        REAL(cuLaunchGridAsync)(function, width, height, stream));
 }
 
 }  // namespace tranche::limiter

@@ -16,15 +16,6 @@ uint64_t PitchedBytes(uint64_t width, uint64_t height) {
   return pitch * height;
 }
 
-CUresult Free(CUdeviceptr pointer, CUresult (*free)(CUdeviceptr)) {
-  bool known = false;
-  const CUresult answer = FreePointer(
-      pointer, [&] { return free(pointer); }, &known);
-  // It may have been a pool's: the driver takes either here.
-  if (!known && answer == CUDA_SUCCESS && pointer != 0) SettlePools();
-  return answer;
-}
-
 }  // namespace
 
 HOOK(cuMemAlloc_v2, (CUdeviceptr * pointer, size_t bytes)) {
@@ -33,6 +24,7 @@ HOOK(cuMemAlloc_v2, (CUdeviceptr * pointer, size_t bytes)) {
 
 // Addresses of 32 bits, for programs older than CUDA 3.2.
 HOOK(cuMemAlloc, (CUdeviceptr_v1 * pointer, unsigned int bytes)) {
+  if (!IsLimited()) return REAL(cuMemAlloc)(pointer, bytes);
   CUdeviceptr made = 0;
   return AllocatePointer(&made, bytes, [&] {
     const CUresult answer = REAL(cuMemAlloc)(pointer, bytes);
@@ -43,13 +35,18 @@ HOOK(cuMemAlloc, (CUdeviceptr_v1 * pointer, unsigned int bytes)) {
 
 HOOK(cuMemAllocPitch_v2,
      (CUdeviceptr * pointer, size_t* pitch, size_t width, size_t height, unsigned int element)) {
-  return AllocatePointer(pointer, PitchedBytes(width, height), [&] {
+  const auto allocate = [&] {
     return REAL(cuMemAllocPitch_v2)(pointer, pitch, width, height, element);
-  });
+  };
+  // What no driver takes it may refuse itself, also where the limit would.
+  if (IsLimited() && pointer != nullptr && pitch == nullptr)
+    return TooMuch(allocate, [&] { REAL(cuMemFree_v2)(*pointer); });
+  return AllocatePointer(pointer, PitchedBytes(width, height), allocate);
 }
 
 HOOK(cuMemAllocPitch, (CUdeviceptr_v1 * pointer, unsigned int* pitch, unsigned int width,
                        unsigned int height, unsigned int element)) {
+  if (!IsLimited()) return REAL(cuMemAllocPitch)(pointer, pitch, width, height, element);
   CUdeviceptr made = 0;
   return AllocatePointer(&made, PitchedBytes(width, height), [&] {
     const CUresult answer = REAL(cuMemAllocPitch)(pointer, pitch, width, height, element);
@@ -58,18 +55,22 @@ HOOK(cuMemAllocPitch, (CUdeviceptr_v1 * pointer, unsigned int* pitch, unsigned i
   });
 }
 
-// In full, wherever it may be resident: it may be on the device as a whole at any time.
+// In full, wherever it may be resident: it may be on the device as a whole at any time. It moves by
+// pages of its own, so it shares no granule.
 HOOK(cuMemAllocManaged, (CUdeviceptr * pointer, size_t bytes, unsigned int flags)) {
-  return AllocatePointer(pointer, bytes,
-                         [&] { return REAL(cuMemAllocManaged)(pointer, bytes, flags); });
+  const auto allocate = [&] { return REAL(cuMemAllocManaged)(pointer, bytes, flags); };
+  const bool known = flags != 0 && flags <= CU_MEM_ATTACH_SINGLE;
+  if (IsLimited() && pointer != nullptr && !known)
+    return TooMuch(allocate, [&] { REAL(cuMemFree_v2)(*pointer); });
+  return AllocateApart(pointer, bytes, allocate);
 }
 
-HOOK(cuMemFree_v2, (CUdeviceptr pointer)) { return Free(pointer, REAL(cuMemFree_v2)); }
+HOOK(cuMemFree_v2, (CUdeviceptr pointer)) {
+  return Free(pointer, [&] { return REAL(cuMemFree_v2)(pointer); });
+}
 
 HOOK(cuMemFree, (CUdeviceptr_v1 pointer)) {
-  bool known = false;
-  return FreePointer(
-      pointer, [&] { return REAL(cuMemFree)(pointer); }, &known);
+  return Free(pointer, [&] { return REAL(cuMemFree)(pointer); });
 }
 
 }  // namespace tranche::limiter

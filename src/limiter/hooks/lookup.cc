@@ -10,10 +10,12 @@ namespace {
 
 // What hands out memory or starts work, by how its name begins.
 bool MattersByName(const char* name) {
-  constexpr const char* kBeginnings[] = {"cuMemAlloc",    "cuMemCreate", "cuMemPoolCreate",
-                                         "cuArrayCreate", "cuArray3D",   "cuMipmappedArrayCreate",
-                                         "cuGraphLaunch", "cuLaunch",    "cuGraphInstantiate",
-                                         "cuCtxCreate"};
+  constexpr const char* kBeginnings[] = {
+      "cuMemAlloc",    "cuMemCreate",      "cuMemPoolCreate",
+      "cuArrayCreate", "cuArray3D",        "cuMipmappedArrayCreate",
+      "cuGraphLaunch", "cuLaunch",         "cuGraphInstantiate",
+      "cuCtxCreate",   "cuGreenCtxCreate", "cuModuleLoad",
+      "cuLibraryLoad"};
   for (const char* beginning : kBeginnings) {
     if (strncmp(name, beginning, strlen(beginning)) == 0) return true;
   }

@@ -17,7 +17,7 @@ HOOK(cuMemCreate, (CUmemGenericAllocationHandle * handle, size_t bytes,
                    const CUmemAllocationProp* properties, unsigned long long flags)) {
   const auto create = [&] { return REAL(cuMemCreate)(handle, bytes, properties, flags); };
   // By where the memory is to lie, whatever context is current.
-  if (handle == nullptr || properties == nullptr || bytes == 0 ||
+  if (!IsLimited() || handle == nullptr || properties == nullptr || bytes == 0 ||
       properties->location.type != CU_MEM_LOCATION_TYPE_DEVICE)
     return create();
   return Metered(
@@ -48,6 +48,18 @@ HOOK(cuMemRetainAllocationHandle, (CUmemGenericAllocationHandle * handle, void* 
   return answer;
 }
 
+// What this process made is one user more of the same handle; what another one made is on its
+// account, and on no other.
+HOOK(cuMemImportFromShareableHandle,
+     (CUmemGenericAllocationHandle * handle, void* os_handle, CUmemAllocationHandleType type)) {
+  const CUresult answer = REAL(cuMemImportFromShareableHandle)(handle, os_handle, type);
+  State& state = TheState();
+  Charge charge;
+  if (answer == CUDA_SUCCESS && state.attached != State::kNoSlice)
+    state.handles.AddUser(Kind::kPhysical, *handle, &charge);
+  return answer;
+}
+
 HOOK(cuMemMap, (CUdeviceptr address, size_t bytes, size_t offset,
                 CUmemGenericAllocationHandle handle, unsigned long long flags)) {
   State& state = TheState();
@@ -56,6 +68,7 @@ HOOK(cuMemMap, (CUdeviceptr address, size_t bytes, size_t offset,
   const bool known =
       state.attached != State::kNoSlice && state.handles.AddUser(Kind::kPhysical, handle, &charge);
   CUresult answer = REAL(cuMemMap)(address, bytes, offset, handle, flags);
+  TRANCHE_LABEL(kMapped);
   if (!known) return answer;
   if (answer == CUDA_SUCCESS) {
     Charge mapping;
@@ -71,6 +84,7 @@ HOOK(cuMemMap, (CUdeviceptr address, size_t bytes, size_t offset,
 
 HOOK(cuMemUnmap, (CUdeviceptr address, size_t bytes)) {
   const CUresult answer = REAL(cuMemUnmap)(address, bytes);
+  TRANCHE_LABEL(kUnmapped);
   State& state = TheState();
   if (answer != CUDA_SUCCESS || state.attached == State::kNoSlice) return answer;
   // One call may undo several mappings that lie side by side, whole ones always.
@@ -82,6 +96,71 @@ HOOK(cuMemUnmap, (CUdeviceptr address, size_t bytes)) {
     }
     Drop(state, mapping.other);
     at += mapping.bytes == 0 ? kGranule : mapping.bytes;
+  }
+  return answer;
+}
+
+namespace {
+
+// Where memory of a device lies in a multicast object.
+uint64_t BindingOf(CUmemGenericAllocationHandle object, int32_t device, size_t offset) {
+  return (object * 256 + static_cast<uint64_t>(device)) * UINT64_C(0x9e3779b97f4a7c15) +
+         offset / kGranule;
+}
+
+// Calls bind(), which has the object use that memory as a mapping would.
+template <typename Bind>
+CUresult BindTo(CUmemGenericAllocationHandle object, size_t offset, size_t bytes,
+                CUmemGenericAllocationHandle memory, const Bind& bind) {
+  State& state = TheState();
+  Charge charge;
+  if (!IsLimited() || !state.handles.AddUser(Kind::kPhysical, memory, &charge)) return bind();
+  const CUresult answer = bind();
+  Charge binding;
+  binding.bytes = bytes;
+  binding.other = memory;
+  // Where there is no memory to remember it, it stays charged.
+  if (answer == CUDA_SUCCESS)
+    state.handles.Put(Kind::kBinding, BindingOf(object, charge.device, offset), binding);
+  else
+    Drop(state, memory);
+  return answer;
+}
+
+}  // namespace
+
+HOOK(cuMulticastBindMem,
+     (CUmemGenericAllocationHandle object, size_t offset, CUmemGenericAllocationHandle memory,
+      size_t memory_offset, size_t bytes, unsigned long long flags)) {
+  return BindTo(object, offset, bytes, memory, [&] {
+    return REAL(cuMulticastBindMem)(object, offset, memory, memory_offset, bytes, flags);
+  });
+}
+
+HOOK(cuMulticastBindAddr, (CUmemGenericAllocationHandle object, size_t offset, CUdeviceptr address,
+                           size_t bytes, unsigned long long flags)) {
+  const auto bind = [&] {
+    return REAL(cuMulticastBindAddr)(object, offset, address, bytes, flags);
+  };
+  CUmemGenericAllocationHandle memory = 0;
+  if (!IsLimited() ||
+      REAL(cuMemRetainAllocationHandle)(&memory, reinterpret_cast<void*>(address)) != CUDA_SUCCESS)
+    return bind();
+  const CUresult answer = BindTo(object, offset, bytes, memory, bind);
+  REAL(cuMemRelease)(memory);
+  return answer;
+}
+
+HOOK(cuMulticastUnbind,
+     (CUmemGenericAllocationHandle object, CUdevice ordinal, size_t offset, size_t bytes)) {
+  const CUresult answer = REAL(cuMulticastUnbind)(object, ordinal, offset, bytes);
+  if (answer != CUDA_SUCCESS || !IsLimited()) return answer;
+  State& state = TheState();
+  const int32_t device = Account::Of(ordinal).device();
+  for (size_t at = offset; device >= 0 && at - offset < bytes; at += kGranule) {
+    Charge binding;
+    if (state.handles.Take(Kind::kBinding, BindingOf(object, device, at), &binding))
+      Drop(state, binding.other);
   }
   return answer;
 }

@@ -7,45 +7,78 @@
 // it and given back with the last.
 namespace tranche::limiter {
 
-// Calls allocate(), which writes the address of `bytes` of memory to *made.
+// Remembers small memory that was allocated. False when the host has no memory for it. *began: it
+// is the first of its granule.
+bool KeepSmall(State& state, const Account& account, CUdeviceptr pointer, uint64_t bytes,
+               bool* began);
+// Small memory where no further granule is granted: allocate() is called only if it finds room in
+// one that is there already.
+CUresult AllocateInHole(State& state, Account account, uint64_t bytes, const CUdeviceptr* made,
+                        CUresult (*allocate)(const void*), const void* arguments);
+
 template <typename Allocate>
-CUresult AllocatePointer(CUdeviceptr* made, uint64_t bytes, const Allocate& allocate) {
-  Account account = Account::Current();
+CUresult AllocateSmall(State& state, Account account, CUdeviceptr* made, uint64_t bytes,
+                       const Allocate& allocate) {
+  state.small_gate.Enter();
+  if (!account.TryReserve(kGranule)) {
+    state.small_gate.Leave();
+    return AllocateInHole(
+        state, account, bytes, made,
+        [](const void* it) { return (*static_cast<const Allocate*>(it))(); }, &allocate);
+  }
+  CUresult answer = allocate();
+  TRANCHE_LABEL(kSmallMade);
+  bool began = false;
+  if (answer == CUDA_SUCCESS && !KeepSmall(state, account, *made, bytes, &began)) {
+    REAL(cuMemFree_v2)(*made);
+    answer = CUDA_ERROR_OUT_OF_MEMORY;
+  }
+  TRANCHE_LABEL(kSmallKept);
+  if (!began) account.Release(kGranule);
+  state.small_gate.Leave();
+  return answer;
+}
+
+// Calls allocate(), which writes the address of `bytes` of memory to *made, in granules that it
+// shares with nobody.
+template <typename Allocate>
+CUresult AllocateApart(CUdeviceptr* made, uint64_t bytes, const Allocate& allocate) {
   // What the driver refuses anyway, with its own words.
   if (made == nullptr || bytes == 0) return allocate();
-  State& state = TheState();
   return Metered(
-      account, Granules(bytes), allocate,
-      [&](Charge charge) {
-        if (bytes < kGranule) {
-          charge.other = *made / kGranule;
-          charge.bytes = 0;
-          bool began = false;
-          if (!state.handles.AddUserOrBegin(Kind::kGranule, charge.other, charge, &began))
-            return false;
-          if (!began) account.Release(kGranule);
-        }
-        return state.handles.Put(Kind::kPointer, *made, charge);
-      },
+      Account::Current(), Granules(bytes), allocate,
+      [&](const Charge& charge) { return TheState().handles.Put(Kind::kPointer, *made, charge); },
       [&] {
         REAL(cuMemFree_v2)
         (*made);
       });
 }
 
-// Calls free(), which gives `pointer` back to the driver. *known: it was ours.
+// The same where small memory shares granules.
+template <typename Allocate>
+CUresult AllocatePointer(CUdeviceptr* made, uint64_t bytes, const Allocate& allocate) {
+  if (bytes >= kGranule || made == nullptr || bytes == 0)
+    return AllocateApart(made, bytes, allocate);
+  const Account account = Account::Current();
+  if (!account.metered() || account.pointless()) return allocate();
+  return AllocateSmall(TheState(), account, made, bytes, allocate);
+}
+
+// Calls free(), which gives `pointer` back to the driver. `charge` stood under it and has been
+// taken out.
 template <typename Free>
-CUresult FreePointer(CUdeviceptr pointer, const Free& free, bool* known) {
-  State& state = TheState();
-  Charge charge;
-  *known = state.handles.Take(Kind::kPointer, pointer, &charge);
+CUresult FreePointer(State& state, CUdeviceptr pointer, const Charge& charge, const Free& free) {
+  const bool small = charge.bytes == 0;
+  if (small) state.small_gate.Enter();
   const CUresult answer = free();
-  if (!*known) return answer;
-  if (answer != CUDA_SUCCESS) {
+  TRANCHE_LABEL(kSmallFreed);
+  if (answer == CUDA_SUCCESS) {
+    if (small) reinterpret_cast<Granule*>(charge.other)->Mark(pointer, charge.users, false);
+    GiveBack(state, charge);
+  } else {
     state.handles.Put(Kind::kPointer, pointer, charge);
-    return answer;
   }
-  GiveBack(state, charge);
+  if (small) state.small_gate.Leave();
   return answer;
 }
 

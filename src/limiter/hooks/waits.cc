@@ -81,6 +81,37 @@ HOOK(cuEventSynchronize, (CUevent event)) {
   return answer;
 }
 
+// A launch behind such a copy cannot run before it is done.
+#define COPIES(name, parameters, arguments, stream)        \
+  HOOK(name, parameters) {                                 \
+    const CUresult answer = REAL(name) arguments;          \
+    if (__builtin_expect(IsUnmetered(), 1)) return answer; \
+    if (IsMetered()) AfterCopy(stream);                    \
+    return answer;                                         \
+  }
+
+COPIES(cuMemcpyHtoDAsync_v2,
+       (CUdeviceptr dstDevice, const void* srcHost, size_t ByteCount, CUstream hStream),
+       (dstDevice, srcHost, ByteCount, hStream), Legacy(hStream))
+COPIES(cuMemcpyHtoDAsync_v2_ptsz,
+       (CUdeviceptr dstDevice, const void* srcHost, size_t ByteCount, CUstream hStream),
+       (dstDevice, srcHost, ByteCount, hStream), PerThread(hStream))
+COPIES(cuMemcpyHtoDAsync,
+       (CUdeviceptr_v1 dstDevice, const void* srcHost, unsigned int ByteCount, CUstream hStream),
+       (dstDevice, srcHost, ByteCount, hStream), Legacy(hStream))
+COPIES(cuMemcpyAsync, (CUdeviceptr dst, CUdeviceptr src, size_t ByteCount, CUstream hStream),
+       (dst, src, ByteCount, hStream), Legacy(hStream))
+COPIES(cuMemcpyAsync_ptsz, (CUdeviceptr dst, CUdeviceptr src, size_t ByteCount, CUstream hStream),
+       (dst, src, ByteCount, hStream), PerThread(hStream))
+COPIES(cuMemcpy2DAsync_v2, (const CUDA_MEMCPY2D* pCopy, CUstream hStream), (pCopy, hStream),
+       Legacy(hStream))
+COPIES(cuMemcpy2DAsync_v2_ptsz, (const CUDA_MEMCPY2D* pCopy, CUstream hStream), (pCopy, hStream),
+       PerThread(hStream))
+COPIES(cuMemcpy3DAsync_v2, (const CUDA_MEMCPY3D* pCopy, CUstream hStream), (pCopy, hStream),
+       Legacy(hStream))
+COPIES(cuMemcpy3DAsync_v2_ptsz, (const CUDA_MEMCPY3D* pCopy, CUstream hStream), (pCopy, hStream),
+       PerThread(hStream))
+
 HOOK(cuStreamDestroy_v2, (CUstream hStream)) {
   if (IsMetered()) CloseStream(hStream);
   return REAL(cuStreamDestroy_v2)(hStream);

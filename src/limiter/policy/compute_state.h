@@ -73,6 +73,7 @@ struct ComputeDevice {
   int64_t floor;        // virtual time that all active tenants have reached
   int64_t settled_at;
   int64_t turn_length;  // 0: kTurn
+  int64_t outsider_at;  // when somebody of another party last wanted the GPU; 0: never
   int64_t idle;         // ns in which nobody had anything in flight, since the first settlement
   TenantLine tenants[kMostTenants];
 };

@@ -14,6 +14,7 @@ struct SlotFlight {
   uint64_t line;  // whose they are
   uint64_t units;
   uint64_t predicted;  // ns
+  uint64_t at_gate;    // threads that wait for the party's turn (abi/gpu_gate.h)
 };
 
 // What happened, for metrics; only ever added to.
@@ -24,7 +25,16 @@ struct ComputeCounters {
   uint64_t unenforceable;  // units that ran longer than kOverlapAfter: nothing can interrupt them
   uint64_t longest_unit;   // ns
   uint64_t lock_taken_from_dead;
-  uint64_t reserved[10];
+  uint64_t handovers;    // waiters woken by whoever gave the turn, or room, to them
+  uint64_t handover_ns;  // from that until they ran
+  uint64_t reserved[8];
+};
+
+// The first kernel that ran for longer than kOverlapAfter, for people.
+struct UnenforceableKernel {
+  static constexpr uint32_t kWriting = 1, kWritten = 2;
+  uint32_t told;   // 0: none yet
+  char name[124];  // "": there is one, and the driver does not say; ends with a 0
 };
 
 struct ComputeTable {
@@ -32,12 +42,17 @@ struct ComputeTable {
   // kContended beside it when somebody waits.
   uint32_t lock;
   uint32_t metered;  // not 0: launches are measured and pass the gate
-  uint64_t reserved[7];
+  // Rung for the broker: somebody waits at the party's gate, or has left the GPU to others.
+  uint32_t bell;
+  uint32_t padding;
+  uint64_t reserved[6];
   ComputeCounters counters;
   // By tenant: changes when its waiters shall look again.
   uint32_t wake_words[kMostTenants];
+  int64_t woken_at[kMostTenants];
   SlotFlight flights[TRANCHE_SLICE_SLOTS];
   MeasuredCharge measured[kMostTenants];
+  UnenforceableKernel kernel;
   ComputeDevice device;
 
   static constexpr uint32_t kOutside = TRANCHE_SLICE_SLOTS;

@@ -13,13 +13,16 @@ namespace tranche::limiter {
 struct MeasuredCharge {
   int64_t charged_at_landing;  // of the line, when the last completion was reported
   int64_t given_back;          // in all; no more than this is ever taken again
+  int64_t shared_at_landing;   // of the line, then
   uint64_t comparable;         // at that completion nobody else of the tenant had work in flight
 };
 
 // A completion was reported and charged by the clock; since the one before it the GPU worked `took`
-// ns for the tenant, negative: unknown. `alone`: as comparable, now. Changes the line's accounts.
+// ns for the tenant, negative: unknown. `alone`: as comparable, now. Changes the line's accounts;
+// not where others were on the GPU since, whose part the time stamps hold as well.
 inline void CorrectCharge(TenantLine* line, MeasuredCharge* measured, int64_t took, bool alone) {
-  if (took >= 0 && alone && measured->comparable != 0) {
+  const bool undisturbed = line->shared == measured->shared_at_landing;
+  if (took >= 0 && alone && undisturbed && measured->comparable != 0) {
     int64_t back = line->charged - measured->charged_at_landing - took;
     if (back < -measured->given_back) back = -measured->given_back;
     measured->given_back += back;
@@ -29,6 +32,7 @@ inline void CorrectCharge(TenantLine* line, MeasuredCharge* measured, int64_t to
     line->guarantee += back;
   }
   measured->charged_at_landing = line->charged;
+  measured->shared_at_landing = line->shared;
   measured->comparable = alone;
 }
 

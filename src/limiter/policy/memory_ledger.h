@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "abi/slice_table.h"
+#include "limiter/policy/label.h"
 
 // Who of a slice holds how much memory of one device, exact over all its processes at once, without
 // a lock and without anything that a process killed between two instructions could leave behind.
@@ -20,7 +21,8 @@
 // asks again, the lower one stays and looks again.
 //
 // All operations are safe between processes. Within one process, Reserve() for one device must be
-// serialised by the caller (slots, not threads, take turns); the others need nothing.
+// serialised by the caller (slots, not threads, take turns); the others need nothing. Most calls
+// need no more than ReserveAtOnce().
 namespace tranche::limiter {
 
 enum class Verdict {
@@ -50,6 +52,7 @@ class MemoryLedger {
     uint64_t* asking = &device_->asking[slot];
     for (uint32_t attempt = 0;; ++attempt) {
       Add(asking, bytes);
+      TRANCHE_LABEL(kAsked);
       uint32_t lower = kNoSlot, other = kNoSlot;
       for (;; ++attempt) {
         const View view = Look(slot);
@@ -57,10 +60,13 @@ class MemoryLedger {
         if (view.held <= most && view.asking <= most - view.held) {
           // First held, then no longer asked for: in between it counts twice, never not at all.
           Add(&device_->held[slot], bytes);
+          TRANCHE_LABEL(kAskedAndHeld);
           Subtract(asking, bytes);
+          TRANCHE_LABEL(kHeld);
           return Verdict::kGranted;
         }
         if (view.held > most || bytes > most - view.held) {
+          TRANCHE_LABEL(kRefusing);
           Subtract(asking, bytes);
           return Verdict::kOverLimit;
         }
@@ -72,9 +78,27 @@ class MemoryLedger {
         }
       }
       Subtract(asking, bytes);
-      if (other == kNoSlot) continue;  // the others were done before we looked for them
-      if (!wait(lower != kNoSlot ? lower : other, attempt)) return Verdict::kContended;
+      // With none to be seen the others were done before we looked for them, or are threads of
+      // ours.
+      const uint32_t whom = lower != kNoSlot ? lower : other != kNoSlot ? other : slot;
+      if (!wait(whom, attempt)) return Verdict::kContended;
     }
+  }
+
+  // The same from any thread at any time, where nothing is in the way; false says nothing.
+  bool ReserveAtOnce(uint32_t slot, uint64_t bytes) {
+    if (bytes > kMost) return false;
+    uint64_t* asking = &device_->asking[slot];
+    Add(asking, bytes);
+    TRANCHE_LABEL(kAsked);
+    const View view = Look(slot);
+    const uint64_t most = limit();
+    const bool fits = view.held <= most && view.asking <= most - view.held;
+    if (fits) Add(&device_->held[slot], bytes);
+    TRANCHE_LABEL(kAskedAndHeld);
+    Subtract(asking, bytes);
+    TRANCHE_LABEL(kHeld);
+    return fits;
   }
 
   // What a call turned out to cost more than was reserved and cannot be undone: true is true.
@@ -86,6 +110,7 @@ class MemoryLedger {
     while (!__atomic_compare_exchange_n(held, &now, now > bytes ? now - bytes : 0, false,
                                         __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
     }
+    TRANCHE_LABEL(kReleased);
   }
   // Everything of a slot whose process is dead.
   void Empty(uint32_t slot) {

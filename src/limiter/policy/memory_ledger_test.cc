@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <random>
 #include <thread>
 #include <vector>
@@ -133,6 +134,46 @@ TEST_F(MemoryLedgerTest, ThreadsNeverHoldMoreThanTheLimit) {
   for (std::thread& thread : threads) thread.join();
   EXPECT_LE(most, 10 * kUnit);
   EXPECT_EQ(refused, 0u);
+  EXPECT_EQ(ledger_.Used(), 0u);
+}
+
+// As the limiter reserves: at once if nothing is in the way, else in turn with the other threads of
+// the same process.
+TEST_F(MemoryLedgerTest, ThreadsOfOneProcessNeedNoLockWhereThereIsRoom) {
+  constexpr uint64_t kEach = 3 * kUnit;  // three of them fit
+  std::atomic<uint64_t> held{0}, most{0};
+  std::atomic<int> granted{0};
+  std::mutex turn[2];
+  std::vector<std::thread> threads;
+  for (uint32_t t = 0; t < 4; ++t) {
+    threads.emplace_back([&, slot = t % 2] {
+      const auto wait = [](uint32_t, uint32_t) {
+        std::this_thread::yield();
+        return true;
+      };
+      const auto reserve = [&] {
+        if (ledger_.ReserveAtOnce(slot, kEach)) return true;
+        const std::lock_guard<std::mutex> lock(turn[slot]);
+        return ledger_.Reserve(slot, kEach, wait) == Verdict::kGranted;
+      };
+      for (int won = 0; won < 1000;) {
+        if (!reserve()) {
+          std::this_thread::yield();
+          continue;
+        }
+        ++won, ++granted;
+        const uint64_t now = held += kEach;
+        uint64_t seen = most;
+        while (seen < now && !most.compare_exchange_weak(seen, now)) {
+        }
+        held -= kEach;
+        ledger_.Release(slot, kEach);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(granted, 4000);
+  EXPECT_LE(most, 10 * kUnit);
   EXPECT_EQ(ledger_.Used(), 0u);
 }
 

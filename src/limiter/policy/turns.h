@@ -123,6 +123,9 @@ class Turns {
     return {true, WaitReason::kNone, kNever, wake};
   }
 
+  // When somebody who is not in the table last wanted the GPU; 0: never.
+  void OutsiderAt(int64_t when) { d_->outsider_at = when; }
+
   // `units` of tenant i, predicted at `predicted` together, are complete. `solo`: what they take
   // alone, 0 if nobody knows: what was charged beside others then is no guess any more.
   uint64_t Complete(uint32_t i, uint32_t units, int64_t predicted, int64_t now, int64_t solo = 0,
@@ -521,6 +524,7 @@ class Turns {
 
   int64_t Bound(uint32_t i, int64_t predicted, int64_t now) const {
     int64_t bound = kInFlightAlone;
+    if (d_->outsider_at != 0 && now - d_->outsider_at < kContentionMemory) bound = kInFlight;
     for (uint64_t left = d_->present & ~Bit(i); left != 0; left &= left - 1) {
       const TenantLine& other = d_->tenants[First(left)];
       if (!Believable(other)) continue;
