@@ -61,6 +61,11 @@ class JsonWriter {
       std::fprintf(out_, "%llu", static_cast<unsigned long long>(value));
     }
   }
+  // A value that is JSON already.
+  void PutJson(const char* key, const std::string& json) {
+    Key(key);
+    std::fputs(json.c_str(), out_);
+  }
   template <typename Value>
   void Add(const Value& value) {
     Put(nullptr, value);

@@ -28,11 +28,10 @@ class Nvml {
  public:
   explicit Nvml(void* handle) : handle_(handle) {}
 
-  // Calls `name`, which has the type of our declaration; kNoSymbol where the driver lacks it.
-  template <typename... Parameters, typename... Arguments>
-  nvmlReturn_t Call(nvmlReturn_t (*)(Parameters...), const char* name,
-                    Arguments... arguments) const {
-    auto* function = reinterpret_cast<nvmlReturn_t (*)(Parameters...)>(dlsym(handle_, name));
+  // Calls `name`, of the type of our declaration; kNoSymbol where the driver lacks it.
+  template <typename Function, typename... Arguments>
+  nvmlReturn_t Call(const char* name, Arguments... arguments) const {
+    auto* function = reinterpret_cast<Function*>(dlsym(handle_, name));
     return function == nullptr ? kNoSymbol : function(arguments...);
   }
 
@@ -40,7 +39,7 @@ class Nvml {
   void* handle_;
 };
 
-#define CALL(nvml, function, ...) (nvml).Call(&::function, #function, ##__VA_ARGS__)
+#define CALL(nvml, function, ...) (nvml).Call<decltype(::function)>(#function, ##__VA_ARGS__)
 
 void PutCode(JsonWriter& json, const char* key, nvmlReturn_t code) {
   if (code == kNoSymbol) {

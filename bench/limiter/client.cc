@@ -2,12 +2,17 @@
 
 #include <benchmark/benchmark.h>
 #include <dlfcn.h>
+#include <spawn.h>
+#include <sys/wait.h>
 
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <vector>
 
 #include "abi/cuda.h"
+
+extern "C" char** environ;
 
 namespace tranche::bench {
 namespace {
@@ -107,6 +112,50 @@ int StartClient() {
   Need(DRIVER(cuInit)(0), "cuInit");
   Need(DRIVER(cuDeviceGetCount)(&count), "cuDeviceGetCount");
   return count == 1 ? 0 : 1;
+}
+
+namespace {
+
+using Instant = std::chrono::steady_clock::time_point;
+
+pid_t Spawn(const char* self) {
+  const char* words[] = {self, "--start", nullptr};
+  pid_t pid = -1;
+  if (posix_spawn(&pid, self, nullptr, nullptr, const_cast<char**>(words), environ) == 0)
+    return pid;
+  std::fprintf(stderr, "cannot start %s\n", self);
+  std::exit(1);
+}
+
+void Await(pid_t pid) {
+  int status = 0;
+  if (waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0) return;
+  std::fprintf(stderr, "a started program failed\n");
+  std::exit(1);
+}
+
+void PrintSince(Instant begin) {
+  const std::chrono::duration<double, std::nano> passed = std::chrono::steady_clock::now() - begin;
+  std::printf("%.0f\n", passed.count());
+}
+
+}  // namespace
+
+int StartOthers(const char* self, int count, bool at_once) {
+  if (!at_once) {
+    for (int i = 0; i < count; ++i) {
+      const Instant begin = std::chrono::steady_clock::now();
+      Await(Spawn(self));
+      PrintSince(begin);
+    }
+    return 0;
+  }
+  const Instant begin = std::chrono::steady_clock::now();
+  std::vector<pid_t> pids;
+  for (int i = 0; i < count; ++i) pids.push_back(Spawn(self));
+  for (const pid_t pid : pids) Await(pid);
+  PrintSince(begin);
+  return 0;
 }
 
 }  // namespace tranche::bench

@@ -7,5 +7,8 @@ namespace tranche::bench {
 int RunClient(int argc, char** argv);
 // Initialises CUDA, looks for the GPU, and ends. No context: 300 of them fit into no GPU.
 int StartClient();
+// Starts the program `self` so, in this process's environment, so many times one after the other,
+// or all at once; prints for each how many nanoseconds that took.
+int StartOthers(const char* self, int count, bool at_once);
 
 }  // namespace tranche::bench

@@ -10,7 +10,7 @@
 #include <cstring>
 #include <filesystem>
 #include <map>
-#include <optional>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -23,9 +23,12 @@ extern "C" char** environ;
 // What the limiter costs a program, against the same program without it, on a simulated GPU whose
 // calls cost next to nothing:
 //
-//   limiter_bench [--rival LIBRARY]     LIBRARY: somebody else's, for LD_PRELOAD
+//   limiter_bench [--rival LIBRARY [NAME=VALUE...]]
 //
-// The setups take turns, several rounds, and the median of each is compared within the run.
+// LIBRARY: somebody else's, for LD_PRELOAD, with what it wants in its environment. The setups take
+// turns, several rounds, and the median of each is compared within the run. Programs are started
+// within a setup, so that what is counted is the limiter's part of it; `tranche run` itself, which
+// looks at the program and makes the slice, is counted apart.
 namespace tranche::bench {
 namespace {
 
@@ -34,11 +37,18 @@ using namespace std::chrono_literals;
 
 constexpr int kRounds = 7;
 constexpr int kStarts = 300;
+constexpr int kStartsInARow = 15;
 
 struct Setup {
   std::string name;
   std::vector<std::string> before;     // the program's own words come after these
   std::vector<std::string> variables;  // of its environment
+};
+
+// By benchmark: nanoseconds by the clock, and of the calling thread's CPU time where that is known.
+struct Times {
+  std::map<std::string, std::vector<double>> real;
+  std::map<std::string, std::vector<double>> cpu;
 };
 
 struct Folder {
@@ -75,44 +85,48 @@ double Since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - begin).count();
 }
 
-// Nanoseconds by name of the benchmark, of one setup and one round.
-std::map<std::string, double> Measure(const Setup& setup, const std::string& self) {
+std::string RunWithin(const Setup& setup, std::vector<std::string> words) {
   std::vector<std::string> argv = setup.before;
-  argv.insert(argv.end(),
-              {self, "--client", "--benchmark_format=json", "--benchmark_min_time=0.05"});
-  const std::string output = Run(argv, setup.variables);
-  std::map<std::string, double> times;
+  argv.insert(argv.end(), words.begin(), words.end());
+  return Run(argv, setup.variables);
+}
+
+double MedianOf(const std::string& lines) {
+  std::istringstream in(lines);
+  std::vector<double> values;
+  for (double value = 0; in >> value;) values.push_back(value);
+  return Median(std::move(values));
+}
+
+// One round.
+void Measure(const Setup& setup, const std::string& self, Times* times) {
+  const std::string output =
+      RunWithin(setup, {self, "--client", "--benchmark_format=json", "--benchmark_min_time=0.05"});
   const auto json = ParseJson(output.substr(std::min(output.find("{\n"), output.size())));
   if (!json) {
     std::fprintf(stderr, "%s\n", output.c_str());
     std::exit(1);
   }
-  for (const Json& one : (*json)["benchmarks"]) times[one["name"]] = one["real_time"];
-  argv = setup.before;
-  argv.insert(argv.end(), {self, "--start"});
+  for (const Json& one : (*json)["benchmarks"]) {
+    times->real[one["name"]].push_back(one["real_time"]);
+    times->cpu[one["name"]].push_back(one["cpu_time"]);
+  }
+  times->real["Start"].push_back(
+      MedianOf(RunWithin(setup, {self, "--starts", std::to_string(kStartsInARow)})));
+  times->real[fmt::format("Start{}", kStarts)].push_back(
+      MedianOf(RunWithin(setup, {self, "--starts-at-once", std::to_string(kStarts)})));
   const auto begin = std::chrono::steady_clock::now();
-  Run(argv, setup.variables);
-  times["Start"] = Since(begin);
-  return times;
-}
-
-// So many programs at once, until the last has ended.
-double StartMany(const Setup& setup, const std::string& self) {
-  std::vector<std::string> argv = setup.before;
-  argv.insert(
-      argv.end(),
-      {"sh", "-c", fmt::format("for i in $(seq {}); do {} --start & done; wait", kStarts, self)});
-  const auto begin = std::chrono::steady_clock::now();
-  Run(argv, setup.variables);
-  return Since(begin);
+  RunWithin(setup, {self, "--start"});
+  times->real["StartAndPrepare"].push_back(Since(begin));
 }
 
 int Main(int argc, char** argv) {
-  std::optional<std::string> rival;
-  if (argc == 3 && std::strcmp(argv[1], "--rival") == 0) {
-    rival = fs::absolute(argv[2]);
+  std::vector<std::string> rival;
+  if (argc >= 3 && std::strcmp(argv[1], "--rival") == 0) {
+    rival = {argv + 3, argv + argc};
+    rival.push_back("LD_PRELOAD=" + fs::absolute(argv[2]).string());
   } else if (argc != 1) {
-    std::fprintf(stderr, "usage: limiter_bench [--rival LIBRARY]\n");
+    std::fprintf(stderr, "usage: limiter_bench [--rival LIBRARY [NAME=VALUE...]]\n");
     return 64;
   }
   char path[PATH_MAX] = {};
@@ -135,22 +149,26 @@ int Main(int argc, char** argv) {
                                {"memory", limited({"--memory", "70GiB"}), {}},
                                {"metered", limited({"--memory", "70GiB", "--compute", "100%"}), {}},
                                {"capped", limited({"--memory", "70GiB", "--compute", "50%"}), {}}};
-  if (rival) setups.push_back({"rival", exec, {"LD_PRELOAD=" + *rival}});
+  if (!rival.empty()) setups.push_back({"rival", exec, rival});
 
-  std::map<std::string, std::map<std::string, std::vector<double>>> all;  // by setup and benchmark
+  std::map<std::string, Times> all;  // by setup
   for (int round = 0; round < kRounds; ++round) {
     for (const Setup& setup : setups) {
       std::fprintf(stderr, "round %d of %d: %s\n", round + 1, kRounds, setup.name.c_str());
-      for (const auto& [name, ns] : Measure(setup, self)) all[setup.name][name].push_back(ns);
-      all[setup.name][fmt::format("Start{}", kStarts)].push_back(StartMany(setup, self));
+      Measure(setup, self, &all[setup.name]);
     }
   }
-  Json json = {{"format_version", "1.0"}, {"unit", "ns"}, {"rounds", kRounds}};
-  for (const auto& [setup, benchmarks] : all) {
-    for (const auto& [name, values] : benchmarks) {
+  Json json = {{"format_version", "1.0"},
+               {"unit", "ns"},
+               {"rounds", kRounds},
+               {"cpus", sysconf(_SC_NPROCESSORS_ONLN)}};
+  for (const auto& [setup, times] : all) {
+    for (const auto& [name, values] : times.real) {
       json["median"][setup][name] = Median(values);
-      json["added"][setup][name] = Median(values) - Median(all["none"][name]);
+      json["added"][setup][name] = Median(values) - Median(all["none"].real[name]);
     }
+    for (const auto& [name, values] : times.cpu)
+      json["added_cpu"][setup][name] = Median(values) - Median(all["none"].cpu[name]);
   }
   std::printf("%s\n", PrintJson(json).c_str());
   return 0;
@@ -163,5 +181,8 @@ int main(int argc, char** argv) {
   if (argc >= 2 && std::strcmp(argv[1], "--client") == 0)
     return tranche::bench::RunClient(argc - 1, argv + 1);
   if (argc >= 2 && std::strcmp(argv[1], "--start") == 0) return tranche::bench::StartClient();
+  if (argc == 3 && std::strncmp(argv[1], "--starts", 8) == 0)
+    return tranche::bench::StartOthers(argv[0], std::atoi(argv[2]),
+                                       std::strcmp(argv[1], "--starts-at-once") == 0);
   return tranche::bench::Main(argc, argv);
 }
