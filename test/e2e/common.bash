@@ -1,7 +1,7 @@
 # What every end-to-end test stands on: a simulated machine in a folder of its own, a daemon on it when asked
 # for, and nothing left behind. ctest says which build is tested; by hand it is the release build.
 #
-#   machine GPU...        makes the machine
+#   machine GPU...        makes the machine; virtual_machine one with a clock of its own
 #   start_daemon          starts tranched on it and waits until it answers
 #   tranche ...           the command line, on the machine
 #   spec NAME <<EOF       writes $DIR/NAME.yaml
@@ -45,10 +45,13 @@ common_teardown() {
 setup() { common_setup; }
 teardown() { common_teardown; }
 
-machine() {
-  local arguments=()
+machine() { make_machine real "$@"; }
+# The same with a clock of its own: what programs do there takes the same time however busy the host is.
+virtual_machine() { make_machine virtual "$@"; }
+make_machine() {
+  local arguments=(--clock "$1")
   local gpu
-  for gpu in "$@"; do arguments+=(--gpu "$gpu"); done
+  for gpu in "${@:2}"; do arguments+=(--gpu "$gpu"); done
   "$TRANCHE_BIN/tranche-sim" create "$M" "${arguments[@]}"
 }
 

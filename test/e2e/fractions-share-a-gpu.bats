@@ -140,3 +140,33 @@ SPEC
   sleep 1
   is_state a healthy
 }
+
+@test "what nobody is promised is lent to the preemptible, and taken back when it is needed" {
+  machine L40S
+  start_daemon
+  spec one <<SPEC
+version: 1
+workloads:
+  - {name: lent, isolation: process, preemptible: true, memory: {request: 4GiB, limit: 30GiB}, command: [sh, -c, "$TENANTS/cuda_fill dlopen linear 256 100 hold < /dev/zero | cat"]}
+SPEC
+  spec two <<SPEC
+version: 1
+workloads:
+  - {name: lent, isolation: process, preemptible: true, memory: {request: 4GiB, limit: 30GiB}, command: [sh, -c, "$TENANTS/cuda_fill dlopen linear 256 100 hold < /dev/zero | cat"]}
+  - {name: owner, isolation: process, memory: 36GiB, command: [sh, -c, "$TENANTS/cuda_fill dlopen linear 256; sleep 600"]}
+SPEC
+  holds_much() { [[ $(field_of lent '.memory_used_bytes // 0') -gt $((20 << 30)) ]]; }
+  holds_little() { (( $(field_of lent '.memory_used_bytes // 0') <= 10 << 30 )); }
+  apply -f "$DIR/one.yaml"
+  eventually holds_much
+  [[ $(field_of lent .detail) == *"lent"* ]]
+  apply -f "$DIR/two.yaml"
+  # The owner found all of its memory free: 36 GiB but for what contexts take.
+  eventually eval '[[ -n $(tranche logs owner) ]]'
+  [[ $(tranche logs owner | cut -d" " -f1) -ge 140 ]]
+  holds_little
+  [[ $(field_of lent .restarts) -ge 1 ]]
+  # And while somebody is promised it, it is not lent again.
+  eventually is_state lent healthy
+  holds_little
+}

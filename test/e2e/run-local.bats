@@ -37,6 +37,11 @@ load common
   done
   fails_with 125 tranche run --memory 1GiB -- true
   fails_with 125 tranche run --local --memory 1GiB
+  fails_with 125 tranche run --local --memory 1GiB --mechanism mig -- true
+  [[ $output == *"tranche apply"* ]]
+  fails_with 125 tranche run --local --memory 1GiB --mechanism fractoin -- true
+  [[ $output == *fraction* ]]
+  tranche run --local --memory 1GiB --mechanism fraction -- true
 }
 
 @test "--explain uses the general codes, says how hard and why not harder, and runs nothing" {

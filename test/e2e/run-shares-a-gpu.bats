@@ -99,6 +99,39 @@ SPEC
   wait $victim || true
 }
 
+@test "two users share a GPU as promised, and neither may write the other's accounts" {
+  (( EUID == 0 )) || skip "only root can become somebody else"
+  machine H100-SXM5-80GB
+  start_daemon --group nogroup
+  chmod -R a+rwX "$DIR"
+  chmod a+rx "$DIR"
+  # as UID COMMAND...
+  as() {
+    local uid=$1
+    shift
+    setpriv --reuid="$uid" --regid=65534 --clear-groups "$TRANCHE_BIN/tranche-sim" exec "$M" -- "$@"
+  }
+  if ! as 1000 "$TRANCHE_BIN/tranche" status >/dev/null; then skip "others may not come here"; fi
+  as 1000 "$TRANCHE_BIN/tranche" run --memory 10GiB --compute 30% --compute-limit 100% -- \
+    "$TENANTS/cuda_work" async 500 3 >"$DIR/a" 3>&- &
+  local first=$!
+  as 1001 "$TRANCHE_BIN/tranche" run --memory 10GiB --compute 70% --compute-limit 100% -- \
+    "$TENANTS/cuda_work" async 1000 3 >"$DIR/b" 3>&- &
+  eventually eval '[[ $(tranche status -o json | jq "[.leases[].processes] | add") == 2 ]]'
+  local file
+  for file in "$M"/tranche/run/slices/1000/gpu-*; do
+    if as 1001 test -w "$file"; then echo "$file is writable"; return 1; fi
+  done
+  if as 1000 test -w "$M"/tranche/run/slices/1000/gpu-*.gate; then return 1; fi
+  wait $first $!
+  cat "$DIR/a" "$DIR/b"
+  local share
+  share=$(share_of "$(cat "$DIR/a")" "$(cat "$DIR/b")")
+  [[ $share -ge 22 && $share -le 38 ]]
+  # Both together had nearly all of it.
+  awk -v a="$(cat "$DIR/a")" -v b="$(cat "$DIR/b")" 'BEGIN { exit !(a + b > 0.8) }'
+}
+
 @test "without a daemon run says what to do" {
   machine H100-SXM5-80GB
   fails_with 125 tranche run --memory 1GiB -- true
