@@ -33,7 +33,8 @@ function(tranche_library name)
 endfunction()
 
 # tranche_test(NAME SOURCES files... [DEPENDS libraries...] [LABELS labels...])
-# One GoogleTest program; every TEST in it is a ctest of its own, labelled `unit` besides what is given.
+# One GoogleTest program; every TEST in it is a ctest of its own, labelled `unit` besides what is given. In a
+# sanitized build the program is one ctest.
 function(tranche_test name)
   cmake_parse_arguments(arg "" "" "SOURCES;DEPENDS;LABELS" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
@@ -44,8 +45,14 @@ function(tranche_test name)
   # regular expression, so "unit+threads" answers to either name.
   list(PREPEND arg_LABELS unit)
   list(JOIN arg_LABELS "+" labels)
-  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 DISCOVERY_MODE PRE_TEST
-                       PROPERTIES LABELS ${labels} TIMEOUT 120)
+  if(TRANCHE_SANITIZE)
+    # A sanitized process takes long to start, so there is one for each program and not one for each test.
+    add_test(NAME ${name} COMMAND ${name})
+    set_tests_properties(${name} PROPERTIES LABELS ${labels} TIMEOUT 600)
+  else()
+    gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 DISCOVERY_MODE PRE_TEST
+                         PROPERTIES LABELS ${labels} TIMEOUT 120)
+  endif()
 endfunction()
 
 # tranche_program(NAME SOURCES files... [DEPENDS libraries...])

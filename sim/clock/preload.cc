@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
@@ -37,10 +38,21 @@ VirtualClock* Clock() {
   return clock;
 }
 
+// A test may have a process killed as it comes to the clock for the N-th time, in the middle of
+// whatever it was doing: TRANCHE_SIM_CLOCK_DIE_AT.
+uint64_t die_at = 0, came = 0;
+__attribute__((constructor)) void ReadDieAt() {
+  const char* number = getenv("TRANCHE_SIM_CLOCK_DIE_AT");
+  if (number != nullptr) die_at = strtoull(number, nullptr, 10);
+}
+
 // That of a process that takes part; nullptr for all others.
 VirtualClock* Joined() {
   VirtualClock* clock = Clock();
-  return clock != nullptr && clock->joined() ? clock : nullptr;
+  if (clock == nullptr || !clock->joined()) return nullptr;
+  if (__builtin_expect(die_at != 0, 0) && __atomic_add_fetch(&came, 1, __ATOMIC_RELAXED) == die_at)
+    kill(getpid(), SIGKILL);
+  return clock;
 }
 
 template <typename Function>

@@ -28,6 +28,9 @@ constexpr uint32_t kReads = 20;
 constexpr int64_t kReadsTake = 1000;
 // Of the host's time: how often those who wait look for threads that are stuck.
 constexpr int64_t kLook = 2'000'000;
+// In so many looks in a row a thread must sleep before it is taken to be stuck: on a busy host one
+// that is about to run may look so for a while.
+constexpr uint32_t kLooks = 10;
 
 enum State : uint32_t { kFree = 0, kRunning, kWaiting, kAway };
 
@@ -312,7 +315,7 @@ void VirtualClock::Rescue() {
     const bool sleeps = now == 'S' || now == 'T' || now == 't';
     thread.slept = sleeps && ran == thread.ran ? thread.slept + 1 : 0;
     thread.ran = ran;
-    if (thread.slept >= 2) thread.state = kAway;
+    if (thread.slept >= kLooks) thread.state = kAway;
   }
   Schedule();
 }
@@ -386,11 +389,8 @@ void VirtualClock::Join() {
 
 void VirtualClock::Begin() {
   if (begun_.load(std::memory_order_acquire) || !joined_ || begun_.exchange(true)) return;
-  {
-    const Lock lock(file_);
-    ++file_->processes_seen;
-  }
-  Spend(1);
+  const Lock lock(file_);
+  ++file_->processes_seen;
 }
 
 void VirtualClock::Leave() {

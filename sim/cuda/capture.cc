@@ -117,7 +117,8 @@ CUDA_EXPORT CUresult cuStreamEndCapture(CUstream handle, CUgraph* graph) {
       other->tips.clear();
     });
     library.events().ForEach([&](Event* event) {
-      if (event->capture == capture) event->capture = nullptr;
+      Capture* of = capture;
+      event->capture.compare_exchange_strong(of, nullptr);
     });
     delete capture;
     return CUDA_SUCCESS;

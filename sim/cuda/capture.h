@@ -1,6 +1,8 @@
 #pragma once
 
 #include <functional>
+#include <memory>
+#include <vector>
 
 #include "sim/cuda/objects.h"
 
@@ -18,6 +20,12 @@ struct NodeWork {
   uint64_t bytes = 0;
   int device = 0;
   CUgraph child = nullptr;
+  // A kernel that counts, or a conditional node: of which condition, and the bodies of the latter,
+  // as graphs and, once instantiated, as steps.
+  CUgraphConditionalHandle condition = 0;
+  CUgraphConditionalNodeType conditional = CU_GRAPH_COND_TYPE_IF;
+  std::shared_ptr<std::vector<CUgraph>> bodies;
+  std::vector<std::vector<NodeWork>> inside;
   bool enabled = true;  // of a graph that is instantiated
   // What a launch does when it comes to this node.
   std::function<void(Stream*)> run;

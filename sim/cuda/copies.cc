@@ -66,12 +66,34 @@ CUDA_MEMCPY3D Boxed(const Old& p) {
   return box;
 }
 
+}  // namespace
+
+uint64_t CopyTime(const CUDA_MEMCPY3D& p) {
+  Side from, to;
+  Call([&](Library&) {
+    SideOf(p.srcMemoryType, p.srcHost, p.srcDevice, p.srcArray, p.srcPitch, p.srcHeight, &from);
+    return SideOf(p.dstMemoryType, p.dstHost, p.dstDevice, p.dstArray, p.dstPitch, p.dstHeight,
+                  &to);
+  });
+  if (p.WidthInBytes > kMaxBytes || p.Height > kMaxBytes >> 20 || p.Depth > kMaxBytes >> 20)
+    return 0;
+  const double bytes = static_cast<double>(p.WidthInBytes) * static_cast<double>(p.Height) *
+                       static_cast<double>(p.Depth);
+  return bytes > static_cast<double>(kMaxBytes)
+             ? 0
+             : CopyTime(to.base, from.base, static_cast<uint64_t>(bytes));
+}
+
+namespace {
+
 template <typename Parameters>
 CUresult Now(const Parameters* parameters) {
   if (parameters == nullptr) return CUDA_ERROR_INVALID_VALUE;
   const CUDA_MEMCPY3D box = Boxed(*parameters);
-  return CallInContext(
+  const CUresult copied = CallInContext(
       [&](Library& library, const Library::Context&) { return Copy3D(library, box); });
+  if (copied == CUDA_SUCCESS) WaitForCopy(CopyTime(box));
+  return copied;
 }
 
 template <typename Parameters>
@@ -87,14 +109,15 @@ CUresult Later(const Parameters* parameters, CUstream stream) {
                                            box.dstArray, box.dstPitch, box.dstHeight, &to);
   });
   if (right != CUDA_SUCCESS) return right;
-  return OnStream(stream, CU_GRAPH_NODE_TYPE_MEMCPY,
-                  [box] { Call([&](Library& library) { return Copy3D(library, box); }); });
+  return OnStream(
+      stream, CU_GRAPH_NODE_TYPE_MEMCPY,
+      [box] { Call([&](Library& library) { return Copy3D(library, box); }); }, CopyTime(box));
 }
 
 // A row of an array, from its first element on.
 CUresult Linear(uint64_t to, CUarray to_array, uint64_t from, CUarray from_array, size_t to_offset,
                 size_t from_offset, size_t bytes) {
-  return CallInContext([&](Library& library, const Library::Context&) {
+  const CUresult copied = CallInContext([&](Library& library, const Library::Context&) {
     ArrayPlace place;
     if (to_array != nullptr) {
       if (!FindArray(to_array, &place)) return CUDA_ERROR_INVALID_HANDLE;
@@ -106,6 +129,8 @@ CUresult Linear(uint64_t to, CUarray to_array, uint64_t from, CUarray from_array
     }
     return to == 0 || from == 0 ? CUDA_ERROR_INVALID_VALUE : CopyBytes(library, to, from, bytes);
   });
+  if (copied == CUDA_SUCCESS) WaitForCopy(CopyTime(to, from, bytes));
+  return copied;
 }
 
 uint64_t At(const void* pointer) { return reinterpret_cast<uint64_t>(pointer); }
@@ -202,15 +227,18 @@ CUDA_EXPORT CUresult cuMemcpyAtoA_v2(CUarray to, size_t to_offset, CUarray from,
 
 CUDA_EXPORT CUresult cuMemcpyPeer(CUdeviceptr to, CUcontext to_context, CUdeviceptr from,
                                   CUcontext from_context, size_t bytes) {
-  return Peer(to, to_context, from, from_context, bytes);
+  const CUresult copied = Peer(to, to_context, from, from_context, bytes);
+  if (copied == CUDA_SUCCESS) WaitForCopy(CopyTime(to, from, bytes));
+  return copied;
 }
 CUDA_EXPORT CUresult cuMemcpyPeerAsync(CUdeviceptr to, CUcontext to_context, CUdeviceptr from,
                                        CUcontext from_context, size_t bytes, CUstream stream) {
   const CUresult right = Peer(to, to_context, from, from_context, 0);
   if (right != CUDA_SUCCESS) return right;
-  return OnStream(stream, CU_GRAPH_NODE_TYPE_MEMCPY, [=] {
-    Call([&](Library& library) { return CopyBytes(library, to, from, bytes); });
-  });
+  return OnStream(
+      stream, CU_GRAPH_NODE_TYPE_MEMCPY,
+      [=] { Call([&](Library& library) { return CopyBytes(library, to, from, bytes); }); },
+      CopyTime(to, from, bytes));
 }
 
 }  // namespace tranche::sim::cuda

@@ -110,6 +110,8 @@ int AttributeOf(const View& view, CUdevice_attribute attribute, bool* known) {
       if (view.device.sms != 0) return static_cast<int>(view.device.sms);
       return static_cast<int>(view.ci == nullptr ? gpu.sm
                                                  : SmCountOf(gpu, view.gpu, view.ci->serial));
+    case CU_DEVICE_ATTRIBUTE_MPS_ENABLED:
+      return view.device.sms != 0 ? 1 : 0;
     case CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH:
       // A GPU instance has a share of the memory slices, and of their pins.
       if (view.gi == nullptr || gpu.memory_slots == 0) return BusWidthOf(gpu);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "sim/cuda/conditional.h"
 #include "sim/cuda/memory.h"
 #include "sim/cuda/modules.h"
 #include "sim/cuda/streams.h"
@@ -79,7 +80,7 @@ void Summarise(GraphExec* exec) {
   exec->blocks = 0;
   for (const NodeWork& step : exec->steps) {
     if (!step.enabled) continue;
-    if (step.type == CU_GRAPH_NODE_TYPE_KERNEL) {
+    if (step.type == CU_GRAPH_NODE_TYPE_KERNEL && step.condition == 0) {
       exec->kernel_ns += step.cost_ns;
       exec->blocks = std::max(exec->blocks, step.blocks);
     } else if (step.type != CU_GRAPH_NODE_TYPE_EMPTY) {
@@ -109,6 +110,8 @@ CUresult KernelWork(const CUDA_KERNEL_NODE_PARAMS_v2& params, NodeWork* work) {
   work->cost_ns = kernel->cost_ns;
   if (kernel->cost_is_argument && params.kernelParams != nullptr)
     work->cost_ns = *static_cast<const uint64_t*>(params.kernelParams[0]);
+  if (kernel->counts && params.kernelParams != nullptr)
+    work->condition = *static_cast<const CUgraphConditionalHandle*>(params.kernelParams[0]);
   return CUDA_SUCCESS;
 }
 
@@ -128,8 +131,22 @@ bool Flatten(const Graph& graph, GraphExec* exec) {
       if (child == nullptr || !Flatten(*child, exec)) return false;
       continue;
     }
+    NodeWork step = node->work;
+    if (step.type == CU_GRAPH_NODE_TYPE_CONDITIONAL) {
+      for (const CUgraph body : *step.bodies) {
+        GraphExec inside;
+        const Graph* of = FindGraph(body);
+        if (of == nullptr || !Flatten(*of, &inside)) return false;
+        // Memory is not for bodies to take.
+        for (const NodeWork& within : inside.steps)
+          if (within.type == CU_GRAPH_NODE_TYPE_MEM_ALLOC ||
+              within.type == CU_GRAPH_NODE_TYPE_MEM_FREE)
+            return false;
+        step.inside.push_back(std::move(inside.steps));
+      }
+    }
     exec->step_of[node->handle] = exec->steps.size();
-    exec->steps.push_back(node->work);
+    exec->steps.push_back(std::move(step));
   }
   return true;
 }
@@ -141,6 +158,7 @@ CUresult Instantiate(CUgraphExec* handle, CUgraph graph_handle, unsigned long lo
     GraphExec* exec = Execs().Make();
     if (exec == nullptr) return CUDA_ERROR_OUT_OF_MEMORY;
     exec->flags = flags;
+    exec->graph = graph_handle;
     if (!Flatten(*graph, exec)) {
       Execs().Drop(exec);
       return CUDA_ERROR_INVALID_VALUE;
@@ -181,18 +199,62 @@ void Give(Stream* stream, uint64_t cost, uint64_t blocks) {
   if (cost > 0) GiveKernel(stream, cost, blocks);
 }
 
+CUresult RunEach(const GraphExec& exec, const std::vector<NodeWork>& steps, Stream* stream);
+
+unsigned int ValueOf(const NodeWork& step) {
+  unsigned int value = 0;
+  Call([&](Library&) {
+    value = ConditionValue(step.condition);
+    return CUDA_SUCCESS;
+  });
+  return value;
+}
+
+CUresult RunConditional(const GraphExec& exec, const NodeWork& step, Stream* stream) {
+  // On a GPU such a loop would never end; here it is the launch that would not.
+  constexpr int kMostPasses = 1 << 16;
+  const unsigned int value = ValueOf(step);
+  size_t body = value;
+  if (step.conditional == CU_GRAPH_COND_TYPE_IF) body = value != 0 ? 0 : 1;
+  if (step.conditional != CU_GRAPH_COND_TYPE_WHILE)
+    return body < step.inside.size() ? RunEach(exec, step.inside[body], stream) : CUDA_SUCCESS;
+  for (int pass = 0; ValueOf(step) != 0; ++pass) {
+    if (pass == kMostPasses) return CUDA_ERROR_LAUNCH_TIMEOUT;
+    const CUresult done = RunEach(exec, step.inside[0], stream);
+    if (done != CUDA_SUCCESS) return done;
+  }
+  return CUDA_SUCCESS;
+}
+
 CUresult RunSteps(const GraphExec& exec, Stream* stream) {
   if (exec.only_kernels) {
     Give(stream, exec.kernel_ns, exec.blocks);
     return CUDA_SUCCESS;
   }
+  Call([&](Library&) {
+    ResetConditions(exec.graph);
+    return CUDA_SUCCESS;
+  });
+  return RunEach(exec, exec.steps, stream);
+}
+
+CUresult RunEach(const GraphExec& exec, const std::vector<NodeWork>& steps, Stream* stream) {
   constexpr unsigned long long kAutoFree = CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
-  for (const NodeWork& step : exec.steps) {
+  for (const NodeWork& step : steps) {
     if (!step.enabled) continue;
     CUresult done = CUDA_SUCCESS;
     switch (step.type) {
       case CU_GRAPH_NODE_TYPE_KERNEL:
         Give(stream, step.cost_ns, step.blocks);
+        if (step.condition != 0) {
+          done = Call([&](Library&) {
+            LowerCondition(step.condition);
+            return CUDA_SUCCESS;
+          });
+        }
+        break;
+      case CU_GRAPH_NODE_TYPE_CONDITIONAL:
+        done = RunConditional(exec, step, stream);
         break;
       case CU_GRAPH_NODE_TYPE_MEM_ALLOC:
         done = Call([&](Library& library) {

@@ -25,6 +25,7 @@ struct GraphExec {
   std::atomic<bool> alive{false};
   std::vector<NodeWork> steps;
   std::map<uint64_t, size_t> step_of;  // node of the graph -> step
+  CUgraph graph = nullptr;             // that it was made of
   bool only_kernels = true;
   uint64_t kernel_ns = 0;  // of all kernels
   uint64_t blocks = 0;

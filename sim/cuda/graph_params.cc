@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "sim/cuda/conditional.h"
 #include "sim/cuda/graph.h"
 #include "sim/cuda/memory.h"
 #include "sim/cuda/streams.h"
@@ -12,7 +13,11 @@ namespace {
 
 CUresult CopyWork(const CUDA_MEMCPY3D& copy, NodeWork* work) {
   work->type = CU_GRAPH_NODE_TYPE_MEMCPY;
-  work->run = [copy](Stream*) { Call([&](Library& library) { return Copy3D(library, copy); }); };
+  work->run = [copy](Stream* on) {
+    Call([&](Library& library) { return Copy3D(library, copy); });
+    const uint64_t takes = CopyTime(copy);
+    if (takes > 0) GiveCopy(on, takes);
+  };
   return CUDA_SUCCESS;
 }
 
@@ -81,6 +86,9 @@ CUresult WorkOf(CUgraphNodeParams* p, NodeWork* work) {
       return CUDA_SUCCESS;
     case CU_GRAPH_NODE_TYPE_EMPTY:
       return CUDA_SUCCESS;
+    case CU_GRAPH_NODE_TYPE_CONDITIONAL:
+      return Call(
+          [&](Library& library) { return ConditionalWork(library, &p->conditional, work); });
     case CU_GRAPH_NODE_TYPE_WAIT_EVENT:
       return EventWork(p->type, p->eventWait.event, work);
     case CU_GRAPH_NODE_TYPE_EVENT_RECORD:

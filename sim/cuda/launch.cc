@@ -23,8 +23,11 @@ void Give(Stream* stream, uint64_t cost, uint64_t blocks) {
   if (cost > 0) GiveKernel(stream, cost, blocks);
 }
 
-CUresult Capture(Stream* stream, const CUDA_KERNEL_NODE_PARAMS_v2& params, uint64_t cost) {
+CUresult Capture(Stream* stream, const CUDA_KERNEL_NODE_PARAMS_v2& params, const Kernel& kernel,
+                 uint64_t cost) {
   NodeWork work;
+  if (kernel.counts && params.kernelParams != nullptr)
+    std::memcpy(&work.condition, params.kernelParams[0], sizeof(work.condition));
   work.type = CU_GRAPH_NODE_TYPE_KERNEL;
   work.kernel = params;
   work.cost_ns = cost;
@@ -45,7 +48,7 @@ CUresult Launch(const CUDA_KERNEL_NODE_PARAMS_v2& params, CUstream handle) {
     return CUDA_ERROR_INVALID_VALUE;
   const uint64_t cost = CostOf(*kernel, params.kernelParams);
   if (__builtin_expect(stream->capture.load(std::memory_order_acquire) != nullptr, 0))
-    return Capture(stream, params, cost);
+    return Capture(stream, params, *kernel, cost);
   if (__builtin_expect(stream->gated.load(std::memory_order_acquire), 0)) {
     Perform(stream, [=] { Give(stream, cost, blocks); });
   } else {

@@ -1,6 +1,6 @@
 #include "sim/cuda/library.h"
 
-#include <unistd.h>
+#include <pthread.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -49,9 +49,8 @@ std::vector<CUcontext>& ContextStack() {
 CUresult Library::Init(unsigned int flags) {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (flags != 0) return CUDA_ERROR_INVALID_VALUE;
-  if (pid_ == getpid()) return CUDA_SUCCESS;
   // A child that forked after its parent initialised never gets CUDA.
-  if (pid_ != 0) return CUDA_ERROR_NOT_INITIALIZED;
+  if (initialised_) return Check();
   const char* dir = std::getenv("TRANCHE_SIM_DIR");
   if (dir == nullptr || *dir == 0) return CUDA_ERROR_NO_DEVICE;
   auto machine = Machine::Open(dir);
@@ -66,7 +65,8 @@ CUresult Library::Init(unsigned int flags) {
   if (rc != Rc::kOk) return ToCuda(rc);
   if (devices_.empty()) return CUDA_ERROR_NO_DEVICE;
   machine_ = std::move(*machine);
-  pid_ = getpid();
+  initialised_ = true;
+  pthread_atfork(nullptr, nullptr, [] { Get().forked_.store(true, std::memory_order_relaxed); });
   TakePart();
   return CUDA_SUCCESS;
 }
@@ -97,12 +97,21 @@ void Library::Connect(const MachineSpec& spec, const MachineState& state,
     Device& device = devices_[i];
     const uint64_t of_server = server->memory_limits[device.target.gpu];
     device.sms = SmsOfClient(SmsOf(spec, state, device.target), percentage);
+    device.below_normal = BelowNormal(server->below_normal, Variable("CUDA_MPS_CLIENT_PRIORITY"));
+    if (server->partition_count > 0) {
+      device.partition =
+          PartitionOf(Variable("CUDA_MPS_SM_PARTITION"), uuids[i], server->partition_count);
+      device.must_be_in_one = device.partition == 0;
+      if (device.partition != 0)
+        device.sms = std::min(device.sms, server->partition_sms[device.partition - 1]);
+    }
     device.memory_limit = std::min(of_server == 0 ? kNoLimit : of_server, limits[i]);
   }
 }
 
 CUresult Library::Check() const {
-  return pid_ == getpid() ? CUDA_SUCCESS : CUDA_ERROR_NOT_INITIALIZED;
+  return initialised_ && !forked_.load(std::memory_order_relaxed) ? CUDA_SUCCESS
+                                                                  : CUDA_ERROR_NOT_INITIALIZED;
 }
 
 Library::Device* Library::FindDevice(CUdevice device) {
@@ -118,6 +127,7 @@ Library::Context* Library::Find(CUcontext handle) {
 CUresult Library::CreateContext(int device, unsigned int flags, bool primary, CUcontext* handle,
                                 uint32_t sms) {
   const Device& on = devices_[static_cast<size_t>(device)];
+  if (on.must_be_in_one) return CUDA_ERROR_INVALID_RESOURCE_CONFIGURATION;
   const Target target = on.target;
   uint32_t sm_count = 0;
   Rc rc = machine_->Read([&](const MachineState& state) {
@@ -137,7 +147,7 @@ CUresult Library::CreateContext(int device, unsigned int flags, bool primary, CU
   SharedGpu* gpu = SharedGpu::Get(machine_->dir(), target.gpu, target.ci, sm_count);
   uint32_t place = 0;
   if (slot == nullptr || legacy == nullptr || gpu == nullptr ||
-      !gpu->Attach(mps_server_, part, &place)) {
+      !gpu->Attach({mps_server_, on.partition, part, on.below_normal}, &place)) {
     machine_->DestroyContext(serial);
     return CUDA_ERROR_OUT_OF_MEMORY;
   }

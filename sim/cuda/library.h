@@ -1,7 +1,5 @@
 #pragma once
 
-#include <sys/types.h>
-
 #include <atomic>
 #include <cstdint>
 #include <map>
@@ -55,6 +53,9 @@ class Library {
     // Of MPS: how many of the SMs the process sees (0 = all), and what it may hold.
     uint32_t sms = 0;
     uint64_t memory_limit = kNoLimit;
+    uint32_t partition = 0;       // static, of the server's
+    bool must_be_in_one = false;  // ... and it is in none: no context is to be had
+    bool below_normal = false;
     // The primary context: made when first retained, destroyed with the last release.
     uint64_t primary = 0;  // its handle; 0 = not active
     int primary_users = 0;
@@ -113,7 +114,8 @@ class Library {
                const std::vector<Target>& targets);
 
   mutable std::mutex mutex_;
-  pid_t pid_ = 0;                     // that initialised; 0 = nobody did
+  bool initialised_ = false;
+  std::atomic<bool> forked_{false};   // this is a child of the process that initialised
   std::shared_ptr<Machine> machine_;  // all below: guarded by mutex_
   std::vector<Device> devices_;
   uint64_t mps_server_ = 0;

@@ -8,6 +8,7 @@
 
 #include "sim/cuda/capture.h"
 #include "sim/cuda/streams.h"
+#include "sim/cuda/work.h"
 
 // Linear, pitched and managed memory, pinned memory of the host, copies and fills.
 namespace tranche::sim::cuda {
@@ -132,17 +133,70 @@ CUresult CopyBytes(Library& library, uint64_t to, uint64_t from, size_t bytes) {
   return CUDA_SUCCESS;
 }
 
-CUresult OnStream(CUstream handle, CUgraphNodeType type, std::function<void()> body) {
+namespace {
+
+// Assumed, bytes per second: what a link of 16 lanes carries, what is left where memory of the host
+// is not pinned; on the device each byte is read and written.
+uint64_t LinkSpeed(Arch arch) {
+  constexpr uint64_t kGb = 1000000000;
+  if (arch >= Arch::kHopper) return 50 * kGb;
+  return arch >= Arch::kAmpere ? 24 * kGb : 12 * kGb;
+}
+constexpr uint64_t kPageable = 10'000'000'000;
+// What takes less is over with the call.
+constexpr uint64_t kLeastCopy = 1000;
+
+bool IsPinned(Library& library, uint64_t at) {
+  const auto next = library.host_memory().upper_bound(at);
+  if (next == library.host_memory().begin()) return false;
+  const auto& [from, bytes] = *std::prev(next);
+  return at - from < bytes;
+}
+
+}  // namespace
+
+uint64_t CopyTime(uint64_t to, uint64_t from, uint64_t bytes) {
+  uint64_t ns = 0;
+  CallInContext([&](Library& library, const Library::Context& context) {
+    const Target target = library.devices()[static_cast<size_t>(context.device)].target;
+    const GpuSpec& gpu = library.machine().spec().gpus[target.gpu];
+    uint64_t speed = gpu.bandwidth / 2;
+    for (const uint64_t side : {to, from}) {
+      if (Locate(library, side, 1).allocation != nullptr) continue;
+      speed = IsPinned(library, side) ? LinkSpeed(gpu.arch) : kPageable;
+      if (speed == kPageable) break;
+    }
+    if (speed > 0 && bytes <= kMaxBytes)
+      ns = static_cast<uint64_t>(static_cast<double>(bytes) * 1e9 / static_cast<double>(speed));
+    return CUDA_SUCCESS;
+  });
+  return ns < kLeastCopy ? 0 : ns;
+}
+
+CUresult OnStream(CUstream handle, CUgraphNodeType type, std::function<void()> body,
+                  uint64_t copy_ns) {
   Stream* stream = FindStream(handle);
   if (stream == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+  const auto run = [body = std::move(body), copy_ns](Stream* on) {
+    body();
+    if (copy_ns > 0) GiveCopy(on, copy_ns);
+  };
   if (stream->capture.load() != nullptr) {
     NodeWork work;
     work.type = type;
-    work.run = [body = std::move(body)](Stream*) { body(); };
+    work.run = run;
     return AddCaptured(stream, std::move(work));
   }
-  Perform(stream, std::move(body));
+  Perform(stream, [run, stream] { run(stream); });
+  if (copy_ns > 0) Spend(kLaunchTakes);
   return CUDA_SUCCESS;
+}
+
+void WaitForCopy(uint64_t copy_ns) {
+  Stream* stream = copy_ns == 0 ? nullptr : FindStream(nullptr);
+  if (stream == nullptr) return;
+  Perform(stream, [stream, copy_ns] { GiveCopy(stream, copy_ns); });
+  WaitFor(stream);
 }
 
 namespace {
@@ -175,10 +229,12 @@ CUresult CheckCopy(Library& library, uint64_t to, uint64_t from, size_t bytes, i
 }
 
 CUresult Copy(uint64_t to, uint64_t from, size_t bytes, int sides) {
-  return CallInContext([&](Library& library, const Library::Context&) {
+  const CUresult copied = CallInContext([&](Library& library, const Library::Context&) {
     const CUresult checked = CheckCopy(library, to, from, bytes, sides);
     return checked == CUDA_SUCCESS ? CopyBytes(library, to, from, bytes) : checked;
   });
+  if (copied == CUDA_SUCCESS) WaitForCopy(CopyTime(to, from, bytes));
+  return copied;
 }
 
 // Then memory may be that of a node, which is there only once the graph runs.
@@ -192,9 +248,10 @@ CUresult CopyAsync(uint64_t to, uint64_t from, size_t bytes, int sides, CUstream
     return Captures(stream) ? CUDA_SUCCESS : CheckCopy(library, to, from, bytes, sides);
   });
   if (checked != CUDA_SUCCESS) return checked;
-  return OnStream(stream, CU_GRAPH_NODE_TYPE_MEMCPY, [=] {
-    Call([&](Library& library) { return CopyBytes(library, to, from, bytes); });
-  });
+  return OnStream(
+      stream, CU_GRAPH_NODE_TYPE_MEMCPY,
+      [=] { Call([&](Library& library) { return CopyBytes(library, to, from, bytes); }); },
+      CopyTime(to, from, bytes));
 }
 
 template <typename T>

@@ -30,8 +30,15 @@ CUresult WriteMemory(Library& library, uint64_t at, const void* from, size_t byt
 
 // Of memory of the device or of the host to such.
 CUresult CopyBytes(Library& library, uint64_t to, uint64_t from, size_t bytes);
-// Gives work of that kind to a stream: at once, later, or into what it captures.
-CUresult OnStream(CUstream stream, CUgraphNodeType type, std::function<void()> body);
+// For how long that keeps a copy engine of the current context's device busy, ns; 0 where it is too
+// little to count. Takes the library's lock.
+uint64_t CopyTime(uint64_t to, uint64_t from, uint64_t bytes);
+// Gives work of that kind to a stream: at once, later, or into what it captures. It keeps a copy
+// engine busy for so long.
+CUresult OnStream(CUstream stream, CUgraphNodeType type, std::function<void()> body,
+                  uint64_t copy_ns = 0);
+// A copy that the caller waits for: behind all that the default stream was given.
+void WaitForCopy(uint64_t copy_ns);
 
 // array.cc: where the elements of an array lie, row behind row. False when there is no such array,
 // or it has no memory.
@@ -41,7 +48,9 @@ struct ArrayPlace {
 };
 bool FindArray(CUarray array, ArrayPlace* place);
 
-// copies.cc: a copy of which only its parameters are known to be right.
+// copies.cc: as above, of a copy of which the sides are right.
+uint64_t CopyTime(const CUDA_MEMCPY3D& copy);
+// A copy of which only its parameters are known to be right.
 CUresult Copy3D(Library& library, const CUDA_MEMCPY3D& copy);
 
 // pool.cc

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstring>
 #include <numeric>
+#include <random>
 #include <vector>
 
 #include "sim/test/cuda_fixture.h"
@@ -18,7 +19,8 @@ constexpr char kImage[] =
     "kernel long 20000000\n"
     "global table 6291456\n"
     "global flag 4\n"
-    "code 4194304\n";
+    "code 4194304\n"
+    "kernel next 1000000 counts\n";
 
 class CudaModels : public CudaProcess {
  protected:
@@ -167,6 +169,70 @@ TEST_F(CudaModels, WhatIsInstantiatedCanBeChanged) {
   });
 }
 
+TEST_F(CudaModels, ConditionsDecideWhatRuns) {
+  InContext([] {
+    const CUfunction next = Function("next");
+    CUgraph graph = nullptr;
+    EXPECT_EQ(cuGraphCreate(&graph, 0), CUDA_SUCCESS);
+    CUgraphConditionalHandle passes = 0, chosen = 0;
+    EXPECT_EQ(cuGraphConditionalHandleCreate(&passes, graph, nullptr, 7, 1), CUDA_SUCCESS);
+    EXPECT_EQ(cuGraphConditionalHandleCreate(&chosen, graph, nullptr, 2, 1), CUDA_SUCCESS);
+    EXPECT_EQ(cuGraphConditionalHandleCreate(&chosen, nullptr, nullptr, 2, 1),
+              CUDA_ERROR_INVALID_VALUE);
+    const auto add = [&](CUgraphConditionalHandle handle, CUgraphConditionalNodeType type,
+                         unsigned int bodies, CUgraphNode* node, CUgraph* body) {
+      CUgraphNodeParams params = {};
+      params.type = CU_GRAPH_NODE_TYPE_CONDITIONAL;
+      params.conditional.handle = handle;
+      params.conditional.type = type;
+      params.conditional.size = bodies;
+      const CUgraphNode after = *node;
+      const CUresult added = cuGraphAddNode(node, graph, &after, after == nullptr ? 0 : 1, &params);
+      for (unsigned int i = 0; added == CUDA_SUCCESS && i < bodies; ++i)
+        body[i] = params.conditional.phGraph_out[i];
+      return added;
+    };
+    const auto fill = [](CUgraph body, CUfunction function, CUgraphConditionalHandle handle) {
+      CUgraphNodeParams params = KernelNode(function);
+      void* arguments[] = {&handle};
+      params.kernel.kernelParams = arguments;
+      CUgraphNode node = nullptr;
+      EXPECT_EQ(cuGraphAddNode(&node, body, nullptr, 0, &params), CUDA_SUCCESS);
+    };
+    CUdeviceptr marks = 0;
+    EXPECT_EQ(cuMemAlloc_v2(&marks, 5), CUDA_SUCCESS);
+    EXPECT_EQ(cuMemsetD8_v2(marks, 0, 5), CUDA_SUCCESS);
+    const auto mark = [&](CUgraph body, int place) {
+      CUgraphNodeParams params = {};
+      params.type = CU_GRAPH_NODE_TYPE_MEMSET;
+      params.memset = {marks + static_cast<CUdeviceptr>(place), 0, 1, 1, 1, 1, nullptr};
+      CUgraphNode made = nullptr;
+      EXPECT_EQ(cuGraphAddNode(&made, body, nullptr, 0, &params), CUDA_SUCCESS);
+    };
+    // Seven passes of 1 ms; then the third of three; then, since nothing is left of the first
+    // condition, the second of two.
+    CUgraphNode node = nullptr;
+    CUgraph loop[2] = {}, choices[3] = {}, either[2] = {};
+    EXPECT_EQ(add(passes, CU_GRAPH_COND_TYPE_WHILE, 2, &node, loop), CUDA_ERROR_INVALID_VALUE);
+    EXPECT_EQ(add(12345, CU_GRAPH_COND_TYPE_WHILE, 1, &node, loop), CUDA_ERROR_INVALID_VALUE);
+    EXPECT_EQ(add(passes, CU_GRAPH_COND_TYPE_WHILE, 1, &node, loop), CUDA_SUCCESS);
+    EXPECT_EQ(add(chosen, CU_GRAPH_COND_TYPE_SWITCH, 3, &node, choices), CUDA_SUCCESS);
+    EXPECT_EQ(add(passes, CU_GRAPH_COND_TYPE_IF, 2, &node, either), CUDA_SUCCESS);
+    fill(loop[0], next, passes);
+    for (int i = 0; i < 3; ++i) mark(choices[i], i);
+    for (int i = 0; i < 2; ++i) mark(either[i], 3 + i);
+    CUgraphExec exec = nullptr;
+    EXPECT_EQ(cuGraphInstantiateWithFlags(&exec, graph, 0), CUDA_SUCCESS);
+    for (int i = 0; i < 2; ++i) {
+      EXPECT_GE(Milliseconds(exec), 7);
+      char seen[5] = {};
+      EXPECT_EQ(cuMemcpyDtoH_v2(seen, marks, 5), CUDA_SUCCESS);
+      EXPECT_EQ(std::string(seen, 5), std::string("\0\0\1\0\1", 5));
+      EXPECT_EQ(cuMemsetD8_v2(marks, 0, 5), CUDA_SUCCESS);
+    }
+  });
+}
+
 TEST_F(CudaModels, BoxesAreCopiedRowByRow) {
   InContext([] {
     std::vector<unsigned char> host(16 * 8);
@@ -273,6 +339,291 @@ TEST_F(CudaModels, MemoryFromElsewhereIsChargedThere) {
     EXPECT_EQ(cuMemsetD8_v2(pointer, 3, 1), CUDA_ERROR_INVALID_VALUE);
     description.type = CU_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_WIN32;
     EXPECT_EQ(cuImportExternalMemory(&memory, &description), CUDA_ERROR_NOT_SUPPORTED);
+  });
+}
+
+// In another process of the machine, after what `body` did there; 0: all went well.
+int Elsewhere(const std::function<void()>& body) {
+  const pid_t child = fork();
+  if (child == 0) {
+    EXPECT_EQ(cuInit(0), CUDA_SUCCESS);
+    CUcontext context = nullptr;
+    EXPECT_EQ(cuCtxCreate_v2(&context, 0, 0), CUDA_SUCCESS);
+    body();
+    _exit(testing::Test::HasFailure() ? 1 : 0);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  return status;
+}
+
+// Two processes, of which the second waits for what the first has to tell.
+class CudaShares : public CudaModels {
+ protected:
+  struct Told {
+    CUipcEventHandle event;
+    CUmemPoolPtrExportData pointer;
+    int descriptor;
+  };
+  void TearDown() override {
+    for (int end : {to_[0], to_[1], back_[0], back_[1]}) close(end);
+  }
+  // `first` runs in this process's first child, `second` in another one.
+  void Both(const std::function<void()>& first, const std::function<void()>& second) {
+    ASSERT_EQ(pipe(to_), 0);
+    ASSERT_EQ(pipe(back_), 0);
+    setenv("TRANCHE_SIM_DIR", dir_.c_str(), 1);
+    const pid_t other = fork();
+    if (other == 0) _exit(Elsewhere(second) == 0 ? 0 : 1);
+    EXPECT_EQ(Elsewhere(first), 0);
+    int status = -1;
+    waitpid(other, &status, 0);
+    EXPECT_EQ(status, 0);
+    unsetenv("TRANCHE_SIM_DIR");
+  }
+  void Tell(const Told& told) const {
+    EXPECT_EQ(write(to_[1], &told, sizeof(told)), ssize_t{sizeof(told)});
+  }
+  Told Hear() const {
+    Told told = {};
+    EXPECT_EQ(read(to_[0], &told, sizeof(told)), ssize_t{sizeof(told)});
+    return told;
+  }
+  void Answer() const { EXPECT_EQ(write(back_[1], "", 1), 1); }
+  void AwaitAnswer() const {
+    char byte = 0;
+    EXPECT_EQ(read(back_[0], &byte, 1), 1);
+  }
+
+  int to_[2] = {-1, -1}, back_[2] = {-1, -1};
+};
+
+TEST_F(CudaShares, AnEventOfAnotherProcessIsWaitedFor) {
+  Both(
+      [&] {
+        CUevent event = nullptr, private_one = nullptr;
+        EXPECT_EQ(cuEventCreate(&event, 4), CUDA_ERROR_INVALID_VALUE) << "it cannot be timed";
+        EXPECT_EQ(cuEventCreate(&event, 4 | 2), CUDA_SUCCESS);
+        EXPECT_EQ(cuEventCreate(&private_one, 0), CUDA_SUCCESS);
+        Told told = {};
+        EXPECT_EQ(cuIpcGetEventHandle(&told.event, private_one), CUDA_ERROR_INVALID_VALUE);
+        EXPECT_EQ(cuIpcGetEventHandle(&told.event, event), CUDA_SUCCESS);
+        CUevent own = nullptr;
+        EXPECT_EQ(cuIpcOpenEventHandle(&own, told.event), CUDA_ERROR_INVALID_CONTEXT);
+        EXPECT_EQ(cuLaunchKernel(Function("long"), 1, 1, 1, 1, 1, 1, 0, nullptr, nullptr, nullptr),
+                  CUDA_SUCCESS);
+        EXPECT_EQ(cuEventRecord(event, nullptr), CUDA_SUCCESS);
+        EXPECT_EQ(cuEventQuery(event), CUDA_ERROR_NOT_READY);
+        Tell(told);
+        // The other one records it, too.
+        AwaitAnswer();
+        EXPECT_EQ(cuEventSynchronize(event), CUDA_SUCCESS);
+        EXPECT_EQ(cuEventDestroy_v2(event), CUDA_SUCCESS);
+      },
+      [&] {
+        const Told told = Hear();
+        CUevent event = nullptr;
+        EXPECT_EQ(cuIpcOpenEventHandle(&event, told.event), CUDA_SUCCESS);
+        EXPECT_EQ(cuEventQuery(event), CUDA_ERROR_NOT_READY);
+        CUstream stream = nullptr;
+        EXPECT_EQ(cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING), CUDA_SUCCESS);
+        EXPECT_EQ(cuStreamWaitEvent(stream, event, 0), CUDA_SUCCESS);
+        EXPECT_EQ(cuStreamQuery(stream), CUDA_ERROR_NOT_READY);
+        EXPECT_EQ(cuStreamSynchronize(stream), CUDA_SUCCESS);
+        EXPECT_EQ(cuEventQuery(event), CUDA_SUCCESS);
+        EXPECT_EQ(cuLaunchKernel(Function("short"), 1, 1, 1, 1, 1, 1, 0, stream, nullptr, nullptr),
+                  CUDA_SUCCESS);
+        EXPECT_EQ(cuEventRecord(event, stream), CUDA_SUCCESS);
+        Answer();
+        EXPECT_EQ(cuEventSynchronize(event), CUDA_SUCCESS);
+        CUipcEventHandle made_up = {};
+        EXPECT_EQ(cuIpcOpenEventHandle(&event, made_up), CUDA_ERROR_INVALID_VALUE);
+      });
+}
+
+TEST_F(CudaShares, APoolOfAnotherProcessIsChargedThere) {
+  CUmemPoolProps properties = {};
+  properties.allocType = CU_MEM_ALLOCATION_TYPE_PINNED;
+  properties.handleTypes = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR;
+  properties.location = {CU_MEM_LOCATION_TYPE_DEVICE, 0};
+  // To whoever imports, memory of the same process is another's as well.
+  InContext([&] {
+    CUmemoryPool pool = nullptr, plain = nullptr;
+    EXPECT_EQ(cuMemPoolCreate(&pool, &properties), CUDA_SUCCESS);
+    CUmemPoolProps closed = properties;
+    closed.handleTypes = CU_MEM_HANDLE_TYPE_NONE;
+    EXPECT_EQ(cuMemPoolCreate(&plain, &closed), CUDA_SUCCESS);
+    CUdeviceptr pointer = 0;
+    EXPECT_EQ(cuMemAllocFromPoolAsync(&pointer, 8 * kMiB, pool, nullptr), CUDA_SUCCESS);
+    Told told = {};
+    EXPECT_EQ(cuMemPoolExportToShareableHandle(&told.descriptor, plain,
+                                               CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0),
+              CUDA_ERROR_INVALID_VALUE);
+    EXPECT_EQ(cuMemPoolExportToShareableHandle(&told.descriptor, pool,
+                                               CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0),
+              CUDA_SUCCESS);
+    EXPECT_EQ(cuMemPoolExportPointer(&told.pointer, pointer), CUDA_SUCCESS);
+    EXPECT_EQ(cuMemPoolExportPointer(&told.pointer, pointer + 1), CUDA_ERROR_INVALID_VALUE);
+    CUmemoryPool imported = nullptr;
+    CUdeviceptr seen = 0;
+    const uint64_t before = Used();
+    EXPECT_EQ(cuMemPoolImportFromShareableHandle(
+                  &imported, reinterpret_cast<void*>(static_cast<intptr_t>(told.descriptor)),
+                  CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0),
+              CUDA_SUCCESS);
+    EXPECT_EQ(cuMemPoolImportPointer(&seen, imported, &told.pointer), CUDA_SUCCESS);
+    EXPECT_EQ(cuMemPoolImportPointer(&seen, pool, &told.pointer), CUDA_ERROR_INVALID_VALUE);
+    EXPECT_EQ(cuMemsetD8_v2(seen, 1, 8 * kMiB), CUDA_SUCCESS);
+    EXPECT_EQ(cuMemAllocFromPoolAsync(&pointer, 1, imported, nullptr), CUDA_ERROR_INVALID_VALUE);
+    EXPECT_EQ(cuDeviceSetMemPool(0, imported), CUDA_ERROR_INVALID_VALUE);
+    EXPECT_EQ(Used(), before);
+    EXPECT_EQ(cuMemFreeAsync(seen, nullptr), CUDA_SUCCESS);
+    EXPECT_EQ(cuMemPoolDestroy(imported), CUDA_SUCCESS);
+    EXPECT_EQ(Used(), before);
+  });
+}
+
+TEST_F(CudaModels, ADestroyedPoolGoesWithTheLastOfItsMemory) {
+  InContext([&] {
+    CUmemPoolProps properties = {};
+    properties.allocType = CU_MEM_ALLOCATION_TYPE_PINNED;
+    properties.location = {CU_MEM_LOCATION_TYPE_DEVICE, 0};
+    const uint64_t before = Used();
+    CUmemoryPool pool = nullptr;
+    EXPECT_EQ(cuMemPoolCreate(&pool, &properties), CUDA_SUCCESS);
+    cuuint64_t all = ~cuuint64_t{0};
+    EXPECT_EQ(cuMemPoolSetAttribute(pool, CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, &all), CUDA_SUCCESS);
+    CUdeviceptr first = 0, second = 0;
+    EXPECT_EQ(cuMemAllocFromPoolAsync(&first, 40 * kMiB, pool, nullptr), CUDA_SUCCESS);
+    EXPECT_EQ(cuMemAllocFromPoolAsync(&second, 40 * kMiB, pool, nullptr), CUDA_SUCCESS);
+    EXPECT_EQ(Used(), before + 80 * kMiB);
+    EXPECT_EQ(cuMemFreeAsync(first, nullptr), CUDA_SUCCESS);
+    EXPECT_EQ(cuMemPoolDestroy(pool), CUDA_SUCCESS);
+    EXPECT_EQ(Used(), before + 40 * kMiB);
+    EXPECT_EQ(cuMemPoolDestroy(pool), CUDA_ERROR_INVALID_VALUE);
+    EXPECT_EQ(cuMemAllocFromPoolAsync(&first, kMiB, pool, nullptr), CUDA_ERROR_INVALID_VALUE);
+    EXPECT_EQ(cuMemsetD8_v2(second, 1, 40 * kMiB), CUDA_SUCCESS);
+    EXPECT_EQ(cuMemFreeAsync(second, nullptr), CUDA_SUCCESS);
+    EXPECT_EQ(Used(), before);
+  });
+}
+
+// Whatever order pools, graphs and modules come and go in: nothing is held that nobody has, and
+// what somebody has is held.
+TEST_F(CudaModels, RandomSequencesLeaveNothing) {
+  for (unsigned int seed = 1; seed <= 8; ++seed) {
+    SCOPED_TRACE(seed);
+    InContext([&] {
+      std::mt19937 random(seed);
+      const auto below = [&](size_t n) { return static_cast<size_t>(random() % n); };
+      struct Piece {
+        CUdeviceptr at;
+        size_t bytes;
+      };
+      CUmemPoolProps properties = {};
+      properties.allocType = CU_MEM_ALLOCATION_TYPE_PINNED;
+      properties.location = {CU_MEM_LOCATION_TYPE_DEVICE, 0};
+      const uint64_t before = Used();
+      std::vector<CUmemoryPool> pools;
+      std::vector<Piece> pieces;
+      std::vector<CUmodule> modules;
+      uint64_t live = 0;
+      const auto free_piece = [&](size_t i) {
+        const bool later = below(2) == 0;
+        EXPECT_EQ(later ? cuMemFreeAsync(pieces[i].at, nullptr) : cuMemFree_v2(pieces[i].at),
+                  CUDA_SUCCESS);
+        live -= pieces[i].bytes;
+        pieces.erase(pieces.begin() + static_cast<std::ptrdiff_t>(i));
+      };
+      for (int step = 0; step < 300; ++step) {
+        switch (below(9)) {
+          case 0:
+            pools.emplace_back();
+            EXPECT_EQ(cuMemPoolCreate(&pools.back(), &properties), CUDA_SUCCESS);
+            if (below(2) == 0) {
+              cuuint64_t all = ~cuuint64_t{0};
+              EXPECT_EQ(
+                  cuMemPoolSetAttribute(pools.back(), CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, &all),
+                  CUDA_SUCCESS);
+            }
+            break;
+          case 1:
+            if (pools.empty()) break;
+            EXPECT_EQ(cuMemPoolDestroy(pools.back()), CUDA_SUCCESS);
+            pools.pop_back();
+            break;
+          case 2:
+          case 3:
+          case 4: {
+            Piece piece = {0, below(24 * kMiB) + 1};
+            const bool own = !pools.empty() && below(3) != 0;
+            EXPECT_EQ(own ? cuMemAllocFromPoolAsync(&piece.at, piece.bytes,
+                                                    pools[below(pools.size())], nullptr)
+                          : cuMemAlloc_v2(&piece.at, piece.bytes),
+                      CUDA_SUCCESS);
+            live += piece.bytes;
+            pieces.push_back(piece);
+            break;
+          }
+          case 5:
+          case 6:
+            if (!pieces.empty()) free_piece(below(pieces.size()));
+            break;
+          case 7:
+            if (modules.empty() || below(2) == 0) {
+              modules.emplace_back();
+              EXPECT_EQ(cuModuleLoadData(&modules.back(), kImage), CUDA_SUCCESS);
+              live += 10 * kMiB;
+            } else {
+              EXPECT_EQ(cuModuleUnload(modules.back()), CUDA_SUCCESS);
+              modules.pop_back();
+              live -= 10 * kMiB;
+            }
+            break;
+          default:
+            EXPECT_EQ(cuCtxSynchronize(), CUDA_SUCCESS);
+        }
+        EXPECT_GE(Used(), before + live);
+      }
+      while (!pieces.empty()) free_piece(0);
+      for (const CUmemoryPool pool : pools) EXPECT_EQ(cuMemPoolDestroy(pool), CUDA_SUCCESS);
+      for (const CUmodule module : modules) EXPECT_EQ(cuModuleUnload(module), CUDA_SUCCESS);
+      EXPECT_EQ(Used(), before);
+    });
+  }
+}
+
+TEST_F(CudaModels, CopiesTakeTime) {
+  InContext([] {
+    constexpr size_t kBytes = 32 * kMiB;
+    CUdeviceptr device = 0, other = 0;
+    void* pinned = nullptr;
+    EXPECT_EQ(cuMemAlloc_v2(&device, kBytes), CUDA_SUCCESS);
+    EXPECT_EQ(cuMemAlloc_v2(&other, kBytes), CUDA_SUCCESS);
+    EXPECT_EQ(cuMemHostAlloc(&pinned, kBytes, 0), CUDA_SUCCESS);
+    std::memset(pinned, 1, kBytes);
+    const std::vector<char> pageable(kBytes);
+    CUstream stream = nullptr;
+    EXPECT_EQ(cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING), CUDA_SUCCESS);
+    const auto took = [&](const std::function<void()>& copy) {
+      CUevent begin = nullptr, end = nullptr;
+      EXPECT_EQ(cuEventCreate(&begin, 0), CUDA_SUCCESS);
+      EXPECT_EQ(cuEventCreate(&end, 0), CUDA_SUCCESS);
+      // Behind a kernel, so that the host's pace says nothing.
+      EXPECT_EQ(cuLaunchKernel(Function("long"), 1, 1, 1, 1, 1, 1, 0, stream, nullptr, nullptr), 0);
+      EXPECT_EQ(cuEventRecord(begin, stream), CUDA_SUCCESS);
+      copy();
+      EXPECT_EQ(cuEventRecord(end, stream), CUDA_SUCCESS);
+      EXPECT_EQ(cuEventSynchronize(end), CUDA_SUCCESS);
+      float milliseconds = 0;
+      EXPECT_EQ(cuEventElapsedTime(&milliseconds, begin, end), CUDA_SUCCESS);
+      return milliseconds;
+    };
+    // 10 GB/s, 50 GB/s, and half of the memory's own speed (sim/cuda/README.md).
+    EXPECT_GE(took([&] { cuMemcpyHtoDAsync_v2(device, pageable.data(), kBytes, stream); }), 3.3);
+    EXPECT_GE(took([&] { cuMemcpyHtoDAsync_v2(device, pinned, kBytes, stream); }), 0.67);
+    EXPECT_GE(took([&] { cuMemcpyDtoDAsync_v2(other, device, kBytes, stream); }), 0.01);
+    EXPECT_EQ(cuMemFreeHost(pinned), CUDA_SUCCESS);
   });
 }
 

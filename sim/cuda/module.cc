@@ -41,6 +41,8 @@ Image ReadImage(const void* data) {
     if (keyword != "kernel") continue;
     kernel.cost_is_argument = cost == "argument";
     kernel.cost_ns = std::strtoull(cost.c_str(), nullptr, 10);
+    std::string more;
+    kernel.counts = !kernel.cost_is_argument && words >> more && more == "counts";
     image.kernels.push_back(kernel);
   }
   return image;
@@ -186,6 +188,7 @@ CUresult Function(uint64_t handle, const char* name, Kernel** kernel) {
     made->name = name;
     made->cost_ns = line.cost_ns;
     made->cost_is_argument = line.cost_is_argument;
+    made->counts = line.counts;
     if (module.context == nullptr) {
       made->library = MakeHandle<CUlibrary>(handle);
     } else {

@@ -16,6 +16,7 @@ struct KernelLine {
   std::string name;
   uint64_t cost_ns = 0;
   bool cost_is_argument = false;
+  bool counts = false;
 };
 
 struct Image {
@@ -30,6 +31,7 @@ struct Image {
 //   tranche-kernels 1
 //   kernel NAME NANOSECONDS     takes the whole device for that long
 //   kernel NAME argument        for as long as its first argument says, 64 bits
+//   kernel NAME NANOSECONDS counts    lowers the condition (conditional.h) it is given
 //   global NAME BYTES           a variable, of the memory of each context that the code is in
 //   code BYTES                  the code is so large
 //

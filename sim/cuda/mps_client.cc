@@ -39,6 +39,21 @@ uint32_t ThreadPercentage(uint32_t of_server, const std::optional<std::string>& 
   return std::min(of_server, std::max(1u, static_cast<uint32_t>(wished)));
 }
 
+bool BelowNormal(uint32_t of_server, const std::optional<std::string>& variable) {
+  if (variable == "0" || variable == "1") return variable == "1";
+  return of_server != 0;
+}
+
+uint32_t PartitionOf(const std::optional<std::string>& variable, const std::string& uuid,
+                     uint32_t count) {
+  const size_t slash = variable ? variable->find('/') : std::string::npos;
+  if (slash == std::string::npos || variable->substr(0, slash) != uuid) return 0;
+  char* end = nullptr;
+  const char* text = variable->c_str() + slash + 1;
+  const unsigned long number = std::strtoul(text, &end, 10);
+  return end == text || *end != 0 || number > count ? 0 : static_cast<uint32_t>(number);
+}
+
 uint32_t SmsOfClient(uint32_t sms, uint32_t percentage) {
   if (percentage >= 100) return sms;
   return std::max<uint32_t>(2, sms * percentage / 100 / 2 * 2);

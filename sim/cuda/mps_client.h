@@ -15,6 +15,11 @@ std::string MpsPipeDirectory(const std::optional<std::string>& variable);
 // A limit of the environment may only lower the server's. In percent; what is no number from above
 // 0 to 100 is ignored.
 uint32_t ThreadPercentage(uint32_t of_server, const std::optional<std::string>& variable);
+// Whether it runs below normal priority: as it says (0 or 1), else as the server does.
+bool BelowNormal(uint32_t of_server, const std::optional<std::string>& variable);
+// Which static partition of that GPU "GPU-.../N" is, of so many: 0 = none.
+uint32_t PartitionOf(const std::optional<std::string>& variable, const std::string& uuid,
+                     uint32_t count);
 // SMs that a client sees and gets: whole pairs, as the GPU is built of them.
 uint32_t SmsOfClient(uint32_t sms, uint32_t percentage);
 

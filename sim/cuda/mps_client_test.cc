@@ -37,5 +37,13 @@ TEST(MpsClientTest, MemoryLimitsByOrdinalAndUuid) {
   EXPECT_EQ(MemoryLimits("", seen), (Limits{kNoLimit, kNoLimit}));
 }
 
+TEST(MpsClientTest, SaysItsPriorityOrTakesTheServers) {
+  EXPECT_FALSE(BelowNormal(0, std::nullopt));
+  EXPECT_TRUE(BelowNormal(1, std::nullopt));
+  EXPECT_TRUE(BelowNormal(0, "1"));
+  EXPECT_FALSE(BelowNormal(1, "0"));
+  EXPECT_TRUE(BelowNormal(1, "low")) << "no number";
+}
+
 }  // namespace
 }  // namespace tranche::sim::cuda

@@ -178,6 +178,40 @@ TEST_F(CudaMps, AServerHasRoomForSoManyClients) {
             Rc::kInvalid);
 }
 
+TEST_F(CudaMps, AStaticPartitionIsWhatAClientSees) {
+  MpsServer server;
+  server.partition_count = 2;
+  server.partition_sms[0] = 32;
+  server.partition_sms[1] = 96;
+  Start(server);
+  const std::string uuid = machine_->spec().gpus[0].uuid;
+  AsClient([&] {
+    setenv("CUDA_MPS_SM_PARTITION", (uuid + "/2").c_str(), 1);
+    EXPECT_EQ(cuInit(0), CUDA_SUCCESS);
+    EXPECT_EQ(Sms(), 96);
+    EXPECT_EQ(MakeContext(), CUDA_SUCCESS);
+  });
+  for (const std::string& name : {std::string("none"), uuid + "/3", uuid + "/", uuid + "/1x"}) {
+    AsClient([&] {
+      setenv("CUDA_MPS_SM_PARTITION", name.c_str(), 1);
+      EXPECT_EQ(cuInit(0), CUDA_SUCCESS);
+      EXPECT_EQ(MakeContext(), CUDA_ERROR_INVALID_RESOURCE_CONFIGURATION) << name;
+    });
+  }
+  AsClient([] {
+    EXPECT_EQ(cuInit(0), CUDA_SUCCESS);
+    EXPECT_EQ(MakeContext(), CUDA_ERROR_INVALID_RESOURCE_CONFIGURATION) << "none is named";
+  });
+  // More than there is.
+  server.partition_sms[1] = 104;
+  std::strcpy(server.pipe_directory, "/mps/other");
+  server.gpus = 1;
+  EXPECT_EQ(machine_->Update([&](MachineState& state) {
+    return StartMpsServer(machine_->spec(), &state, server);
+  }),
+            Rc::kInsufficientResources);
+}
+
 TEST_F(CudaMps, TheKernelsMemoryLimitsHold) {
   ASSERT_EQ(machine_->Update([](MachineState& state) {
     return SetMemoryLimit(&state, 0, "/tenants/a", 0, 2048 * kMiB);

@@ -16,6 +16,7 @@ namespace tranche::sim::cuda {
 
 struct Stream;
 struct Graph;
+struct SharedEvent;
 
 // What a launch needs to know of a context. Work is known by the queue of the context's that it is
 // in, and its number there; 0 = none.
@@ -70,12 +71,16 @@ struct Stream {
 struct Event {
   std::atomic<bool> alive{false};
   bool timed = true;
+  bool interprocess = false;
+  SharedEvent* shared = nullptr;  // what all processes that have it see of it; guarded by mutex
+  SharedGpu* gpu = nullptr;       // of a shared one
+  uint64_t shared_seen = 0;       // of it, as `point` has it; guarded by mutex
   std::atomic<bool> recorded{false};
   std::atomic<bool> gated{false};  // its stream waits for a value before it comes to the record
   std::mutex mutex;
-  Point point;                  // behind which it is; guarded by mutex
-  std::atomic<uint64_t> at{0};  // done then; 0 = not known to be
-  Capture* capture = nullptr;   // recorded in a capture, behind these nodes
+  Point point;                             // behind which it is; guarded by mutex
+  std::atomic<uint64_t> at{0};             // done then; 0 = not known to be
+  std::atomic<Capture*> capture{nullptr};  // recorded in a capture, behind these nodes
   std::deque<CUgraphNode> tips;
 };
 
@@ -86,6 +91,7 @@ struct Kernel {
   std::string name;
   uint64_t cost_ns = 0;
   bool cost_is_argument = false;  // the first argument of a launch is its cost, 64 bits
+  bool counts = false;            // ... is a condition that it lowers
   CUmodule module = nullptr;
   CUlibrary library = nullptr;
 };

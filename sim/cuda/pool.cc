@@ -1,4 +1,8 @@
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cstring>
 
 #include "sim/cuda/capture.h"
 #include "sim/cuda/memory.h"
@@ -6,7 +10,8 @@
 
 // Stream-ordered allocation. A pool grows by whole granules, at least by kGrowth where the device
 // has that much left, and keeps what is freed; at a synchronisation it lets go of what lies above
-// its release threshold, as far as nothing lives there.
+// its release threshold, as far as nothing lives there. What another process exported is charged
+// there alone, and its contents are not shared.
 namespace tranche::sim::cuda {
 namespace {
 
@@ -18,8 +23,27 @@ struct Pool {
   uint64_t threshold = 0;
   uint64_t used = 0, used_high = 0, reserved_high = 0;
   int reuse[3] = {1, 1, 1};
+  unsigned int handle_types = 0;
+  // Of another process, which made it under that handle: no memory of its own.
+  int64_t exporter = 0;
+  uint64_t exported_as = 0;
+  bool destroyed = false;  // goes with the last of its memory
   Heap heap;
 };
+
+// What an exported descriptor says of a pool, and 64 bytes of memory of it.
+struct ExportedPool {
+  char magic[16] = "tranche-pool";
+  int64_t pid = 0;
+  uint64_t handle = 0;
+  uint64_t gpu = 0, ci = 0;
+};
+struct ExportedPointer {
+  uint64_t magic = 0x72746e696f702d70;
+  int64_t pid = 0;
+  uint64_t pool = 0, bytes = 0;
+};
+static_assert(sizeof(ExportedPointer) <= sizeof(CUmemPoolPtrExportData));
 
 // Under the library's lock, as all here.
 struct Pools {
@@ -76,7 +100,8 @@ CUresult Grow(Library& library, Pool* pool, uint64_t bytes) {
 
 CUresult Allocate(Library& library, uint64_t handle, uint64_t bytes, CUdeviceptr* pointer) {
   Pool* pool = Find(handle);
-  if (pool == nullptr || pointer == nullptr || bytes == 0) return CUDA_ERROR_INVALID_VALUE;
+  if (pool == nullptr || pool->destroyed || pool->exporter != 0 || pointer == nullptr || bytes == 0)
+    return CUDA_ERROR_INVALID_VALUE;
   if (bytes > kMaxBytes) return CUDA_ERROR_OUT_OF_MEMORY;
   const uint64_t take = RoundUp(bytes, kSmallStep);
   auto place = pool->heap.Take(take);
@@ -117,7 +142,7 @@ template <typename Body>
 CUresult WithPool(CUmemoryPool handle, const Body& body) {
   return Call([&](Library& library) {
     Pool* pool = Find(Number(handle));
-    return pool == nullptr ? CUDA_ERROR_INVALID_VALUE : body(library, *pool);
+    return pool == nullptr || pool->destroyed ? CUDA_ERROR_INVALID_VALUE : body(library, *pool);
   });
 }
 
@@ -135,10 +160,15 @@ CUresult PoolOfLocation(CUmemoryPool* pool, const CUmemLocation* location, bool 
 
 CUresult FreeToPool(Library& library, CUdeviceptr pointer) {
   const auto found = library.allocations().find(pointer);
-  Pool* pool = Find(found->second.pool);
-  if (pool != nullptr) {
+  const uint64_t handle = found->second.pool;
+  Pool* pool = Find(handle);
+  if (pool != nullptr && pool->exporter == 0) {
     pool->heap.Give(pointer, found->second.charged);
     pool->used -= found->second.charged;
+    if (pool->destroyed) {
+      Trim(library, pool, 0);
+      if (pool->used == 0) All().pools.erase(handle);
+    }
   }
   library.allocations().erase(found);
   return CUDA_SUCCESS;
@@ -181,7 +211,7 @@ CUDA_EXPORT CUresult cuDeviceGetMemPool(CUmemoryPool* pool, CUdevice device) {
 CUDA_EXPORT CUresult cuDeviceSetMemPool(CUdevice device, CUmemoryPool handle) {
   return WithPool(handle, [&](Library& library, const Pool& pool) {
     if (library.FindDevice(device) == nullptr) return CUDA_ERROR_INVALID_DEVICE;
-    if (pool.device != device) return CUDA_ERROR_INVALID_VALUE;
+    if (pool.device != device || pool.exporter != 0) return CUDA_ERROR_INVALID_VALUE;
     All().current_pool[device] = Number(handle);
     return CUDA_SUCCESS;
   });
@@ -203,12 +233,12 @@ CUDA_EXPORT CUresult cuMemPoolCreate(CUmemoryPool* handle, const CUmemPoolProps*
     Pool& pool = All().pools[number];
     pool.device = properties->location.id;
     pool.limit = properties->maxSize == 0 ? 0 : RoundUp(properties->maxSize, kGranule);
+    pool.handle_types = static_cast<unsigned int>(properties->handleTypes);
     *handle = MakeHandle<CUmemoryPool>(number);
     return CUDA_SUCCESS;
   });
 }
-// What is still allocated in it lives on, as if it had been destroyed when the last of it is freed:
-// so it only stops being found once it is empty.
+// What is still allocated in it lives on, and takes what it takes, until it is freed.
 CUDA_EXPORT CUresult cuMemPoolDestroy(CUmemoryPool handle) {
   return WithPool(handle, [&](Library& library, Pool& pool) {
     for (const auto& [device, number] : All().default_pool) {
@@ -216,9 +246,99 @@ CUDA_EXPORT CUresult cuMemPoolDestroy(CUmemoryPool handle) {
     }
     std::erase_if(All().current_pool,
                   [&](const auto& entry) { return entry.second == Number(handle); });
+    pool.destroyed = true;
     pool.threshold = 0;
     Trim(library, &pool, 0);
     if (pool.used == 0) All().pools.erase(Number(handle));
+    return CUDA_SUCCESS;
+  });
+}
+CUDA_EXPORT CUresult cuMemPoolExportToShareableHandle(void* out, CUmemoryPool handle,
+                                                      CUmemAllocationHandleType type,
+                                                      unsigned long long flags) {
+  return WithPool(handle, [&](Library& library, const Pool& pool) {
+    if (out == nullptr || flags != 0 || pool.exporter != 0) return CUDA_ERROR_INVALID_VALUE;
+    if (type != CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR) return CUDA_ERROR_NOT_SUPPORTED;
+    if ((pool.handle_types & type) == 0) return CUDA_ERROR_INVALID_VALUE;
+    const int descriptor = memfd_create("tranche-pool", MFD_CLOEXEC);
+    const Target target = library.devices()[static_cast<size_t>(pool.device)].target;
+    ExportedPool exported;
+    exported.pid = getpid();
+    exported.handle = Number(handle);
+    exported.gpu = target.gpu;
+    exported.ci = target.ci;
+    if (descriptor < 0 || write(descriptor, &exported, sizeof(exported)) != sizeof(exported)) {
+      if (descriptor >= 0) close(descriptor);
+      return CUDA_ERROR_OPERATING_SYSTEM;
+    }
+    *static_cast<int*>(out) = descriptor;
+    return CUDA_SUCCESS;
+  });
+}
+CUDA_EXPORT CUresult cuMemPoolImportFromShareableHandle(CUmemoryPool* handle, void* os_handle,
+                                                        CUmemAllocationHandleType type,
+                                                        unsigned long long flags) {
+  return Call([&](Library& library) {
+    if (handle == nullptr || flags != 0) return CUDA_ERROR_INVALID_VALUE;
+    if (type != CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR) return CUDA_ERROR_NOT_SUPPORTED;
+    // The descriptor itself takes the place of a pointer.
+    const int descriptor = static_cast<int>(reinterpret_cast<intptr_t>(os_handle));
+    ExportedPool exported;
+    const ExportedPool expected;
+    if (pread(descriptor, &exported, sizeof(exported), 0) != sizeof(exported) ||
+        std::memcmp(exported.magic, expected.magic, sizeof(expected.magic)) != 0) {
+      return CUDA_ERROR_INVALID_VALUE;
+    }
+    const auto& devices = library.devices();
+    const auto device = std::find_if(devices.begin(), devices.end(), [&](const auto& d) {
+      return d.target.gpu == exported.gpu && d.target.ci == exported.ci;
+    });
+    if (device == devices.end()) return CUDA_ERROR_INVALID_DEVICE;
+    const uint64_t number = library.NextHandle();
+    Pool& pool = All().pools[number];
+    pool.device = static_cast<int>(device - devices.begin());
+    pool.exporter = exported.pid;
+    pool.exported_as = exported.handle;
+    *handle = MakeHandle<CUmemoryPool>(number);
+    return CUDA_SUCCESS;
+  });
+}
+CUDA_EXPORT CUresult cuMemPoolExportPointer(CUmemPoolPtrExportData* out, CUdeviceptr pointer) {
+  return Call([&](Library& library) {
+    const auto found = library.allocations().find(pointer);
+    if (out == nullptr || found == library.allocations().end() ||
+        found->second.kind != Library::Kind::kPool) {
+      return CUDA_ERROR_INVALID_VALUE;
+    }
+    const Pool* pool = Find(found->second.pool);
+    if (pool == nullptr || pool->handle_types == 0) return CUDA_ERROR_INVALID_VALUE;
+    ExportedPointer exported;
+    exported.pid = getpid();
+    exported.pool = found->second.pool;
+    exported.bytes = found->second.bytes;
+    *out = {};
+    std::memcpy(static_cast<void*>(out), &exported, sizeof(exported));
+    return CUDA_SUCCESS;
+  });
+}
+CUDA_EXPORT CUresult cuMemPoolImportPointer(CUdeviceptr* pointer, CUmemoryPool handle,
+                                            CUmemPoolPtrExportData* data) {
+  return WithPool(handle, [&](Library& library, const Pool& pool) {
+    if (pointer == nullptr || data == nullptr || pool.exporter == 0)
+      return CUDA_ERROR_INVALID_VALUE;
+    ExportedPointer exported;
+    const ExportedPointer expected;
+    std::memcpy(static_cast<void*>(&exported), data, sizeof(exported));
+    if (exported.magic != expected.magic || exported.pid != pool.exporter ||
+        exported.pool != pool.exported_as || exported.bytes == 0 || exported.bytes > kMaxBytes) {
+      return CUDA_ERROR_INVALID_VALUE;
+    }
+    *pointer = library.NextAddress(exported.bytes);
+    Library::Allocation& allocation = library.allocations()[*pointer];
+    allocation.kind = Library::Kind::kPool;
+    allocation.bytes = exported.bytes;
+    allocation.device = pool.device;
+    allocation.pool = Number(handle);
     return CUDA_SUCCESS;
   });
 }

@@ -203,7 +203,7 @@ uint64_t SharedGpu::Present::NotBefore(uint32_t slot, uint32_t queue, uint64_t n
   return static_cast<uint64_t>(std::max(alone, state_->next));
 }
 
-bool SharedGpu::Attach(uint64_t group, double sm_part, uint32_t* slot) {
+bool SharedGpu::Attach(const Place& place, uint32_t* slot) {
   const KeepErrno keep;
   Process self;
   if (!DescribeProcess(static_cast<uint32_t>(getpid()), &self)) return false;
@@ -216,8 +216,10 @@ bool SharedGpu::Attach(uint64_t group, double sm_part, uint32_t* slot) {
   present.arbiter_.Clear(free);
   ContextState& context = present.state_->context[free];
   // Numbers that no slot has.
-  if (group != 0) context.group = kTimedContexts + static_cast<uint32_t>(group);
-  context.sm_part = sm_part;
+  if (place.group != 0) context.group = kTimedContexts + static_cast<uint32_t>(place.group);
+  context.partition = place.partition;
+  context.sm_part = place.sm_part;
+  context.below_normal = place.below_normal ? 1 : 0;
   *slot = free;
   return true;
 }
@@ -234,6 +236,15 @@ void SharedGpu::Detach(uint32_t slot) {
 double SharedGpu::Served(uint32_t slot) {
   const Present present(this);
   return present.state().context[slot].served;
+}
+
+std::vector<std::pair<uint32_t, double>> SharedGpu::ServedByProcess() {
+  const Present present(this);
+  std::vector<std::pair<uint32_t, double>> served;
+  for (uint32_t i = 0; i < present.state().contexts; ++i)
+    if (draft_->owner[i].pid != 0)
+      served.emplace_back(draft_->owner[i].pid, present.state().context[i].served);
+  return served;
 }
 
 }  // namespace tranche::sim::cuda

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "sim/gpu_time/arbiter.h"
@@ -26,10 +27,14 @@ class SharedGpu {
   static SharedGpu* Get(const std::string& machine_folder, uint32_t gpu, uint64_t compute_instance,
                         uint32_t sms);
 
-  // A context of this process. `group`: contexts of one group run at once (an MPS server); 0 = it
-  // has turns of its own. `sm_part`: of the SMs, that it gets at most. False when there are too
-  // many.
-  bool Attach(uint64_t group, double sm_part, uint32_t* slot);
+  struct Place {
+    uint64_t group = 0;  // contexts of one run at once (an MPS server); 0 = it has turns of its own
+    uint32_t partition = 0;  // of the group: its contexts together have at most sm_part; 0 = none
+    double sm_part = 1;      // of the SMs, that it gets at most
+    bool below_normal = false;  // it gets what those of normal priority leave
+  };
+  // A context of this process. False when there are too many.
+  bool Attach(const Place& place, uint32_t* slot);
   // All that the context has not done will never be.
   void Detach(uint32_t slot);
 
@@ -69,6 +74,8 @@ class SharedGpu {
 
   // Nanoseconds of work done for a context, as it would take alone.
   double Served(uint32_t slot);
+  // The same of all that live, by process.
+  std::vector<std::pair<uint32_t, double>> ServedByProcess();
 
  private:
   struct Owner {

@@ -127,7 +127,7 @@ void Gate(Stream* stream, std::function<bool()> open) {
 
 namespace {
 
-constexpr unsigned int kDisableTiming = 2;
+constexpr unsigned int kDisableTiming = 2, kInterprocess = 4;
 
 CUresult CreateStream(CUstream* stream, unsigned int flags, int priority) {
   return CallInContext([&](Library& library, const Library::Context&) {
@@ -173,6 +173,7 @@ CUresult DestroyEvent(CUevent handle) {
   return Call([&](Library& library) {
     Event* event = library.events().Find(handle);
     if (event == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+    if (event->interprocess) LeaveShared(event);
     library.events().Drop(event);
     return CUDA_SUCCESS;
   });
@@ -203,14 +204,17 @@ CUresult Record(CUevent handle, CUstream stream_handle) {
     event->tips = stream->tips;
     return CUDA_SUCCESS;
   }
-  event->capture = nullptr;
+  event->capture.store(nullptr, std::memory_order_release);
   const auto now_known = [event, stream] {
-    if (IsIdle(*stream)) {
+    // Where time is virtual a marker comes to the GPU as a launch does, or what is measured from it
+    // would hold the way there.
+    if (!IsVirtual() && !event->interprocess && IsIdle(*stream)) {
       const std::lock_guard<std::mutex> lock(event->mutex);
       event->point = {};
       event->at.store(TimelineNow(), std::memory_order_release);
     } else {
       GiveMarker(stream, event);
+      if (event->interprocess) TellShared(event);
     }
     event->recorded.store(true, std::memory_order_release);
     event->gated.store(false, std::memory_order_release);
@@ -259,6 +263,7 @@ CUDA_EXPORT CUresult cuStreamWaitEvent(CUstream handle, CUevent event_handle, un
   Event* event = Library::Get().events().Find(event_handle);
   if (stream == nullptr || event == nullptr) return CUDA_ERROR_INVALID_HANDLE;
   if (event->capture != nullptr) return JoinCapture(stream, *event);
+  if (event->interprocess) LookAtShared(event);
   if (stream->capture.load() != nullptr) return CUDA_SUCCESS;  // of before the capture
   if (!event->recorded.load() || (!event->gated.load() && DoneAt(event) != 0)) return CUDA_SUCCESS;
   Point point;
@@ -316,10 +321,13 @@ CUDA_EXPORT CUresult cuStreamGetDevice(CUstream handle, CUdevice* device) {
 
 CUDA_EXPORT CUresult cuEventCreate(CUevent* handle, unsigned int flags) {
   return CallInContext([&](Library& library, const Library::Context&) {
-    if (handle == nullptr) return CUDA_ERROR_INVALID_VALUE;
+    const bool interprocess = (flags & kInterprocess) != 0;
+    if (handle == nullptr || (interprocess && (flags & kDisableTiming) == 0))
+      return CUDA_ERROR_INVALID_VALUE;
     Event* event = library.events().Make();
     if (event == nullptr) return CUDA_ERROR_OUT_OF_MEMORY;
     event->timed = (flags & kDisableTiming) == 0;
+    event->interprocess = interprocess;
     *handle = reinterpret_cast<CUevent>(event);
     return CUDA_SUCCESS;
   });
@@ -335,6 +343,7 @@ CUDA_EXPORT CUresult cuEventQuery(CUevent handle) {
   Event* event = Library::Get().events().Find(handle);
   if (event == nullptr) return CUDA_ERROR_INVALID_HANDLE;
   Spend(kAskingTakes);
+  if (event->interprocess) LookAtShared(event);
   if (event->gated.load()) return CUDA_ERROR_NOT_READY;
   return event->recorded.load() && DoneAt(event) == 0 ? CUDA_ERROR_NOT_READY : CUDA_SUCCESS;
 }
@@ -343,6 +352,7 @@ CUDA_EXPORT CUresult cuEventSynchronize(CUevent handle) {
   Event* event = Library::Get().events().Find(handle);
   if (event == nullptr) return CUDA_ERROR_INVALID_HANDLE;
   while (event->gated.load()) SleepUntil(TimelineNow() + 20000);
+  if (event->interprocess) LookAtShared(event);
   if (DoneAt(event) == 0 && event->recorded.load()) {
     Point point;
     {

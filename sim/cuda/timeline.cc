@@ -23,6 +23,8 @@ VirtualClock* Clock() {
 
 }  // namespace
 
+bool IsVirtual() { return Clock() != nullptr; }
+
 void TakePart() {
   if (Clock() != nullptr) Clock()->Join();
 }

@@ -13,6 +13,8 @@ void SleepUntil(uint64_t time_ns);
 // On a machine with a clock of its own the calling thread's computing takes that long; elsewhere it
 // takes what it takes. Without the library's lock.
 void Spend(uint64_t ns);
+// Whether it is the machine's own.
+bool IsVirtual();
 // The process uses a GPU from now on: on a machine with a clock of its own it takes part in that.
 void TakePart();
 // ... and will give it work: it has loaded code.

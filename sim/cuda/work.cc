@@ -102,6 +102,14 @@ void GiveKernel(Stream* stream, uint64_t cost_ns, uint64_t blocks) {
   });
 }
 
+void GiveCopy(Stream* stream, uint64_t cost_ns) {
+  Give(stream, [&](SharedGpu::Present& present) {
+    return Submit(present, *stream->home, stream->queue,
+                  {0, static_cast<int64_t>(cost_ns),
+                   static_cast<int64_t>(present.now()) + kVisibleAfter, 0, Engine::kCopy});
+  });
+}
+
 void GiveWait(Stream* stream, const Point& point) {
   if (IsDone(point)) return;
   // The queue is worked off in order anyway.

@@ -1,4 +1,8 @@
 // Kernels, streams, events, values in memory, graphs: in which order, and until when.
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+
 #include <atomic>
 #include <string>
 #include <vector>
@@ -253,6 +257,77 @@ TEST_F(CudaWork, WhatIsNotModelledIsCounted) {
     EXPECT_EQ(cuTrancheSimUnmodelledCalls(nullptr, &calls), CUDA_SUCCESS);
     EXPECT_GE(calls, 1u);
     EXPECT_EQ(cuTrancheSimUnmodelledCalls("cuNoSuchThing", &calls), CUDA_ERROR_NOT_FOUND);
+  });
+}
+
+// Processes die at any instant of giving work, more of them than a GPU has contexts: the one that
+// lives is served to the end, and nothing of the dead is left.
+TEST_F(CudaWork, AStormOfKillsHoldsNobodyUp) {
+  constexpr int kKills = 80, kAtOnce = 4;
+  setenv("TRANCHE_SIM_DIR", dir_.c_str(), 1);
+  // Gives work for ever, and says so after each piece.
+  const auto start = [&](int* out) {
+    int ends[2];
+    EXPECT_EQ(pipe2(ends, O_CLOEXEC), 0);
+    const pid_t child = fork();
+    if (child == 0) {
+      uint64_t cost = 20000;
+      void* arguments[] = {&cost};
+      CUcontext context = nullptr;
+      if (cuInit(0) != CUDA_SUCCESS || cuCtxCreate_v2(&context, 0, 0) != CUDA_SUCCESS) _exit(1);
+      const CUfunction spin = Function("spin");
+      const CUevent event = MakeEvent();
+      for (;;) {
+        for (int i = 0; i < 8; ++i)
+          if (Launch(spin, nullptr, arguments) != CUDA_SUCCESS) _exit(1);
+        if (cuEventRecord(event, nullptr) != CUDA_SUCCESS ||
+            cuEventSynchronize(event) != CUDA_SUCCESS || write(ends[1], "", 1) != 1)
+          _exit(1);
+      }
+    }
+    close(ends[1]);
+    *out = ends[0];
+    return child;
+  };
+  const auto hear = [](int out, int times) {
+    char byte = 0;
+    while (times-- > 0)
+      if (read(out, &byte, 1) != 1) return false;
+    return true;
+  };
+  // Not what was said before.
+  const auto hear_anew = [&](int out, int times) {
+    pollfd ready = {out, POLLIN, 0};
+    char old[256];
+    while (poll(&ready, 1, 0) == 1 && read(out, old, sizeof(old)) > 0) {
+    }
+    return hear(out, times);
+  };
+  int survivor_out = -1;
+  const pid_t survivor = start(&survivor_out);
+  ASSERT_TRUE(hear(survivor_out, 1));
+  const uint64_t alone = Used();
+  pid_t doomed[kAtOnce];
+  int outs[kAtOnce];
+  for (int i = 0; i < kAtOnce; ++i) doomed[i] = start(&outs[i]);
+  for (int i = 0; i < kKills; ++i) {
+    const int at = i % kAtOnce;
+    ASSERT_TRUE(hear(outs[at], 1 + i % 3)) << i;
+    kill(doomed[at], SIGKILL);
+    waitpid(doomed[at], nullptr, 0);
+    close(outs[at]);
+    ASSERT_TRUE(hear_anew(survivor_out, 2)) << "after kill " << i;
+    doomed[at] = i < kKills - kAtOnce ? start(&outs[at]) : -1;
+  }
+  EXPECT_EQ(Used(), alone);
+  EXPECT_TRUE(hear_anew(survivor_out, 20));
+  kill(survivor, SIGKILL);
+  waitpid(survivor, nullptr, 0);
+  close(survivor_out);
+  unsetenv("TRANCHE_SIM_DIR");
+  InContext([] {
+    EXPECT_EQ(Launch(Function("long"), nullptr), CUDA_SUCCESS);
+    EXPECT_EQ(cuCtxSynchronize(), CUDA_SUCCESS);
   });
 }
 

@@ -19,6 +19,7 @@ void Arbiter::Clear(uint32_t context) {
   }
   c.queued = 0;
   c.sm_part = 1;
+  c.partition = c.below_normal = 0;
   c.served = 0;
   c.group = context;
   s_.contexts = std::max(s_.contexts, context + 1);
@@ -150,33 +151,50 @@ void Arbiter::DealSms() {
     return;
   }
   double room = 1;
-  std::vector<double>& context_room = scratch_.room;
-  std::vector<double>& context_weight = scratch_.weight;
-  context_room.clear();
-  for (uint32_t i = 0; i < s_.contexts; ++i) context_room.push_back(s_.context[i].sm_part);
-  for (;;) {
-    context_weight.assign(s_.contexts, 0);
-    double weight = 0;
-    for (const Running& r : running) {
-      if (r.full) continue;
-      weight += r.weight;
-      context_weight[r.context] += r.weight;
+  std::vector<double>& pool_room = scratch_.room;
+  std::vector<double>& pool_weight = scratch_.weight;
+  std::vector<uint32_t>& pool = scratch_.pool;
+  pool_room.clear();
+  pool.clear();
+  for (uint32_t i = 0; i < s_.contexts; ++i) {
+    const ContextState& c = s_.context[i];
+    pool_room.push_back(c.sm_part);
+    uint32_t first = i;
+    for (uint32_t k = 0; c.partition != 0 && k < i; ++k) {
+      const ContextState& other = s_.context[k];
+      if (other.partition != c.partition || (Sliced() && other.group != c.group)) continue;
+      first = k;
+      break;
     }
-    if (weight == 0 || room <= 0) break;
-    double step = room / weight;
-    for (const Running& r : running)
-      if (!r.full) step = std::min(step, (r.demand - r.share) / r.weight);
-    for (size_t c = 0; c < s_.contexts; ++c)
-      if (context_weight[c] > 0) step = std::min(step, context_room[c] / context_weight[c]);
-    for (Running& r : running) {
-      if (r.full) continue;
-      r.share += step * r.weight;
-      room -= step * r.weight;
-      context_room[r.context] -= step * r.weight;
+    pool.push_back(first);
+  }
+  for (const uint32_t below_normal : {0u, 1u}) {
+    const auto grows = [&](const Running& r) {
+      return !r.full && s_.context[r.context].below_normal == below_normal;
+    };
+    while (room > 1e-9) {
+      pool_weight.assign(s_.contexts, 0);
+      double weight = 0;
+      for (const Running& r : running) {
+        if (!grows(r)) continue;
+        weight += r.weight;
+        pool_weight[pool[r.context]] += r.weight;
+      }
+      if (weight == 0) break;
+      double step = room / weight;
+      for (const Running& r : running)
+        if (grows(r)) step = std::min(step, (r.demand - r.share) / r.weight);
+      for (size_t p = 0; p < s_.contexts; ++p)
+        if (pool_weight[p] > 0) step = std::min(step, pool_room[p] / pool_weight[p]);
+      for (Running& r : running) {
+        if (!grows(r)) continue;
+        r.share += step * r.weight;
+        room -= step * r.weight;
+        pool_room[pool[r.context]] -= step * r.weight;
+      }
+      for (Running& r : running)
+        if (r.share >= r.demand - 1e-9 || pool_room[pool[r.context]] <= 1e-9) r.full = true;
     }
-    for (Running& r : running)
-      if (r.share >= r.demand - 1e-9 || context_room[r.context] <= 1e-9) r.full = true;
-    if (room <= 1e-9) break;
   }
   for (Running& r : running) r.stream->rate = r.share / r.demand;
 }

@@ -65,8 +65,10 @@ struct StreamState {
 struct ContextState {
   uint32_t group = 0;
   uint32_t queued = 0;
-  uint32_t streams = 0;  // that were ever used: those below this number
-  double sm_part = 1;    // of the SMs, that all of the context gets at most
+  uint32_t streams = 0;       // that were ever used: those below this number
+  double sm_part = 1;         // of the SMs, that all of the context gets at most
+  uint32_t partition = 0;     // not 0: that is what all of the group with this number get together
+  uint32_t below_normal = 0;  // it gets what the others of its group leave
   double served = 0;
   StreamState stream[kTimedStreams];
 };
@@ -107,6 +109,7 @@ class Arbiter {
   struct Scratch {
     std::vector<Running> running;
     std::vector<double> room, weight;
+    std::vector<uint32_t> pool;  // by context: whose room it shares
   };
 
   Arbiter(GpuState* state, WorkItem* items, Scratch* scratch)

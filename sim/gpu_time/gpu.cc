@@ -3,7 +3,7 @@
 namespace tranche::sim {
 
 // calloc: what is not touched takes no memory.
-Gpu::Gpu(uint32_t contexts, GpuTiming timing)
+TimedGpu::TimedGpu(uint32_t contexts, GpuTiming timing)
     : state_(std::make_unique<GpuState>()),
       items_(static_cast<WorkItem*>(
           std::calloc(size_t{contexts} * kTimedStreams * kQueueDepth, sizeof(WorkItem)))),
@@ -12,12 +12,12 @@ Gpu::Gpu(uint32_t contexts, GpuTiming timing)
   for (uint32_t i = 0; i < contexts; ++i) arbiter_.Clear(i);
 }
 
-void Gpu::Submit(const Work& work) {
+void TimedGpu::Submit(const Work& work) {
   arbiter_.Submit(work.context, work.stream,
                   {work.id, work.duration, work.visible_at, work.blocks, work.engine}, &done_);
 }
 
-void Gpu::AdvanceTo(int64_t at, std::vector<Done>* done) {
+void TimedGpu::AdvanceTo(int64_t at, std::vector<Done>* done) {
   arbiter_.AdvanceTo(at, &done_);
   for (const Arbiter::Done& d : done_) {
     done->push_back({{d.context, d.stream, d.item.id, d.item.duration, d.item.blocks, d.item.engine,

@@ -20,17 +20,24 @@ struct Work {
   int64_t visible_at;  // to the GPU; of one stream never descending
 };
 
-class Gpu {
+class TimedGpu {
  public:
   struct Done {
     Work work;
     int64_t started_at;
   };
 
-  Gpu(uint32_t contexts, GpuTiming timing);
+  TimedGpu(uint32_t contexts, GpuTiming timing);
 
   // Caps the part of the SMs that all of a context gets (MPS active thread percentage), 0..1.
   void SetSmPart(uint32_t context, double part) { state_->context[context].sm_part = part; }
+  // That part is what all contexts with this number get together (MPS static partitions).
+  void SetPartition(uint32_t context, uint32_t partition, double part) {
+    state_->context[context].partition = partition;
+    state_->context[context].sm_part = part;
+  }
+  // It gets what those of normal priority leave (MPS client priority).
+  void SetBelowNormal(uint32_t context) { state_->context[context].below_normal = 1; }
   // Contexts of one group run at once, others in turns.
   void SetGroup(uint32_t context, uint32_t group) { state_->context[context].group = group; }
 

@@ -10,13 +10,13 @@ namespace {
 constexpr int64_t kUs = 1000, kMs = 1000 * kUs, kSecond = 1000 * kMs;
 
 // Runs until nothing is left; when each piece of work was done, by id.
-std::vector<int64_t> Ends(Gpu& gpu, size_t count) {
+std::vector<int64_t> Ends(TimedGpu& gpu, size_t count) {
   std::vector<int64_t> ends(count, -1);
-  std::vector<Gpu::Done> done;
+  std::vector<TimedGpu::Done> done;
   while (gpu.Next() != kNothing) {
     const int64_t at = gpu.Next();
     gpu.AdvanceTo(at, &done);
-    for (const Gpu::Done& d : done) ends[d.work.id] = at;
+    for (const TimedGpu::Done& d : done) ends[d.work.id] = at;
     done.clear();
   }
   return ends;
@@ -28,7 +28,7 @@ Work Kernel(uint32_t context, uint64_t id, int64_t duration, uint32_t blocks = 1
 }
 
 TEST(GpuTime, ContextsTakeTurnsOfAQuantum) {
-  Gpu gpu(2, {});
+  TimedGpu gpu(2, {});
   gpu.Submit(Kernel(0, 0, 3 * kMs));
   gpu.Submit(Kernel(1, 1, 3 * kMs));
   const std::vector<int64_t> ends = Ends(gpu, 2);
@@ -40,7 +40,7 @@ TEST(GpuTime, ContextsTakeTurnsOfAQuantum) {
 }
 
 TEST(GpuTime, AloneNothingIsSwitched) {
-  Gpu gpu(3, {});
+  TimedGpu gpu(3, {});
   gpu.Submit(Kernel(1, 0, 50 * kMs));
   EXPECT_EQ(Ends(gpu, 1)[0], 50 * kMs + 25 * kUs);
   gpu.Submit({1, 0, 0, 7 * kMs, 132, Engine::kSms, 60 * kMs});
@@ -48,18 +48,18 @@ TEST(GpuTime, AloneNothingIsSwitched) {
 }
 
 TEST(GpuTime, StreamsOfOneContextShareItsSlice) {
-  Gpu gpu(1, {});
+  TimedGpu gpu(1, {});
   gpu.Submit(Kernel(0, 0, kMs, 66, 0));
   gpu.Submit(Kernel(0, 1, kMs, 66, 1));
   EXPECT_EQ(Ends(gpu, 2), (std::vector<int64_t>{kMs, kMs}));
-  Gpu full(1, {});
+  TimedGpu full(1, {});
   full.Submit(Kernel(0, 0, kMs, 132, 0));
   full.Submit(Kernel(0, 1, kMs, 132, 1));
   EXPECT_EQ(Ends(full, 2), (std::vector<int64_t>{2 * kMs, 2 * kMs}));
 }
 
 TEST(GpuTime, ConcurrentContextsGetSmsByResidentBlocks) {
-  Gpu gpu(2, {.sharing = Sharing::kConcurrent});
+  TimedGpu gpu(2, {.sharing = Sharing::kConcurrent});
   gpu.Submit(Kernel(0, 0, 8 * kMs, 65536));
   gpu.Submit(Kernel(1, 1, kMs, 132));
   // 8 to 1: after 9 ms both are done at once.
@@ -69,14 +69,14 @@ TEST(GpuTime, ConcurrentContextsGetSmsByResidentBlocks) {
 }
 
 TEST(GpuTime, ConcurrentKernelsThatDoNotFillTheGpuDisturbNobody) {
-  Gpu gpu(2, {.sharing = Sharing::kConcurrent});
+  TimedGpu gpu(2, {.sharing = Sharing::kConcurrent});
   gpu.Submit(Kernel(0, 0, kMs, 66));
   gpu.Submit(Kernel(1, 1, kMs, 66));
   EXPECT_EQ(Ends(gpu, 2), (std::vector<int64_t>{kMs, kMs}));
 }
 
 TEST(GpuTime, ThreadPercentageHoldsAContextToItsSms) {
-  Gpu gpu(2, {.sharing = Sharing::kConcurrent});
+  TimedGpu gpu(2, {.sharing = Sharing::kConcurrent});
   gpu.SetSmPart(0, 0.25);
   gpu.Submit(Kernel(0, 0, kMs));
   EXPECT_EQ(Ends(gpu, 1)[0], 4 * kMs);
@@ -84,15 +84,40 @@ TEST(GpuTime, ThreadPercentageHoldsAContextToItsSms) {
   EXPECT_EQ(Ends(gpu, 1)[0], 5 * kMs) << "fewer blocks than its SMs: not slower";
 }
 
+TEST(GpuTime, APartitionIsForAllThatAreInIt) {
+  TimedGpu gpu(3, {.sharing = Sharing::kConcurrent});
+  gpu.SetPartition(0, 1, 0.25);
+  gpu.SetPartition(1, 1, 0.25);
+  gpu.SetPartition(2, 2, 0.75);
+  for (uint32_t i = 0; i < 3; ++i) gpu.Submit(Kernel(i, i, 3 * kMs));
+  const std::vector<int64_t> ends = Ends(gpu, 3);
+  EXPECT_NEAR(double(ends[0]), 24e6, 10);
+  EXPECT_NEAR(double(ends[1]), 24e6, 10);
+  EXPECT_NEAR(double(ends[2]), 4e6, 10);
+}
+
+TEST(GpuTime, BelowNormalGetsWhatIsLeft) {
+  TimedGpu gpu(3, {.sharing = Sharing::kConcurrent});
+  gpu.SetBelowNormal(0);
+  gpu.Submit(Kernel(0, 0, 4 * kMs));
+  gpu.Submit(Kernel(1, 1, 2 * kMs, 66));
+  gpu.Submit(Kernel(2, 2, 4 * kMs, 66));
+  // Nothing while both run, half beside the longer one, then all.
+  const std::vector<int64_t> ends = Ends(gpu, 3);
+  EXPECT_EQ(ends[1], 2 * kMs);
+  EXPECT_EQ(ends[2], 4 * kMs);
+  EXPECT_NEAR(double(ends[0]), 7e6, 10);
+}
+
 TEST(GpuTime, CopiesDoNotWaitForASlice) {
-  Gpu gpu(2, {});
+  TimedGpu gpu(2, {});
   gpu.Submit(Kernel(0, 0, 10 * kMs));
   gpu.Submit({1, 0, 1, 3 * kMs, 1, Engine::kCopy, 0});
   EXPECT_EQ(Ends(gpu, 2)[1], 3 * kMs);
 }
 
 TEST(GpuTime, ContextsOfOneGroupShareItsSlice) {
-  Gpu gpu(3, {});
+  TimedGpu gpu(3, {});
   gpu.SetGroup(2, 0);
   gpu.Submit(Kernel(0, 0, 3 * kMs, 66));
   gpu.Submit(Kernel(2, 1, 3 * kMs, 66));
@@ -105,7 +130,7 @@ TEST(GpuTime, ContextsOfOneGroupShareItsSlice) {
 }
 
 TEST(GpuTime, AStreamWaitsForAnothers) {
-  Gpu gpu(1, {});
+  TimedGpu gpu(1, {});
   gpu.Submit(Kernel(0, 0, 3 * kMs, 66, 0));
   gpu.Submit({0, 1, 1, 0, 0 << 16 | 0, Engine::kWait, 0});  // for the first of stream 0
   gpu.Submit(Kernel(0, 2, kMs, 66, 1));

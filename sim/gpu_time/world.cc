@@ -72,7 +72,7 @@ void World::RunUntil(int64_t end) {
 }
 
 void World::Finished() {
-  for (const Gpu::Done& done : done_) {
+  for (const TimedGpu::Done& done : done_) {
     const uint32_t i = done.work.context;
     Tenant& t = tenants_[i];
     --t.outstanding;

@@ -64,7 +64,7 @@ class World {
   void RunUntil(int64_t end);
   int64_t now() const { return now_; }
   uint32_t tenants() const { return static_cast<uint32_t>(tenants_.size()); }
-  Gpu& gpu() { return gpu_; }
+  TimedGpu& gpu() { return gpu_; }
   const HostTiming& host() const { return host_; }
 
   // For controllers.
@@ -117,12 +117,12 @@ class World {
   int64_t Duration(Tenant& tenant, const Op& op);
 
   std::vector<Tenant> tenants_;
-  Gpu gpu_;
+  TimedGpu gpu_;
   HostTiming host_;
   std::mt19937_64 random_;
   Controller* controller_;
   std::priority_queue<Event> events_;
-  std::vector<Gpu::Done> done_;
+  std::vector<TimedGpu::Done> done_;
   uint64_t order_ = 0;
   int64_t now_ = 0;
   uint64_t wakes_ = 0, markers_ = 0;

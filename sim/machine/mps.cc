@@ -31,6 +31,11 @@ uint32_t Clients(const MachineState& state, uint64_t server, const Target* targe
 
 }  // namespace
 
+uint32_t SmsOfChunk(const GpuSpec& gpu) {
+  if (gpu.arch < Arch::kAmpere) return 0;
+  return gpu.arch >= Arch::kHopper ? 8 : 4;
+}
+
 const MpsServer* FindMpsServer(const MachineState& state, std::string_view pipe_directory) {
   while (pipe_directory.size() > 1 && pipe_directory.back() == '/') pipe_directory.remove_suffix(1);
   for (const MpsServer& server : state.mps_servers) {
@@ -51,6 +56,14 @@ Rc StartMpsServer(const MachineSpec& spec, MachineState* state, const MpsServer&
   if (wanted.pipe_directory[0] == 0 || wanted.gpus == 0 || (wanted.gpus & ~all) != 0 ||
       FindMpsServer(*state, std::string_view(wanted.pipe_directory)) != nullptr) {
     return Rc::kInvalid;
+  }
+  uint32_t sms = 0;
+  for (uint32_t i = 0; i < wanted.partition_count && i < kMaxSmPartitions; ++i)
+    sms += wanted.partition_sms[i];
+  for (uint32_t gpu = 0; wanted.partition_count > 0 && gpu < spec.gpu_count; ++gpu) {
+    if ((wanted.gpus >> gpu & 1) == 0) continue;
+    if (SmsOfChunk(spec.gpus[gpu]) == 0 || wanted.ci != 0) return Rc::kNotSupported;
+    if (sms > spec.gpus[gpu].sm) return Rc::kInsufficientResources;
   }
   for (MpsServer& free : state->mps_servers) {
     if (free.serial != 0) continue;

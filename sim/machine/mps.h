@@ -7,13 +7,17 @@
 // MPS servers of a machine, and what they let their clients do. Called inside a transaction.
 namespace tranche::sim {
 
+// SMs of a chunk, which static partitions are made of; 0: this GPU has none (before Ampere).
+uint32_t SmsOfChunk(const GpuSpec& gpu);
+
 // The server behind a pipe directory; nullptr: nobody is, so programs that are sent there run as
 // without MPS, and are told nothing.
 const MpsServer* FindMpsServer(const MachineState& state, std::string_view pipe_directory);
 const MpsServer* FindMpsServer(const MachineState& state, uint64_t serial);
 
 // kInvalid for a directory that is taken, or no GPUs; kInsufficientResources when there are too
-// many servers. The serial is chosen here.
+// many servers, or partitions for the SMs of a GPU; kNotSupported where a GPU has no partitions.
+// The serial is chosen here.
 Rc StartMpsServer(const MachineSpec& spec, MachineState* state, const MpsServer& wanted);
 // kNotFound; kInUse while it has clients.
 Rc StopMpsServer(MachineState* state, std::string_view pipe_directory);

@@ -117,6 +117,8 @@ struct MemoryLimit {
   uint64_t hard_bytes = kNoLimit;  // never more
 };
 
+inline constexpr uint32_t kMaxSmPartitions = 16;
+
 // An MPS control daemon with its server: contexts of its clients share a GPU at the same time, and
 // its faults.
 struct MpsServer {
@@ -127,6 +129,10 @@ struct MpsServer {
   uint64_t ci = 0;        // serial of the one compute instance that it serves; 0 = whole GPUs
   uint32_t thread_percentage = 100;  // of a GPU's SMs, for each client
   uint32_t faulted = 0;              // bit i: takes no client on GPU i until those there have ended
+  uint32_t below_normal = 0;         // its clients' priority, unless they say otherwise
+  // Static partitions of each GPU, by their SMs; with any, a client must be in one.
+  uint32_t partition_count = 0;
+  uint32_t partition_sms[kMaxSmPartitions] = {};
   uint64_t memory_limits[kMaxGpus] = {};  // of each client, by GPU; 0 = none
   char pipe_directory[160] = {};
 };

@@ -1,6 +1,7 @@
 #include "sim/machine/memory_limits.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "sim/nvml/library.h"
 
@@ -9,13 +10,16 @@ using namespace tranche::sim::nvml;
 
 namespace {
 
-constexpr std::string_view kMount = "/sys/fs/cgroup";
+// Where the unified hierarchy is mounted: beside those of cgroup v1, and alone.
+constexpr std::string_view kMounts[] = {"/sys/fs/cgroup/unified", "/sys/fs/cgroup"};
 
 // The path in the hierarchy: "/" for the mount point itself. Empty when it is none.
 std::string_view CgroupOf(const char* path) {
   const std::string_view text = path == nullptr ? "" : path;
-  if (text.substr(0, kMount.size()) != kMount) return {};
-  std::string_view rest = text.substr(kMount.size());
+  const auto* mount = std::find_if(std::begin(kMounts), std::end(kMounts),
+                                   [&](auto one) { return text.substr(0, one.size()) == one; });
+  if (mount == std::end(kMounts)) return {};
+  std::string_view rest = text.substr(mount->size());
   while (rest.size() > 1 && rest.back() == '/') rest.remove_suffix(1);
   if (rest.empty()) return "/";
   return rest.front() == '/' ? rest : std::string_view{};

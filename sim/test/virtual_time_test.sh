@@ -66,6 +66,19 @@ machine
 "$sim" mps "$m" --pipe "$pipe" >/dev/null
 together "CUDA_MPS_PIPE_DIRECTORY=$pipe CUDA_MPS_ACTIVE_THREAD_PERCENTAGE=25 -- sync 1000 132 400"
 is "a quarter of the SMs" "${said[0]}" 92 101
+# A static partition, whose clients share it; and one below normal priority, which gets what the other leaves.
+machine
+uuid=$("$sim" mps "$m" --pipe "$pipe" --sm-partition 4 12 | sed -n 's|/1 .*||p')
+together "CUDA_MPS_PIPE_DIRECTORY=$pipe CUDA_MPS_SM_PARTITION=$uuid/1 -- deep 1000 132 800" \
+  "CUDA_MPS_PIPE_DIRECTORY=$pipe CUDA_MPS_SM_PARTITION=$uuid/1 -- deep 1000 132 800" \
+  "CUDA_MPS_PIPE_DIRECTORY=$pipe CUDA_MPS_SM_PARTITION=$uuid/2 -- deep 1000 132 800"
+is "a partition of 32 SMs for two" "$((said[0] + said[1]))" 50 194
+is "a partition of 96 SMs for one" "${said[2]}" 500 590
+machine
+"$sim" mps "$m" --pipe "$pipe" >/dev/null
+together "CUDA_MPS_PIPE_DIRECTORY=$pipe CUDA_MPS_CLIENT_PRIORITY=1 -- sync 1000 132 400" \
+  "CUDA_MPS_PIPE_DIRECTORY=$pipe -- deep 1000 66 400"
+is "below normal, half is left" "${said[0]}" 190 202
 # Beside one that does not use it, the clients together are one of two.
 machine
 "$sim" mps "$m" --pipe "$pipe" >/dev/null

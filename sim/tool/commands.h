@@ -72,7 +72,9 @@ struct MpsOptions {
   std::optional<uint32_t> uid;
   bool any_user = false;
   uint32_t thread_percentage = 100;
-  Bytes memory_limit{0};  // of each client on each GPU; 0 = none
+  Bytes memory_limit{0};             // of each client on each GPU; 0 = none
+  std::vector<uint32_t> partitions;  // chunks of each
+  uint32_t client_priority = 0;
   bool stop = false;
 };
 // Starts or stops an MPS server.

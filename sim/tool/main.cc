@@ -127,6 +127,10 @@ int main(int argc, char** argv) {
   p->add_option_function<std::string>("--pinned-memory-limit",
                                       Checked(&mps.memory_limit, ParseBytes),
                                       "of each client on each GPU, e.g. 2GiB");
+  p->add_option("--client-priority", mps.client_priority, "of its clients: 0 normal, 1 below")
+      ->check(CLI::Range(0, 1));
+  p->add_option("--sm-partition", mps.partitions,
+                "static partitions of each GPU, in chunks; says what they are called");
   p->add_flag("--stop", mps.stop, "stop the server of that pipe directory");
   p->callback([&] {
     if (*mps_uid_option) mps.uid = mps_uid;

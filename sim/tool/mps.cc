@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "sim/tool/commands.h"
@@ -22,6 +23,31 @@ Status Stop(Machine* machine, const std::string& pipe) {
   }
 }
 
+// All GPUs of a server are taken to be of one kind.
+Status Divide(const MachineSpec& spec, const std::vector<uint32_t>& chunks, MpsServer* server) {
+  if (chunks.size() > kMaxSmPartitions)
+    return Fail(ErrorCode::kInvalid, "too many SM partitions",
+                "at most " + std::to_string(kMaxSmPartitions));
+  uint32_t gpu = 0;
+  while (gpu + 1 < spec.gpu_count && (server->gpus >> gpu & 1) == 0) ++gpu;
+  for (const uint32_t count : chunks) {
+    if (count == 0) return Fail(ErrorCode::kInvalid, "an SM partition has at least one chunk");
+    server->partition_sms[server->partition_count++] =
+        std::min(count, 1024u) * SmsOfChunk(spec.gpus[gpu]);
+  }
+  return {};
+}
+
+void PrintPartitions(const MachineSpec& spec, const std::vector<uint32_t>& chunks,
+                     const MpsServer& server) {
+  for (uint32_t gpu = 0; gpu < spec.gpu_count; ++gpu) {
+    if ((server.gpus >> gpu & 1) == 0) continue;
+    for (uint32_t i = 0; i < server.partition_count; ++i)
+      std::printf("%s/%u  %u chunks, %u SMs\n", spec.gpus[gpu].uuid, i + 1, chunks[i],
+                  server.partition_sms[i]);
+  }
+}
+
 }  // namespace
 
 Status Mps(const MpsOptions& options) {
@@ -38,6 +64,7 @@ Status Mps(const MpsOptions& options) {
   if (options.thread_percentage < 1 || options.thread_percentage > 100)
     return Fail(ErrorCode::kInvalid, "a thread percentage is between 1 and 100");
   server.thread_percentage = options.thread_percentage;
+  server.below_normal = options.client_priority;
   server.uid = options.uid.value_or(geteuid());
   server.any_user = options.any_user ? 1 : 0;
   for (uint32_t i = 0; i < spec.gpu_count; ++i) {
@@ -57,9 +84,18 @@ Status Mps(const MpsOptions& options) {
     if (!target) return tl::unexpected(target.error());
     server.ci = target->ci;
   }
+  Status divided = Divide(spec, options.partitions, &server);
+  if (!divided) return divided;
   const Rc rc =
       (*machine)->Update([&](MachineState& state) { return StartMpsServer(spec, &state, server); });
-  if (rc == Rc::kOk) return {};
+  if (rc == Rc::kOk) {
+    PrintPartitions(spec, options.partitions, server);
+    return {};
+  }
+  if (rc == Rc::kNotSupported)
+    return Fail(ErrorCode::kInvalid, "a MIG device, or a GPU before Ampere, has no SM partitions");
+  if (rc == Rc::kInsufficientResources && server.partition_count > 0)
+    return Fail(ErrorCode::kInvalid, "the partitions have more SMs than a GPU");
   if (rc == Rc::kInvalid)
     return Fail(ErrorCode::kInvalid, "another MPS server has the pipe directory " + options.pipe);
   return Fail(ErrorCode::kFailed, "starting an MPS server: " + std::string(RcName(rc)));

@@ -66,7 +66,8 @@ typedef struct {
      GPUs reach each other's memory. Turns on several GPUs could make such programs wait for each
      other for ever. */
   uint64_t turns_off;
-  uint64_t reserved[2];
+  uint64_t sm_count; /* of the whole GPU, whatever a client of MPS is shown; 0 = not known */
+  uint64_t reserved[1];
   TrancheCounters counters;
   /* By slot, bytes: what the process holds, and what it is asking for right now. */
   uint64_t held[TRANCHE_SLICE_SLOTS];

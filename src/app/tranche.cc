@@ -12,6 +12,14 @@ namespace {
 
 using namespace tranche;
 
+// This user's own configuration, then the system's.
+std::vector<std::string> Configurations() {
+  const std::string own = Paths::FromEnvironment().config;
+  const std::string system = "/etc/tranche";
+  if (own == system || ProcessEnvironment()("TRANCHE_STATE_DIR")) return {own};
+  return {own, system};
+}
+
 // The daemon of this user's own state directory, then the system's.
 std::vector<std::string> Sockets() {
   const std::string own = Paths::FromEnvironment().socket();
@@ -46,6 +54,7 @@ int main(int argc, char** argv) {
               .version = kVersion,
               .clock = clock,
               .sockets = Sockets(),
+              .configurations = Configurations(),
               .load_catalog = Catalog::Load,
               .open_driver = [] { return OpenNvmlDriver(); },
               .open_engine = [clock] { return OpenEngine(clock); },

@@ -104,7 +104,7 @@ Result<const CatalogGpu*> Catalog::FindGpu(const std::string& name) const {
 }
 
 Result<const CatalogModel*> Catalog::FindModel(const std::string& name) const {
-  auto index = catalog::LookUp(name, NamesOf(models_), "model", "");
+  auto index = catalog::LookUp(name, NamesOf(models_), "model", "tranche catalog models");
   if (!index) return tl::unexpected(index.error());
   return &models_[*index];
 }

@@ -109,7 +109,13 @@ struct CatalogModel {
   int experts = 0, experts_per_token = 0, shared_experts = 0, expert_intermediate = 0;
   int dense_layers = 0;  // of a mixture-of-experts model: layers without experts
   int q_lora_rank = 0, kv_lora_rank = 0, qk_nope_head_dim = 0, qk_rope_head_dim = 0, v_head_dim = 0;
-  std::string dtype;  // of the published checkpoint
+  int mlp_matrices = 3;          // gate, up and down; 2 where there is no gate
+  int stateless_layers = 0;      // linear attention or state space: no KV cache by the token
+  double vision_parameters = 0;  // of an encoder beside the language model
+  std::string dtype;             // of the published checkpoint
+  // Modules that a quantised checkpoint leaves in 16 bits, as its config.json names them. Beside
+  // the embedding and the head, which none quantises but GGUF.
+  std::vector<std::string> unquantised;
   std::string note;
 };
 

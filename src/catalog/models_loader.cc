@@ -22,7 +22,7 @@ void ReadAttention(const YamlNode& node, bool mla, CatalogModel* model, Mistakes
 
 void ReadMla(const YamlNode& node, CatalogModel* model, Mistakes* mistakes) {
   FieldReader fields(node, mistakes);
-  model->q_lora_rank = fields.Int("q_lora_rank", 1, kMost);
+  model->q_lora_rank = fields.IntOr("q_lora_rank", 0, 1, kMost);
   model->kv_lora_rank = fields.Int("kv_lora_rank", 1, kMost);
   model->qk_nope_head_dim = fields.Int("qk_nope_head_dim", 1, kMost);
   model->qk_rope_head_dim = fields.Int("qk_rope_head_dim", 1, kMost);
@@ -51,6 +51,8 @@ CatalogModel ReadModel(const std::string& name, const YamlNode& node, Mistakes* 
     FieldReader size(fields.Map("size"), mistakes);
     model.parameters = size.Number("parameters_b", 1e-3, kMostBillions) * 1e9;
     model.active_parameters = size.Number("active_b", 1e-3, kMostBillions) * 1e9;
+    if (size.Has("vision_b"))
+      model.vision_parameters = size.Number("vision_b", 1e-3, kMostBillions) * 1e9;
     model.dtype = size.Text("dtype");
     if (model.active_parameters > model.parameters) size.Wrong("active_b", "exceeds parameters_b");
   }
@@ -61,8 +63,10 @@ CatalogModel ReadModel(const std::string& name, const YamlNode& node, Mistakes* 
     model.intermediate = shape.Int("intermediate", 1, kMost);
     model.vocab = shape.Int("vocab", 1, kMost);
     model.tied_embeddings = shape.Bool("tied_embeddings");
+    model.mlp_matrices = shape.IntOr("mlp_matrices", 3, 2, 3);
     model.max_position = shape.Int("max_position", 1, 1 << 30);
   }
+  model.unquantised = fields.TextsOrNone("unquantised");
   const YamlNode* mla = fields.Optional("mla");
   ReadAttention(fields.Map("attention"), mla != nullptr, &model, mistakes);
   if (mla != nullptr) ReadMla(*mla, &model, mistakes);

@@ -26,6 +26,14 @@ std::vector<std::string> Candidates(const std::string& needle,
   return keys;
 }
 
+// The first of them; many would say nothing.
+std::string FirstFew(const std::vector<std::string>& keys) {
+  constexpr size_t kFew = 6;
+  if (keys.size() <= kFew) return fmt::format("{}", fmt::join(keys, ", "));
+  return fmt::format("{} or {} more", fmt::join(keys.begin(), keys.begin() + kFew, ", "),
+                     keys.size() - kFew);
+}
+
 std::string NearestKey(std::string_view word, const std::vector<NameEntry>& entries) {
   std::vector<std::string> words;
   std::map<std::string, std::string> key_of;
@@ -62,17 +70,11 @@ Result<size_t> LookUp(std::string_view word, const std::vector<NameEntry>& entri
   const std::vector<std::string> candidates = Candidates(wanted, entries);
   if (candidates.size() > 1) {
     return Fail(ErrorCode::kNotFound, fmt::format("'{}' names no single {}", word, what),
-                fmt::format("it may mean {}; write which", fmt::join(candidates, ", ")));
+                fmt::format("it may mean {}; write which", FirstFew(candidates)));
   }
   const std::string nearest = candidates.empty() ? NearestKey(word, entries) : candidates.front();
   std::string hint = fmt::format("did you mean '{}'?", nearest);
-  if (nearest.empty() && list_command.empty()) {
-    std::vector<std::string> keys;
-    for (const NameEntry& entry : entries) keys.push_back(entry.words.front());
-    hint = fmt::format("known are {}", fmt::join(keys, ", "));
-  } else if (nearest.empty()) {
-    hint = fmt::format("`{}` lists all", list_command);
-  }
+  if (nearest.empty()) hint = fmt::format("`{}` lists all", list_command);
   return Fail(ErrorCode::kNotFound, fmt::format("the catalog has no {} '{}'", what, word), hint);
 }
 

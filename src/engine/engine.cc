@@ -87,7 +87,8 @@ EngineImpl::EngineImpl(Parts parts, EngineEdges edges, StateLock lock, std::uniq
       driver_(std::move(parts.driver)),
       store_(std::move(store)),
       runtime_(std::move(edges.runtime)),
-      leases_(paths_.run + "/slices", clock_),
+      kernel_(driver_, OpenCgroupTree(root_), KernelGroupPrefix(paths_.run)),
+      leases_(paths_.run + "/slices", clock_, &kernel_),
       fractions_(leases_, driver_),
       supervisor_(Supervisor::Parts{*store_, *runtime_, std::move(edges.router),
                                     std::move(edges.health), catalog_, clock_,
@@ -351,6 +352,9 @@ Result<SystemStatus> EngineImpl::GetStatus() {
     replica.memory_used = lease->second.memory_used;
     replica.compute_used = lease->second.compute_used;
     if (replica.detail.empty()) replica.detail = lease->second.detail;
+    // What was promised may have been lost; whether it is in force is the lease's to say.
+    const Guarantee memory = lease->second.guarantee().memory;
+    if (memory < replica.guarantee.memory) replica.guarantee.memory = memory;
     const std::optional<Bytes> lent = lease->second.lent;
     if (replica.detail.empty() && lent && *lent > replica.slice.memory) {
       replica.detail = fmt::format("{} are lent to it until somebody is promised them",

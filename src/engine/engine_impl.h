@@ -107,6 +107,7 @@ class EngineImpl final : public Engine {
   LockedDriver driver_;
   std::unique_ptr<Store> store_;
   std::unique_ptr<Runtime> runtime_;
+  KernelLimits kernel_;
   LeaseBook leases_;
   FractionSlices fractions_;
   Supervisor supervisor_;

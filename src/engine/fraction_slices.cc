@@ -38,8 +38,8 @@ Result<Bytes> FractionSlices::ContextCost(const LimiterFiles& files, const std::
   if (known != context_costs_.end()) return known->second;
   const auto cost = MeasureContext(driver_, files, libcuda, gpu_uuid);
   if (!cost) return FailedWhile("measuring what a context costs", cost.error());
-  context_costs_.emplace(gpu_uuid, *cost);
-  return *cost;
+  context_costs_.emplace(gpu_uuid, cost->bytes);
+  return cost->bytes;
 }
 
 Result<LimiterUse> FractionSlices::Make(const ReplicaLaunch& start, const Launch& launch,
@@ -78,7 +78,14 @@ Result<LimiterUse> FractionSlices::Make(const ReplicaLaunch& start, const Launch
   const auto lease = leases_.GrantToReplica(workload.team, start.mark.workload, start.mark.replica,
                                             request, *gpu, start.uid);
   if (!lease) return tl::unexpected(lease.error());
-  return LimiterUse{files->folder, *libcuda, lease->slice_file};
+  if (lease->guarantee().memory < workload.isolation.axes.memory) {
+    leases_.End(lease->id);
+    return Fail(ErrorCode::kUnsupported,
+                fmt::format("its spec asks for memory that is held by the {}; {}",
+                            GuaranteeName(workload.isolation.axes.memory), lease->why_not_harder),
+                "put that right, or ask for `isolation: process`");
+  }
+  return LimiterUse{files->folder, *libcuda, lease->slice_file, lease->cgroup};
 }
 
 void FractionSlices::Hold(const ReplicaMark& mark, ProcessId process) {

@@ -173,6 +173,7 @@ Result<Lease> EngineImpl::GrantLease(const LeaseRequest& request, const Caller& 
     would.memory = request.memory;
     would.compute = request.compute;
     would.since = clock_->Now();
+    leases_.ForeseeGuarantee(*best, &would);
     return would;
   }
   if (best != nullptr) {

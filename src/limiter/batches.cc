@@ -1,5 +1,6 @@
 #include "limiter/libc.h"
 #include "limiter/policy/memory_ledger.h"
+#include "limiter/policy/mps_shares.h"
 #include "limiter/state.h"
 
 // Leases, and what is launched within them: the way of every launch.
@@ -81,6 +82,14 @@ void WaitForCopy(Metering& metering, Launcher* own, CUstream stream) {
   ReturnEvent(metering, copy.done);
 }
 
+// The part of the GPU that one kernel fills, ppm: so many of its SMs get a block. Of a graph's
+// kernels nothing is known; they count as filling all of it.
+uint32_t DemandOf(const KernelKey& key, uint32_t sms) {
+  if (key.threads == 0 || sms == 0 || key.blocks >= sms) return static_cast<uint32_t>(kWhole);
+  return static_cast<uint32_t>(static_cast<uint64_t>(kWhole) * (key.blocks == 0 ? 1 : key.blocks) /
+                               sms);
+}
+
 uint32_t FindStream(const Batch& batch, CUstream stream) {
   for (uint32_t i = 0; i < batch.streams; ++i) {
     if (batch.stream[i] == stream) return i;
@@ -127,8 +136,15 @@ LaunchTicket BeforeMetered(const KernelKey& key, CUstream stream) {
     unmeasured = !Predictions::Measured(cost);
     predicted = MeanOf(cost);
   }
+  uint32_t demand = static_cast<uint32_t>(kWhole);
+  // Beside others nothing can be measured, so some launches have the GPU to themselves for it.
+  if (__builtin_expect(gate.mps(), 0)) {
+    demand = DemandOf(key, state.sms[device]);
+    unmeasured = unmeasured || Predictions::DeservesSample(cost, own->launches++);
+    if (unmeasured && batch.open != 0) CloseBatch(&batch, false);
+  }
   const bool fits = batch.open != 0 && batch.device == device && batch.left >= predicted &&
-                    FindStream(batch, stream) < kBatchStreams &&
+                    batch.demand >= demand && FindStream(batch, stream) < kBatchStreams &&
                     FindPart(batch, cost) < kBatchKernels;
   if (!fits) {
     if (batch.open != 0) CloseBatch(&batch, false);
@@ -136,7 +152,9 @@ LaunchTicket BeforeMetered(const KernelKey& key, CUstream stream) {
     // Whole launches: what is left over would be held in vain.
     lease = unmeasured || lease < predicted ? predicted : lease / predicted * predicted;
     if (__builtin_expect(own->copy.done != nullptr, 0)) WaitForCopy(metering, own, stream);
-    batch.shared = gate.Enter(lease, own->went_on == 0);
+    batch.admission = gate.Enter(Unit{lease, own->went_on == 0, demand, !unmeasured});
+    batch.demand = demand;
+    batch.used = 0;
     batch.device = device;
     batch.context = nullptr;
     REAL(cuCtxGetCurrent)(&batch.context);
@@ -147,7 +165,7 @@ LaunchTicket BeforeMetered(const KernelKey& key, CUstream stream) {
     MarkStart(&batch, stream);
     WatchFrom(batch.begun + kTailDelay);
   }
-  return {own, key.threads == 0 ? nullptr : key.what, cost, stream, predicted, unmeasured};
+  return {own, key.threads == 0 ? nullptr : key.what, cost, stream, predicted, unmeasured, demand};
 }
 
 void AfterMetered(const LaunchTicket& ticket, CUresult answer) {
@@ -161,6 +179,7 @@ void AfterMetered(const LaunchTicket& ticket, CUresult answer) {
       batch.part[part] = {ticket.cost, 0, 0};
       ++batch.parts;
     }
+    batch.used += MpsShares::Cost(ticket.predicted, ticket.demand);
     batch.part[part].predicted += ticket.predicted;
     ++batch.part[part].launches;
     batch.left -= ticket.predicted;

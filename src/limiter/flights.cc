@@ -1,4 +1,5 @@
 #include "limiter/libc.h"
+#include "limiter/policy/mps_shares.h"
 #include "limiter/state.h"
 
 // Batches behind which there are markers: until they are seen complete.
@@ -154,22 +155,29 @@ int64_t SoloOf(const Batch& batch) {
 void Land(State& state, Flight* flight, Seen seen) {
   Metering& metering = state.metering;
   const int32_t device = flight->batch.device;
-  const int64_t leased = flight->batch.leased;
+  const Admission admission = flight->batch.admission;
   Landing before;
   {
     const Guard guard(metering.flights_lock);
     before = metering.last_landing[device];
   }
-  Landing landing = {nullptr, flight->batch.context, libc::Now()};
+  const int64_t now = libc::Now();
+  Landing landing = {nullptr, flight->batch.context, now, now};
   const int64_t took = GpuTime(*flight, before, &landing.end);
+  if (took >= 0) {
+    const int64_t from =
+        before.ended_at > flight->batch.begun ? before.ended_at : flight->batch.begun;
+    if (from + took < now) landing.ended_at = from + took;
+  }
   const int64_t begun = before.seen_at > flight->batch.begun ? before.seen_at : flight->batch.begun;
   Turnstile gate = GateOf(state, device);
   const int64_t solo = SoloOf(flight->batch);
   // One that was known to be so long was not looked at while it ran.
   if (flight->told == 0 && flight->batch.launches == 1 && landing.seen_at - begun >= kOverlapAfter)
     __atomic_fetch_add(&gate.counters()->unenforceable, 1, __ATOMIC_RELAXED);
-  Learn(flight->batch, took >= 0 ? took : landing.seen_at - begun,
-        gate.Shared() == flight->batch.shared);
+  const int64_t observed = took >= 0 ? took : landing.seen_at - begun;
+  const bool alone = gate.AloneSince(flight->batch.admission);
+  Learn(flight->batch, observed, alone);
   {
     const Guard guard(metering.flights_lock);
     for (uint32_t i = 0; i < flight->markers; ++i) {
@@ -182,7 +190,10 @@ void Land(State& state, Flight* flight, Seen seen) {
     flight->state = kFree;
     --metering.flying;
   }
-  gate.Leave({leased, took, solo, seen});
+  const bool measured_now = alone && flight->batch.unmeasured != 0;
+  const int64_t used =
+      measured_now ? MpsShares::Cost(observed, flight->batch.demand) : flight->batch.used;
+  gate.Leave({admission.admitted, took, solo, seen, used});
   __atomic_fetch_add(&metering.done_word, 1, __ATOMIC_RELEASE);
   libc::FutexWake(&metering.done_word);
 }
@@ -223,7 +234,8 @@ void CloseBatch(Batch* batch, bool foreign) {
     REAL(cuCtxPopCurrent_v2)(&same);
   }
   const int32_t device = batch->device;
-  const int64_t leased = batch->leased, expected = batch->begun + leased;
+  const Admission admission = batch->admission;
+  const int64_t expected = batch->begun + batch->leased, used = batch->used;
   if (flight != nullptr) {
     flight->batch = *batch;
     flight->markers = markers;
@@ -243,8 +255,36 @@ void CloseBatch(Batch* batch, bool foreign) {
     const Guard guard(metering.flights_lock);
     GiveBackEvent(metering, batch->start);
   }
-  GateOf(state, device).Leave({leased});
+  GateOf(state, device).Leave({admission.admitted, -1, 0, Seen::kByMarker, used});
 }
+
+namespace {
+
+// Where in the order of beginning a flight is; of those that began at once, by index.
+struct Begun {
+  int64_t begun;
+  uint32_t index;
+};
+
+// The next flight after `place` in the order in which they began, which is that in which a stream
+// completes them: each is charged from where the one before it ended. False: there is none.
+bool NextFlight(Metering& metering, uint32_t flights, Begun* place) {
+  const Guard guard(metering.flights_lock);
+  const Begun after = *place;
+  bool found = false;
+  for (uint32_t i = 0; i < flights; ++i) {
+    const Flight& flight = metering.flights[i];
+    if (flight.state != kFlying) continue;
+    const int64_t begun = flight.batch.begun;
+    if (begun < after.begun || (begun == after.begun && i <= after.index)) continue;
+    if (found && begun >= place->begun) continue;
+    *place = {begun, i};
+    found = true;
+  }
+  return found;
+}
+
+}  // namespace
 
 int64_t PollFlights(Seen by) {
   State& state = TheState();
@@ -253,9 +293,8 @@ int64_t PollFlights(Seen by) {
   int64_t expected = kNever;
   bool landed = false;
   const uint32_t flights = __atomic_load_n(&metering.flight_count, __ATOMIC_ACQUIRE);
-  for (uint32_t i = 0; i < flights; ++i) {
-    Flight& flight = metering.flights[i];
-    if (__atomic_load_n(&flight.state, __ATOMIC_ACQUIRE) != kFlying) continue;
+  for (Begun place = {INT64_MIN, 0}; NextFlight(metering, flights, &place);) {
+    Flight& flight = metering.flights[place.index];
     Flight seen;
     {
       const Guard guard(metering.flights_lock);
@@ -273,7 +312,7 @@ int64_t PollFlights(Seen by) {
       flight.reached |= seen.reached;
       lands = flight.reached == (1u << flight.markers) - 1;
       if (lands) flight.state = kLanding;
-      const int64_t before = metering.last_landing[flight.batch.device].seen_at;
+      const int64_t before = metering.last_landing[flight.batch.device].ended_at;
       const int64_t begun = flight.batch.begun > before ? flight.batch.begun : before;
       if (!lands && begun + flight.batch.leased < expected) expected = begun + flight.batch.leased;
       tells = !lands && flight.told == 0 && flight.batch.launches == 1 &&

@@ -6,6 +6,7 @@
 #include "limiter/lock.h"
 #include "limiter/policy/predictions.h"
 #include "limiter/policy/turns.h"
+#include "limiter/turnstile.h"
 
 // How this process measures what it gives to a GPU, and asks before it does.
 //
@@ -50,12 +51,14 @@ struct Batch {
   int64_t leased;  // ns
   int64_t left;    // of them
   int64_t begun;   // when the lease was taken
-  int64_t shared;  // of the slice by then: whether others were on the GPU meanwhile
+  Admission admission;
+  int64_t used;  // under MPS: what its launches are charged, as far as they were measured before
   // The last kernel of it, while that is in flight, for its name; nullptr where it was a graph.
   const void* last;
   CUevent start;  // ahead of the first launch; nullptr: there is none
   uint32_t launches;
   uint32_t unmeasured;  // it is one launch of which nothing was known
+  uint32_t demand;      // under MPS, of the last launch: the part of the GPU that it fills, ppm
   uint32_t streams;
   uint32_t parts;
   CUstream stream[kBatchStreams];
@@ -76,6 +79,7 @@ struct alignas(64) Launcher {
   const void* owner;   // the address of the thread's own pointer to this; nullptr: nobody's yet
   uint32_t launching;  // the owner is between Before and After
   uint32_t went_on;    // since its last launch it has neither waited for the GPU nor asked
+  uint64_t launches;   // under MPS
   Batch batch;
   Copy copy;
   int64_t next_lease;  // as much as the last one used of its own, so that little is held in vain
@@ -105,6 +109,7 @@ struct Landing {
   CUevent end;  // kept for the next one to be compared with; nullptr: none yet
   CUcontext context;
   int64_t seen_at;
+  int64_t ended_at;  // when the GPU was done, by its own time stamps; else as seen_at
 };
 
 struct Metering {
@@ -140,6 +145,7 @@ struct LaunchTicket {
   CUstream stream = nullptr;
   int64_t predicted = 0;
   bool unmeasured = false;
+  uint32_t demand = 0;
 };
 LaunchTicket BeforeMetered(const KernelKey& key, CUstream stream);
 void AfterMetered(const LaunchTicket& ticket, CUresult answer);

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "limiter/libc.h"
+#include "limiter/mps_client.h"
 #include "limiter/policy/compute_table.h"
 #include "limiter/policy/memory_ledger.h"
 #include "limiter/slice_file.h"
@@ -164,8 +165,9 @@ bool PathOfGpu(const uint8_t* uuid, const char* suffix, char* path) {
 
 }  // namespace
 
-Turnstile GateOf(State& state, int32_t device) {
-  const auto i = static_cast<uint32_t>(device);
+namespace {
+
+Turnstile FindGate(State& state, uint32_t i) {
   const uint64_t line = MemoryLedger::Load(&state.slice->devices[i].turns_line);
   if (line == 0 || line > kMostTenants) return {state.slice, i, state.slot, g_slice_path};
   if (__atomic_load_n(&state.turns_joined[i], __ATOMIC_ACQUIRE) == 0) {
@@ -185,6 +187,39 @@ Turnstile GateOf(State& state, int32_t device) {
   return {
       state.turns[i], 0, state.turns_slot[i], state.turns_path[i], static_cast<uint32_t>(line - 1),
       state.gates[i]};
+}
+
+// Says in the table how this process shares the device, which decides the policy there. Of a device
+// whose ordinal is not known nobody has asked anything yet.
+void SaySharing(State& state, uint32_t i, Turnstile gate) {
+  CUdevice ordinal = 0;
+  while (ordinal < static_cast<int>(kMaxOrdinals) &&
+         __atomic_load_n(&state.device_of[ordinal], __ATOMIC_ACQUIRE) != i + 1)
+    ++ordinal;
+  if (ordinal == static_cast<int>(kMaxOrdinals)) return;
+  const Guard guard(state.turns_lock);
+  if (state.sharing_said[i] != 0) return;
+  const bool client = IsMpsClient(ordinal);
+  // A client of a server that limits its threads is shown fewer than there are.
+  uint64_t sms = MemoryLedger::Load(&state.slice->devices[i].sm_count);
+  int shown = 0;
+  if (sms == 0 && REAL(cuDeviceGetAttribute)(&shown, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT,
+                                             ordinal) == CUDA_SUCCESS)
+    sms = static_cast<uint64_t>(shown);
+  state.sms[i] = static_cast<uint32_t>(sms);
+  gate.Say(client ? Sharing::kMps : Sharing::kTimeSlice);
+  __atomic_store_n(&state.sharing_said[i], 1, __ATOMIC_RELEASE);
+}
+
+}  // namespace
+
+Turnstile GateOf(State& state, int32_t device) {
+  const auto i = static_cast<uint32_t>(device);
+  const Turnstile gate = FindGate(state, i);
+  if (__builtin_expect(__atomic_load_n(&state.sharing_said[i], __ATOMIC_ACQUIRE) == 0, 0) &&
+      gate.metered())
+    SaySharing(state, i, gate);
+  return gate;
 }
 
 const char* SlicePath() { return g_slice_path; }

@@ -1,6 +1,7 @@
 #include "limiter/table_lock.h"
 
 #include "limiter/libc.h"
+#include "limiter/policy/label.h"
 #include "limiter/slice_file.h"
 
 namespace tranche::limiter {
@@ -19,6 +20,11 @@ bool Exchange(uint32_t* word, uint32_t* expected, uint32_t value) {
 
 TableLock::TableLock(ComputeTable* table, const char* path, uint32_t slot)
     : table_(table), own_(slot + 1) {
+  Take(path);
+  TRANCHE_LABEL(kTableLocked);
+}
+
+void TableLock::Take(const char* path) {
   uint32_t* word = &table_->lock;
   uint32_t seen = 0;
   if (Exchange(word, &seen, own_)) return;
@@ -53,7 +59,10 @@ TableLock::TableLock(ComputeTable* table, const char* path, uint32_t slot)
 }
 
 // Unless it was taken from us meanwhile.
-TableLock::~TableLock() { Break(table_, own_ - 1); }
+TableLock::~TableLock() {
+  Break(table_, own_ - 1);
+  TRANCHE_LABEL(kTableUnlocked);
+}
 
 void TableLock::Break(ComputeTable* table, uint32_t slot) {
   uint32_t seen = slot + 1;

@@ -25,6 +25,8 @@ class TableLock {
   static void Break(ComputeTable* table, uint32_t slot);
 
  private:
+  void Take(const char* path);
+
   ComputeTable* table_;
   uint32_t own_;
 };

@@ -211,5 +211,95 @@ TEST_F(TurnstileTest, NoMoreIsEverChargedThanTheClockSays) {
   EXPECT_LE(gate.Charged(), libc::Now() - begun);
 }
 
+TEST_F(TurnstileTest, IsUnderMpsOnlyWhileAllOfItsProcessesAre) {
+  SetLimit(1000000);
+  Turnstile first(slice_, 0, 0, path_.c_str()), second(slice_, 0, 1, path_.c_str());
+  EXPECT_FALSE(first.mps());
+  first.Say(Sharing::kMps);
+  EXPECT_TRUE(first.mps());
+  second.Say(Sharing::kMps);
+  EXPECT_TRUE(second.mps());
+  Turnstile third(slice_, 0, 2, path_.c_str());
+  third.Say(Sharing::kTimeSlice);
+  EXPECT_FALSE(first.mps()) << "turns hold the shares of any mixture";
+  third.Forget();
+  EXPECT_TRUE(first.mps()) << "it died";
+  first.Forget();
+  second.Forget();
+  EXPECT_FALSE(first.mps());
+}
+
+TEST_F(TurnstileTest, UnderMpsIsChargedByThePartOfTheGpuThatItFills) {
+  SetLimit(1000000);
+  Turnstile gate(slice_, 0, 0, path_.c_str());
+  gate.Say(Sharing::kMps);
+  const Admission admission = gate.Enter(Unit{kMillisecond, true, 250000, true});
+  EXPECT_EQ(admission.admitted, kMillisecond / 4);
+  EXPECT_TRUE(gate.AloneSince(admission));
+  const Admission beside = gate.Enter(Unit{kMillisecond, true, 500000, true});
+  EXPECT_EQ(line().units, 2u);
+  gate.Leave({admission.admitted});
+  EXPECT_EQ(gate.Charged(), kMillisecond / 4) << "whatever time has passed";
+  gate.Leave({beside.admitted, -1, 0, Seen::kByMarker, 7});
+  EXPECT_EQ(gate.Charged(), kMillisecond / 4 + 7) << "what it was seen to take";
+  EXPECT_EQ(line().units, 0u);
+  EXPECT_EQ(line().in_flight, 0);
+}
+
+TEST_F(TurnstileTest, UnderMpsNothingIsMeasuredBesideAnotherProcessOfTheSlice) {
+  SetLimit(1000000);
+  Turnstile own(slice_, 0, 0, path_.c_str()), other(slice_, 0, 1, path_.c_str());
+  own.Say(Sharing::kMps);
+  other.Say(Sharing::kMps);
+  const Admission first = own.Enter(Unit{1000, true, 100000, true});
+  EXPECT_TRUE(own.AloneSince(first));
+  const Admission second = other.Enter(Unit{1000, true, 100000, true});
+  EXPECT_FALSE(own.AloneSince(first));
+  EXPECT_FALSE(other.AloneSince(second));
+  own.Leave({first.admitted});
+  EXPECT_FALSE(other.AloneSince(second)) << "it was not alone when it began";
+  other.Leave({second.admitted});
+}
+
+TEST_F(TurnstileTest, UnderMpsTheDeadTakeNothingWithThem) {
+  SetLimit(300000);
+  Turnstile gate(slice_, 0, 9, path_.c_str());
+  gate.Say(Sharing::kMps);
+  InAKilledProcess([&](TrancheSlice* slice, uint32_t slot) {
+    Turnstile own(slice, 0, slot, path_.c_str());
+    own.Say(Sharing::kMps);
+    own.Enter(Unit{5 * kMillisecond, true, 500000, true});
+  });
+  EXPECT_EQ(line().units, 1u);
+  SliceFile::Reap(path_.c_str(), slice_);
+  EXPECT_EQ(line().units, 0u);
+  EXPECT_EQ(line().in_flight, 0);
+  EXPECT_EQ(gate.Charged(), 5 * kMillisecond / 2);
+  EXPECT_TRUE(gate.mps());
+}
+
+TEST_F(TurnstileTest, WhoWaitsGoesOnWhenThePolicyChanges) {
+  SetLimit(300000);
+  Turnstile gate(slice_, 0, 0, path_.c_str());
+  gate.Say(Sharing::kMps);
+  // More than the bucket holds, so that the next one waits.
+  const Admission all = gate.Enter(Unit{10 * kBucket, true, 1000000, true});
+  std::thread waiter([&] {
+    Turnstile other(slice_, 0, 1, path_.c_str());
+    const Admission next = other.Enter(Unit{kMillisecond, true, 1000000, true});
+    other.Leave({next.admitted});
+  });
+  while (__atomic_load_n(&line().waiting, __ATOMIC_RELAXED) == 0) libc::Yield();
+  gate.Say(Sharing::kTimeSlice);
+  EXPECT_FALSE(gate.mps());
+  // What was in flight is complete, and had taken nothing.
+  gate.Leave({all.admitted, 0});
+  ASSERT_TRUE(
+      SliceFile::SetShares(path_.c_str(), slice_, 0, Turnstile::kOwnLine, 1000000, 1000000, 1, 0));
+  waiter.join();
+  EXPECT_EQ(line().units, 0u);
+  EXPECT_EQ(line().in_flight, 0);
+}
+
 }  // namespace
 }  // namespace tranche::limiter

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <ostream>
 
 #include "base/json.h"
 #include "model/deployment.h"
@@ -52,6 +53,8 @@ struct BadSlice {
   const char* change;  // a JSON merge patch
   const char* message;
 };
+// Without this a test would be named after the addresses of its texts.
+void PrintTo(const BadSlice& bad, std::ostream* out) { *out << bad.message; }
 
 class SliceRefuses : public testing::TestWithParam<BadSlice> {};
 

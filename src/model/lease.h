@@ -51,14 +51,17 @@ struct Lease {
   int processes = 0;                     // that use the GPU
   OnUnenforced on_unenforced = OnUnenforced::kStop;
   std::string detail;  // what is wrong with it; "" when nothing is
+  // The folder of the cgroup that the kernel holds to `memory`; "": the limiter alone does.
+  std::string cgroup;
+  std::string why_not_harder;  // why the kernel does not hold its memory; "" when it does
   Time since;
   std::string slice_file;  // what the limiter in the program is told of
   bool operator==(const Lease&) const = default;
 
-  // By the limiter, inside the program.
+  // By the limiter, inside the program; its memory by the kernel as well where it can.
   Guarantees guarantee() const {
     Guarantees hard;
-    if (memory) hard.memory = Guarantee::kCooperative;
+    if (memory) hard.memory = cgroup.empty() ? Guarantee::kCooperative : Guarantee::kKernel;
     if (compute) hard.compute = Guarantee::kCooperative;
     hard.access = Guarantee::kCooperative;
     return hard;

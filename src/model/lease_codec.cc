@@ -126,6 +126,8 @@ Json ToJson(const Lease& lease) {
   }
   if (lease.memory) json["memory_bytes"] = lease.memory->value;
   if (lease.compute) json["compute"] = ShareToJson(*lease.compute);
+  if (!lease.cgroup.empty()) json["cgroup"] = lease.cgroup;
+  if (!lease.why_not_harder.empty()) json["why_not_harder"] = lease.why_not_harder;
   if (lease.compute_used) json["compute_used_ns"] = lease.compute_used->count();
   return json;
 }
@@ -157,6 +159,8 @@ Result<Lease> LeaseFromJson(const Json& json) {
   else
     reader.Add(FailedWhile("lease.since", since.error()));
   lease.slice_file = reader.String("slice_file");
+  if (reader.Has("cgroup")) lease.cgroup = reader.String("cgroup");
+  if (reader.Has("why_not_harder")) lease.why_not_harder = reader.String("why_not_harder");
   if (!reader.status()) return tl::unexpected<Error>(reader.status().error());
   return lease;
 }

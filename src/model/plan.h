@@ -87,6 +87,8 @@ struct Plan {
   std::vector<Unplaced> unplaced;
   std::vector<Step> steps;
   std::optional<double> cost_per_hour;  // of the GPUs used, where every price is known
+  // No plan that places as much costs less; equal to cost_per_hour when that is proven to be least.
+  std::optional<double> cost_lower_bound_per_hour;
   std::vector<std::string> notes;  // what the reader should know: unknown prices, foreign instances
   // The machine as planned on, in the fingerprint's terms only, so that a stale plan can say what
   // moved.

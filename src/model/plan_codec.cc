@@ -155,6 +155,9 @@ Json WithoutId(const Plan& plan) {
   json["feasible"] = plan.feasible();
   json["currency"] = plan.spec.currency;
   if (plan.cost_per_hour) json["cost_per_hour"] = *plan.cost_per_hour;
+  if (plan.cost_lower_bound_per_hour) {
+    json["cost_lower_bound_per_hour"] = *plan.cost_lower_bound_per_hour;
+  }
   json["machine_fingerprint"] = plan.machine_fingerprint;
   json["simulated_fleet"] = plan.simulated_fleet;
   json["adopts"] = plan.adopts;
@@ -233,6 +236,7 @@ Result<Plan> PlanFromJson(const Json& json) {
   Plan plan;
   plan.id = reader.String("id");
   plan.cost_per_hour = OptionalMoney(reader, "cost_per_hour");
+  plan.cost_lower_bound_per_hour = OptionalMoney(reader, "cost_lower_bound_per_hour");
   plan.machine_fingerprint = reader.String("machine_fingerprint");
   plan.simulated_fleet = reader.Bool("simulated_fleet");
   plan.adopts = reader.Bool("adopts");

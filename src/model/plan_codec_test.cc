@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <ostream>
+
 #include "base/json.h"
 #include "model/plan.h"
 
@@ -16,6 +18,7 @@ Plan Example() {
   plan.spec.workloads = {phi};
   plan.machine_fingerprint = "m1:0123456789abcdef";
   plan.cost_per_hour = 2.4;
+  plan.cost_lower_bound_per_hour = 2.2;
   plan.notes = {"the price of an L4 is not known"};
 
   Assignment assignment;
@@ -78,6 +81,7 @@ TEST(Plan, PrintsTheNamesThatArePromised) {
   EXPECT_EQ(json["format_version"], "1.0");
   EXPECT_EQ(json["feasible"], true);
   EXPECT_EQ(json["cost_per_hour"], 2.4);
+  EXPECT_EQ(json["cost_lower_bound_per_hour"], 2.2);
   const Json& placement = json["placements"][0];
   EXPECT_EQ(placement["workload"], "phi");
   EXPECT_EQ(placement["gpu_uuid"], "GPU-a");
@@ -126,6 +130,8 @@ struct BadPlan {
   const char* value;
   const char* message;
 };
+// Without this a test would be named after the addresses of its texts.
+void PrintTo(const BadPlan& bad, std::ostream* out) { *out << bad.message; }
 
 class PlanRefuses : public testing::TestWithParam<BadPlan> {};
 

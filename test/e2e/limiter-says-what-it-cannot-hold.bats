@@ -22,3 +22,23 @@ TENANTS=${TRANCHE_TENANTS:-$TRANCHE_BIN/../test/tenants}
   # Held to a tenth it could not get half of it.
   awk -v share="${lines[2]}" 'BEGIN { exit !(share > 0.5) }'
 }
+
+@test "a pool that another GPU may use ends turns, memory of another process on the same GPU does not" {
+  machine H100-SXM5-80GB H100-SXM5-80GB
+  run tranche run --local --gpu 0 --compute 10% -- bash -c '
+    "$1/cuda_peers" pool-own && "$1/slice_tells" && "$1/cuda_peers" pool-peer && "$1/slice_tells"' - "$TENANTS"
+  echo "$output"
+  [[ ${lines[0]} == "turns_off 0" && ${lines[1]} == "turns_off 1" ]]
+  # Of another process, on the same GPU.
+  mkfifo "$DIR/in"
+  on_machine "$TENANTS/cuda_peers" export 0 <"$DIR/in" >"$DIR/handle" 3>&- &
+  local exporter=$!
+  exec 9>"$DIR/in"
+  eventually test -s "$DIR/handle"
+  run tranche run --local --gpu 0 --compute 10% -- bash -c \
+    '"$1/cuda_peers" open "$2" && "$1/slice_tells"' - "$TENANTS" "$(cat "$DIR/handle")"
+  echo "$output"
+  [[ ${lines[0]} == "turns_off 0" ]]
+  exec 9>&-
+  wait $exporter
+}

@@ -14,6 +14,8 @@ namespace {
 using limiter::Label;
 
 constexpr uint64_t kHeld = 30 * kMiB;
+// Room for a context more: a green one.
+constexpr uint64_t kMore = 250 * kMiB;
 
 // Passes by all labels. Killed, it gets no further.
 void Live(Tenant& tenant, Tenant& neighbour) {
@@ -24,9 +26,13 @@ void Live(Tenant& tenant, Tenant& neighbour) {
       {Op::kLinear, 0, 3 * kMiB},
       {Op::kFree},
       {Op::kFree},
+      {Op::kGraph, 0, 3 * kMiB},
+      {Op::kTrimGraphs},
       {Op::kCreateHandle, 0, 4 * kMiB},
       {Op::kMap},
       {Op::kUnmap},
+      {Op::kBind},
+      {Op::kUnbind},
       {Op::kReleaseHandle},
       {Op::kArray, 0, 3 * kMiB},
       {Op::kDestroyArray},
@@ -35,9 +41,12 @@ void Live(Tenant& tenant, Tenant& neighbour) {
       {Op::kSynchronize},
       {Op::kLoadModule, 0, 5 * kMiB},
       {Op::kUnloadModule},
+      {Op::kCreateGreen},
+      {Op::kDestroyGreen},
       {Op::kSetHeap, 0, 20 * kMiB},
       // Full but for a hole.
       {Op::kLinear, 0, 4096},
+      {Op::kLinear, 0, kMore},
       {Op::kLinear, 0, 100 * kMiB},
       {Op::kLinear, 0, 40 * kMiB},
       {Op::kLinear, 0, 20 * kMiB},
@@ -61,6 +70,8 @@ void Live(Tenant& tenant, Tenant& neighbour) {
 void KillAt(int label) {
   World world(SmallMachine());
   const auto slice = world.MakeSlice();
+  slice->Meter();
+  slice->table()->devices[0].memory_limit = kLimit + kMore;
   const auto neighbour = world.Limited(*slice);
   const auto doomed = world.Limited(*slice);
   Reply reply;
@@ -79,7 +90,7 @@ void KillAt(int label) {
     while (neighbour->Ask({Op::kLinear, 0, bytes}, &reply) && reply.answer == 0) taken += bytes;
     ASSERT_EQ(reply.answer, 2 /* OUT_OF_MEMORY */);
   }
-  EXPECT_EQ(taken, (kLimit - before) / (2 * kMiB) * (2 * kMiB));
+  EXPECT_EQ(taken, (kLimit + kMore - before) / (2 * kMiB) * (2 * kMiB));
   EXPECT_EQ(world.Used(), slice->Used());
   // And a newcomer finds a slot.
   const auto next = world.Limited(*slice);

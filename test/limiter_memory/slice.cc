@@ -42,6 +42,12 @@ Slice::~Slice() {
 
 uint64_t Slice::Used() const { return limiter::MemoryLedger(table_, 0).Used(); }
 
+void Slice::Meter() {
+  constexpr uint32_t kAll = 1000000;
+  if (!limiter::SliceFile::SetShares(path_.c_str(), table_, 0, 0, kAll, kAll, kAll, 0))
+    std::abort();
+}
+
 void Slice::Reap() { limiter::SliceFile::Reap(path_.c_str(), table_); }
 
 }  // namespace tranche::limiter_memory

@@ -20,6 +20,8 @@ class Slice {
   TrancheSlice* table() { return table_; }
   uint64_t Used() const;
   void Reap();
+  // From now on its time on the GPU is measured, too.
+  void Meter();
 
  private:
   std::string path_;

@@ -503,6 +503,12 @@ class Worker {
         return MapShared();
       case Op::kCloseShared:
         return CloseShared();
+      case Op::kCountSms: {
+        int sms = 0;
+        const CUresult answer =
+            DRIVER(cuDeviceGetAttribute)(&sms, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, 0);
+        return answer == CUDA_SUCCESS ? sms : -answer;
+      }
       case Op::kMistake:
         return Mistake(which);
       case Op::kCount:
@@ -564,7 +570,8 @@ std::ostream& operator<<(std::ostream& out, const Command& command) {
       "ReleaseHandle", "Map",          "Unmap",        "RetainHandle",  "Reimport",
       "Array",         "DestroyArray", "Mipmap",       "DestroyMipmap", "Graph",
       "TrimGraphs",    "LoadModule",   "UnloadModule", "Bind",          "Unbind",
-      "Share",         "OpenShared",   "MapShared",    "CloseShared",   "Mistake"};
+      "Share",         "OpenShared",   "MapShared",    "CloseShared",   "CountSms",
+      "Mistake"};
   static_assert(sizeof(kNames) / sizeof(*kNames) == static_cast<size_t>(Op::kCount));
   return out << kNames[static_cast<size_t>(command.op)] << " #" << command.which << " "
              << command.bytes;

@@ -57,7 +57,8 @@ enum class Op : uint32_t {
   kOpenShared,  // what another process shares
   kMapShared,
   kCloseShared,
-  kMistake,  // which of the mistakes that a program may make: null pointers, handles of nothing
+  kCountSms,  // answers how many it sees
+  kMistake,   // which of the mistakes that a program may make: null pointers, handles of nothing
   kCount
 };
 constexpr uint32_t kMistakes = 42;

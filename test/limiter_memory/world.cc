@@ -1,7 +1,12 @@
 #include "world.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdlib>
+
+#include "sim/machine/memory_limits.h"
+#include "sim/machine/mps.h"
 
 namespace tranche::limiter_memory {
 
@@ -44,9 +49,37 @@ std::unique_ptr<Tenant> World::Limited(const Slice& slice, const std::string& li
   return std::make_unique<Tenant>(library, all);
 }
 
-std::unique_ptr<Tenant> World::Unlimited() {
-  return std::make_unique<Tenant>(TRANCHE_SIM_LIBCUDA,
-                                  Variables{{"TRANCHE_SIM_DIR", machine_->dir()}});
+std::unique_ptr<Tenant> World::Unlimited(const Variables& more) {
+  Variables all = {{"TRANCHE_SIM_DIR", machine_->dir()}};
+  all.insert(all.end(), more.begin(), more.end());
+  return std::make_unique<Tenant>(TRANCHE_SIM_LIBCUDA, all);
+}
+
+void World::LimitGroup(const std::string& cgroup, uint64_t bytes) {
+  const sim::Rc set = machine_->Update(
+      [&](sim::MachineState& state) { return sim::SetMemoryLimit(&state, 0, cgroup, 0, bytes); });
+  if (set != sim::Rc::kOk) std::abort();
+}
+
+void World::ServeMps(const std::string& pipe, uint64_t bytes, uint32_t percent) {
+  sim::MpsServer server;
+  pipe.copy(server.pipe_directory, pipe.size());
+  server.uid = geteuid();
+  server.gpus = 1;
+  server.thread_percentage = percent;
+  server.memory_limits[0] = bytes;
+  const sim::Rc started = machine_->Update([&](sim::MachineState& state) {
+    return sim::StartMpsServer(machine_->spec(), &state, server);
+  });
+  if (started != sim::Rc::kOk) std::abort();
+}
+
+void World::ChangeMpsLimit(const std::string& pipe, uint64_t bytes) {
+  machine_->Update([&](sim::MachineState& state) {
+    auto* server = const_cast<sim::MpsServer*>(sim::FindMpsServer(state, std::string_view(pipe)));
+    if (server != nullptr) server->memory_limits[0] = bytes;
+    return sim::Rc::kOk;
+  });
 }
 
 uint64_t World::Used() {

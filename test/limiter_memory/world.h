@@ -27,7 +27,13 @@ class World {
   // A process within the slice, of a build of the limiter.
   std::unique_ptr<Tenant> Limited(const Slice& slice, const std::string& library = TRANCHE_SHIM,
                                   const Variables& more = {});
-  std::unique_ptr<Tenant> Unlimited();
+  std::unique_ptr<Tenant> Unlimited(const Variables& more = {});
+
+  // What the processes of a cgroup may hold, by the kernel.
+  void LimitGroup(const std::string& cgroup, uint64_t bytes);
+  // An MPS server, with limits for each client: bytes (0: none) and percent of the threads.
+  void ServeMps(const std::string& pipe, uint64_t bytes, uint32_t percent);
+  void ChangeMpsLimit(const std::string& pipe, uint64_t bytes);
 
   // What all processes hold on the GPU.
   uint64_t Used();

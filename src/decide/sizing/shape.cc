@@ -23,11 +23,13 @@ constexpr std::array<TypicalShape, 9> kTypical = {{{1e9, 16, 2048},
                                                    {405e9, 126, 16384},
                                                    {1e12, 160, 20480}}};
 
-// Kernels for MXFP4 pad the width of an expert to a multiple of this: 2880 becomes 3072, which
-// explains the measured checkpoints of that shape to 1 %.
-constexpr int kMxfp4Padding = 256;
-
 double RoundUp(double value, int to) { return std::ceil(value / to) * to; }
+
+// Layers that keep the whole context.
+int FullLayers(const CatalogModel& model) {
+  return model.sliding_window > 0 ? model.full_attention_layers
+                                  : model.layers - model.stateless_layers;
+}
 
 }  // namespace
 
@@ -59,37 +61,11 @@ CatalogModel TypicalModel(double parameters) {
   return model;
 }
 
-double BytesPerWeight(const std::string& precision) {
-  if (precision == "fp32") return 4;
-  if (precision == "fp8" || precision == "int8") return 1 + 2.0 / (128 * 128);  // block scales
-  // 4 bits, a 16-bit scale and a 4-bit zero point for every 128.
-  if (precision == "int4" || precision == "awq" || precision == "gptq") return (4 + 20.0 / 128) / 8;
-  if (precision == "nf4") return 4.5 / 8;     // a 32-bit scale for every 64
-  if (precision == "mxfp4") return 4.25 / 8;  // an 8-bit scale for every 32
-  if (precision == "nvfp4") return 4.5 / 8;   // an 8-bit scale for every 16
-  return 2;
-}
-
 double BytesPerKvValue(const std::string& kv_precision, const std::string& precision) {
   if (kv_precision == "fp8" || kv_precision == "int8") return 1;
   if (!kv_precision.empty()) return 2;
   // Engines keep the cache in the type they compute in, and quantised weights compute in 16 bits.
   return precision == "fp32" ? 4 : 2;
-}
-
-WeightBytes WeightsOf(const CatalogModel& model, const std::string& precision) {
-  const double bytes = BytesPerWeight(precision);
-  if (bytes >= 2) return {0, model.parameters * bytes};
-  if (precision == "mxfp4" && model.expert_parameters > 0) {
-    const double padding =
-        model.expert_intermediate > 0
-            ? RoundUp(model.expert_intermediate, kMxfp4Padding) / model.expert_intermediate
-            : 1;
-    return {model.expert_parameters * bytes * padding,
-            (model.parameters - model.expert_parameters) * 2};
-  }
-  const double quantised = std::max(0.0, model.parameters - model.embedding_parameters);
-  return {quantised * bytes, (model.parameters - quantised) * 2};
 }
 
 double KvBytesPerLayer(const CatalogModel& model, double value_bytes, int gpus) {
@@ -100,18 +76,18 @@ double KvBytesPerLayer(const CatalogModel& model, double value_bytes, int gpus) 
 }
 
 double KvBytesPerToken(const CatalogModel& model, double value_bytes, int gpus) {
-  const int full = model.sliding_window > 0 ? model.full_attention_layers : model.layers;
-  return full * KvBytesPerLayer(model, value_bytes, gpus);
+  return FullLayers(model) * KvBytesPerLayer(model, value_bytes, gpus);
 }
 
 double KvBytesPerSequence(const CatalogModel& model, double value_bytes, int context, int block,
                           int gpus) {
   const double per_layer = KvBytesPerLayer(model, value_bytes, gpus);
-  const int full = model.sliding_window > 0 ? model.full_attention_layers : model.layers;
+  const int full = FullLayers(model);
   const double whole = RoundUp(context, block);
   // A window rarely starts on a block, so it may touch one more.
   const double window = std::min(whole, RoundUp(model.sliding_window, block) + block);
-  return full * per_layer * whole + (model.layers - full) * per_layer * window;
+  return full * per_layer * whole +
+         (model.layers - model.stateless_layers - full) * per_layer * window;
 }
 
 }  // namespace tranche

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "catalog/catalog.h"
+#include "decide/sizing/weights.h"
 #include "model/spec.h"
 
 namespace tranche {
@@ -10,16 +11,8 @@ namespace tranche {
 // published since 2024.
 CatalogModel TypicalModel(double parameters);
 
-// Bytes of one weight or KV value in a precision, scales included.
-double BytesPerWeight(const std::string& precision);
+// Bytes of one value of the KV cache.
 double BytesPerKvValue(const std::string& kv_precision, const std::string& precision);
-
-// How many bytes the weights take, and the part of them that quantisation leaves alone.
-struct WeightBytes {
-  double quantised = 0, plain = 0;
-  double total() const { return quantised + plain; }
-};
-WeightBytes WeightsOf(const CatalogModel& model, const std::string& precision);
 
 // KV cache of one token in one layer, over `gpus` GPUs: KV heads that do not divide are kept on
 // each.

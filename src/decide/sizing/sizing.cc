@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "decide/sizing/engines.h"
 #include "decide/sizing/shape.h"
 
 namespace tranche {
@@ -27,18 +28,15 @@ int BlockOf(ServingEngine engine) {
   }
 }
 
-// Whether some of the weights belong to no language layer, which the catalog only notes.
-bool IsMultimodal(const CatalogModel& model) {
-  return model.note.find("vision") != std::string::npos;
-}
-
-MemoryTerm Weights(const ModelAsk& ask, const CatalogModel& model, bool known) {
-  const WeightBytes weights = WeightsOf(model, ask.precision);
+MemoryTerm Weights(const ModelAsk& ask, const CatalogModel& model, bool known, int gpus) {
+  WeightBytes weights = WeightsPerGpu(model, ask.precision, gpus);
+  weights.quantised *= gpus;
+  weights.plain *= gpus;
   MemoryTerm term;
   term.name = "weights";
   term.bytes = FromDouble(weights.total());
   double error = known ? 0.02 : 0.10;
-  if (known && (ask.precision == "mxfp4" || IsMultimodal(model))) error = 0.08;
+  if (known && (ask.precision == "mxfp4" || model.vision_parameters > 0)) error = 0.08;
   term.error = FromDouble(weights.total() * error);
   const std::string count = fmt::format("{:.4g} billion parameters", model.parameters / 1e9);
   if (weights.quantised > 0) {
@@ -89,22 +87,27 @@ MemoryTerm Overhead(std::string name, double gib, double error_gib, int gpus, st
           std::move(why)};
 }
 
-// What vLLM's profiling run leaves for activations: the widest layer for every token of a step, and
-// the sampler's copies of the logits for every sequence. The factors 20, 4 and 30 are fitted to
-// three measured servers (V1, default settings: 4.8, 5.6 and 7.4 GiB), not derived; others took
-// less. Few sequences at once, which is what a sized server is told, have not been measured.
+// What vLLM's profiling run leaves for activations: the widest layer for every token of a step, or
+// the sampler's copies of the logits of every sequence, whichever is more. See engines.cc for where
+// the factors come from.
 MemoryTerm VllmActivations(const CatalogModel& model, const EngineTuning& tuning, int gpus) {
+  const EngineProfile& profile = *ParseEngine("vllm", "")->profile;
   const int widest =
       std::max(model.intermediate, model.experts_per_token * model.expert_intermediate);
-  const double tokens = static_cast<double>(tuning.batched_tokens) *
-                        (20.0 * model.hidden + 4.0 * widest / gpus) * gpus;
-  const double logits = static_cast<double>(tuning.sequences) * model.vocab * 30.0 * gpus;
+  const double tokens =
+      2.0 * tuning.batched_tokens *
+      (profile.hidden_values * model.hidden + profile.wide_values * widest / gpus) * gpus;
+  const double values =
+      model.vision_parameters > 0 ? profile.sampler_values_multimodal : profile.sampler_values;
+  const double logits = 4.0 * values * tuning.sequences * model.vocab * gpus;
   MemoryTerm term;
   term.name = "activations";
-  term.bytes = FromDouble(tokens + logits);
-  term.error = FromDouble(0.35 * (tokens + logits));
-  term.why = fmt::format("a step of {} tokens through the widest layer, and logits of {} sequences",
-                         tuning.batched_tokens, tuning.sequences);
+  term.bytes = FromDouble(std::max(tokens, logits));
+  term.error = FromDouble(profile.activation_error * std::max(tokens, logits) + 0.1 * kGiB * gpus);
+  term.why =
+      logits > tokens
+          ? fmt::format("the sampler's copies of the logits of {} sequences", tuning.sequences)
+          : fmt::format("a step of {} tokens through the widest layer", tuning.batched_tokens);
   return term;
 }
 
@@ -205,7 +208,7 @@ MemoryNeed SizeModel(const ModelAsk& ask, ServingEngine engine, const CatalogMod
   need.gpus = std::max(1, gpus);
   need.architecture_known = model != nullptr;
   const CatalogModel shape = model != nullptr ? *model : TypicalModel(ask.parameters.value_or(7e9));
-  need.terms.push_back(Weights(ask, shape, need.architecture_known));
+  need.terms.push_back(Weights(ask, shape, need.architecture_known, need.gpus));
   need.terms.push_back(KvCache(ask, engine, shape, need.architecture_known, need.gpus));
   AddOverheads(engine, shape, tuning, need.gpus, &need.terms);
   return need;

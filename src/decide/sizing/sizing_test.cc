@@ -72,7 +72,7 @@ TEST(Sizing, EveryTermSaysWhereItComesFrom) {
 TEST(Weights, OnlyWhatACheckpointQuantisesShrinks) {
   const CatalogModel& dense = *Model("llama-3.1-8b");
   const WeightBytes fp8 = WeightsOf(dense, "fp8");
-  EXPECT_DOUBLE_EQ(fp8.plain, dense.embedding_parameters * 2);
+  EXPECT_NEAR(fp8.plain / (dense.embedding_parameters * 2), 1, 1e-4);
   const CatalogModel& experts = *Model("gpt-oss-20b");
   EXPECT_DOUBLE_EQ(WeightsOf(experts, "mxfp4").plain,
                    (experts.parameters - experts.expert_parameters) * 2);

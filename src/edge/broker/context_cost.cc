@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 
 #include "base/subprocess.h"
 
@@ -56,10 +57,33 @@ Result<Bytes> HeldBy(Driver& driver, int pid, const std::string& gpu_uuid) {
   return Fail(ErrorCode::kUnsupported, "the driver does not tell what a process holds");
 }
 
+// `said`: "y MPS SMS FREE".
+Result<ContextCost> Describe(Driver& driver, const std::string& said, int pid,
+                             const std::string& gpu_uuid) {
+  int mps = 0, sms = 0;
+  unsigned long long available = 0;
+  if (std::sscanf(said.c_str(), "y %d %d %llu", &mps, &sms, &available) != 3)
+    return Fail(ErrorCode::kFailed, "hold-context says '" + said + "'");
+  const auto held = HeldBy(driver, pid, gpu_uuid);
+  if (!held) return tl::unexpected<Error>(held.error());
+  ContextCost cost{*held, std::nullopt};
+  if (mps == 0) return cost;
+  cost.mps = MpsService{sms, std::nullopt};
+  const auto machine = driver.Read();
+  if (!machine) return tl::unexpected<Error>(machine.error());
+  const Gpu* gpu = machine->FindGpu(gpu_uuid);
+  // Others may take and give back some meanwhile.
+  constexpr Bytes kSlack = MiB(256);
+  if (gpu != nullptr && gpu->memory_used && available != 0 &&
+      Bytes{available} + kSlack < gpu->memory_total - *gpu->memory_used)
+    cost.mps->memory = Bytes{available} + *held;
+  return cost;
+}
+
 }  // namespace
 
-Result<Bytes> MeasureContext(Driver& driver, const LimiterFiles& files, const std::string& libcuda,
-                             const std::string& gpu_uuid) {
+Result<ContextCost> MeasureContext(Driver& driver, const LimiterFiles& files,
+                                   const std::string& libcuda, const std::string& gpu_uuid) {
   Pipe to, from;
   if (to.write_end < 0 || from.write_end < 0) return Fail(ErrorCode::kFailed, "cannot make a pipe");
   SpawnOptions options;
@@ -71,10 +95,10 @@ Result<Bytes> MeasureContext(Driver& driver, const LimiterFiles& files, const st
   if (!holder) return tl::unexpected<Error>(holder.error());
   from.CloseWrite();
   const std::string said = ReadLine(from.read_end);
-  Result<Bytes> cost = Fail(ErrorCode::kFailed,
-                            "no context can be made on " + gpu_uuid +
-                                (said.size() > 2 && said[0] == 'n' ? ": " + said.substr(2) : ""));
-  if (said == "y") cost = HeldBy(driver, holder->pid, gpu_uuid);
+  Result<ContextCost> cost = Fail(
+      ErrorCode::kFailed, "no context can be made on " + gpu_uuid +
+                              (said.size() > 2 && said[0] == 'n' ? ": " + said.substr(2) : ""));
+  if (said.rfind("y ", 0) == 0) cost = Describe(driver, said, holder->pid, gpu_uuid);
   kill(holder->pid, SIGKILL);
   waitpid(holder->pid, nullptr, 0);
   return cost;

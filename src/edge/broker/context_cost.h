@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "base/result.h"
@@ -9,10 +10,22 @@
 
 namespace tranche {
 
+// What an MPS server lets each of its clients have, whatever the client does.
+struct MpsService {
+  int sms = 0;  // that a client's kernels run on at most; 0: not known
+  // That a client may hold, its context included; absent: all that is there.
+  std::optional<Bytes> memory;
+};
+
+struct ContextCost {
+  Bytes bytes;
+  std::optional<MpsService> mps;  // of the server whose client a program becomes; absent: of none
+};
+
 // What a context costs on a GPU with this driver before the program has any memory: has a process
 // of its own make one, and asks the driver what that process holds. Takes as long as a context
 // takes.
-Result<Bytes> MeasureContext(Driver& driver, const LimiterFiles& files, const std::string& libcuda,
-                             const std::string& gpu_uuid);
+Result<ContextCost> MeasureContext(Driver& driver, const LimiterFiles& files,
+                                   const std::string& libcuda, const std::string& gpu_uuid);
 
 }  // namespace tranche

@@ -18,6 +18,15 @@ std::vector<char*> Pointers(const std::vector<std::string>& words) {
   return out;
 }
 
+// Puts the caller into the cgroup of that list. Returns 0 or an errno; async-signal-safe.
+int Enter(const char* members) {
+  const int fd = open(members, O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return errno;
+  const int wrong = write(fd, "0", 1) == 1 ? 0 : errno;
+  close(fd);
+  return wrong;
+}
+
 // Those that ask a program for something; a stop of the terminal's stops both of us by itself.
 sigset_t PassedOn() {
   sigset_t set;
@@ -31,8 +40,10 @@ sigset_t PassedOn() {
 }  // namespace
 
 Result<ProcessEnd> RunInForeground(const std::string& file, const std::vector<std::string>& argv,
-                                   const std::vector<std::string>& environment, Duration interval,
+                                   const std::vector<std::string>& environment,
+                                   const std::string& cgroup, Duration interval,
                                    const std::function<void()>& tick) {
+  const std::string members = cgroup.empty() ? "" : cgroup + "/cgroup.procs";
   const std::vector<char*> arguments = Pointers(argv), variables = Pointers(environment);
   const sigset_t set = PassedOn();
   sigset_t before;
@@ -43,8 +54,11 @@ Result<ProcessEnd> RunInForeground(const std::string& file, const std::vector<st
   const pid_t child = fork();
   if (child == 0) {
     sigprocmask(SIG_SETMASK, &before, nullptr);
-    execve(file.c_str(), arguments.data(), variables.data());
-    const int why = errno;
+    int why = members.empty() ? 0 : Enter(members.c_str());
+    if (why == 0) {
+      execve(file.c_str(), arguments.data(), variables.data());
+      why = errno;
+    }
     const ssize_t told = write(failure[1], &why, sizeof(why));
     _exit(told == sizeof(why) ? 127 : 126);
   }

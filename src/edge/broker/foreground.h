@@ -12,9 +12,11 @@ namespace tranche {
 
 // Runs a program where the caller is: its terminal, descriptors, working directory, umask and
 // process group. Signals that come to the caller go on to it, except those that the terminal sent
-// to both. `tick` is called at least every `interval` until the program has ended.
+// to both. It is in the cgroup of that folder, unless "". `tick` is called at least every
+// `interval` until the program has ended.
 Result<ProcessEnd> RunInForeground(const std::string& file, const std::vector<std::string>& argv,
-                                   const std::vector<std::string>& environment, Duration interval,
+                                   const std::vector<std::string>& environment,
+                                   const std::string& cgroup, Duration interval,
                                    const std::function<void()>& tick);
 
 }  // namespace tranche

@@ -43,10 +43,11 @@ ComputeShares SharesOf(const std::optional<Share<Fraction>>& compute, int priori
 
 }  // namespace
 
-LeaseBook::LeaseBook(std::string folder, std::shared_ptr<Clock> clock)
-    : folder_(std::move(folder)), clock_(std::move(clock)) {}
+LeaseBook::LeaseBook(std::string folder, std::shared_ptr<Clock> clock, KernelLimits* kernel)
+    : folder_(std::move(folder)), clock_(std::move(clock)), kernel_(kernel) {}
 
 LeaseBook::~LeaseBook() {
+  RemoveEmptyGroups();
   for (auto& [id, entry] : entries_) entry.store->KeepFile();
 }
 
@@ -55,6 +56,7 @@ Status LeaseBook::Record(const Entry& entry) const {
   json["runner_start_ticks"] = entry.runner.start_ticks;
   json["priority"] = entry.priority;
   json["turns_line"] = entry.line;
+  json["dmem_region"] = entry.group.region;
   const std::string path = RecordPath(entry.lease.id), next = path + ".next";
   std::ofstream file(next, std::ios::trunc);
   file << PrintJson(json);
@@ -77,7 +79,10 @@ Result<LeaseBook::Entry> LeaseBook::Read(const std::string& path) {
   entry.runner = {lease->pid, reader.Unsigned("runner_start_ticks")};
   entry.priority = static_cast<int>(reader.Int("priority"));
   entry.line = static_cast<uint32_t>(reader.Unsigned("turns_line"));
+  if (reader.Has("dmem_region")) entry.group.region = reader.String("dmem_region");
   if (!reader.status()) return tl::unexpected<Error>(reader.status().error());
+  entry.group.folder = lease->cgroup;
+  entry.group.gpu_uuid = lease->gpu_uuid;
   auto store = SliceStore::Adopt(lease->slice_file);
   if (!store) return tl::unexpected<Error>(store.error());
   entry.store = std::move(*store);
@@ -100,9 +105,21 @@ std::vector<std::string> LeaseBook::Open() {
       continue;
     }
     if (const auto turns = TurnsOf(entry->lease); !turns) troubles.push_back(turns.error().message);
+    FindKernelLimit(*entry);
+    if (!entry->lease.detail.empty()) {
+      troubles.push_back(fmt::format("lease {}: {}", entry->lease.id, entry->lease.detail));
+    }
     const Lease lease = entry->lease;
     entries_.emplace(lease.id, std::move(*entry));
     Weigh(lease.gpu_uuid, PartyOf(lease));
+  }
+  // Of leases that ended, or were granted and never recorded, while no daemon ran.
+  if (kernel_ == nullptr) return troubles;
+  for (const std::string& left : kernel_->Folders()) {
+    const bool used = std::any_of(entries_.begin(), entries_.end(), [&](const auto& entry) {
+      return entry.second.group.folder == left;
+    });
+    if (!used) RemoveGroup({left, "", ""});
   }
   return troubles;
 }
@@ -204,17 +221,20 @@ Result<Lease> LeaseBook::Add(Entry entry, const LeaseRequest& request, const Gpu
   if (!line) return tl::unexpected<Error>(line.error());
   entry.line = *line;
   const std::string party = PartyOf(lease);
-  auto store = SliceStore::Create(folder_ + "/" + party, lease.id,
-                                  {{gpu.uuid, request.memory.value_or(gpu.memory_total),
-                                    request.context_bytes, std::nullopt, entry.line}},
-                                  lease.uid);
+  auto store = SliceStore::Create(
+      folder_ + "/" + party, lease.id,
+      {{gpu.uuid, request.memory.value_or(gpu.memory_total), request.context_bytes, std::nullopt,
+        entry.line, gpu.sm_count.value_or(0)}},
+      lease.uid);
   Status made = store ? Status() : tl::unexpected<Error>(store.error());
   if (made) {
     entry.store = std::move(*store);
     lease.slice_file = entry.store->path();
+    HoldByKernel(entry, gpu);
     made = Record(entry);
   }
   if (!made) {
+    RemoveGroup(entry.group);
     (*turns)->RemoveLine(entry.line);
     return tl::unexpected<Error>(made.error());
   }
@@ -240,8 +260,8 @@ Status LeaseBook::Change(const std::string& id, const LeaseChange& change) {
     Weigh(entry.lease.gpu_uuid, PartyOf(entry.lease));
   }
   if (change.memory) {
-    entry.store->SetMemoryLimit(0, *change.memory);
     entry.lease.memory = change.memory;
+    SetMost(entry, *change.memory);
   }
   return Record(entry);
 }
@@ -252,7 +272,9 @@ void LeaseBook::Remove(std::map<std::string, Entry>::iterator entry) {
   TurnsTable* const table = FindTurns(lease);
   if (table != nullptr) table->RemoveLine(entry->second.line);
   unlink(RecordPath(entry->first).c_str());
+  const KernelGroup group = entry->second.group;
   entries_.erase(entry);
+  RemoveGroup(group);
   const bool in_use = std::any_of(entries_.begin(), entries_.end(), [&](const auto& other) {
     return other.second.lease.gpu_uuid == lease.gpu_uuid && PartyOf(other.second.lease) == party;
   });
@@ -272,7 +294,7 @@ void LeaseBook::ApplyLoan(Entry& entry) {
   const std::optional<Bytes> lent =
       loan != loans_.end() ? std::optional(loan->second) : std::nullopt;
   if (entry.lease.workload.empty() || entry.lease.lent == lent || !entry.lease.memory) return;
-  entry.store->SetMemoryLimit(0, lent.value_or(*entry.lease.memory));
+  SetMost(entry, lent.value_or(*entry.lease.memory));
   entry.lease.lent = lent;
 }
 
@@ -310,6 +332,7 @@ void LeaseBook::End(const std::string& id) {
 
 void LeaseBook::Tick() {
   const std::lock_guard lock(mutex_);
+  RemoveEmptyGroups();
   for (auto& [uuid, turns] : turns_) {
     for (auto& [party, table] : turns->parties) table->Reap();
   }

@@ -11,6 +11,7 @@
 #include "edge/broker/gpu_arbiter.h"
 #include "edge/broker/slice_store.h"
 #include "edge/broker/turns_table.h"
+#include "edge/driver/kernel_limits.h"
 #include "model/lease.h"
 #include "model/machine.h"
 
@@ -22,8 +23,9 @@ namespace tranche {
 // are gone. Leases outlive this object and are found again. Any thread.
 class LeaseBook {
  public:
-  // `folder`: where the tables lie and what is known of them.
-  LeaseBook(std::string folder, std::shared_ptr<Clock> clock);
+  // `folder`: where the tables lie and what is known of them. `kernel` holds the memory of leases
+  // as well, where it can; none: the limiter alone does. It outlives this object.
+  LeaseBook(std::string folder, std::shared_ptr<Clock> clock, KernelLimits* kernel = nullptr);
   ~LeaseBook();
   LeaseBook(const LeaseBook&) = delete;
   LeaseBook& operator=(const LeaseBook&) = delete;
@@ -32,7 +34,11 @@ class LeaseBook {
   // and said.
   std::vector<std::string> Open();
 
-  // Whoever calls has found that the GPU has room for it.
+  // What would hold the memory of such a lease there: fills in `cgroup` or `why_not_harder`.
+  void ForeseeGuarantee(const Gpu& gpu, Lease* lease) const;
+
+  // Whoever calls has found that the GPU has room for it. The runner itself enters the lease's
+  // cgroup, so that whatever it starts is in it from its first instruction.
   Result<Lease> Grant(const LeaseRequest& request, const Gpu& gpu, uint32_t uid, ProcessId runner);
   // To a replica that is about to start; what its start before had is given back. Its time on the
   // GPU is always shared in turns, so that it disturbs nobody: without an ask it has what is spare.
@@ -69,6 +75,7 @@ class LeaseBook {
     int priority = 0;
     uint32_t line = 0;  // in the table of its party
     std::unique_ptr<SliceStore> store;
+    KernelGroup group;  // of lease.cgroup; without a folder: none
   };
 
   std::string RecordPath(const std::string& id) const { return folder_ + "/" + id + ".json"; }
@@ -88,11 +95,22 @@ class LeaseBook {
   void Weigh(const std::string& gpu_uuid, const std::string& party);
   Lease AsItIs(const Entry& entry);
   void ApplyLoan(Entry& entry);
+  // What the slice may hold from now on, for the limiter and for the kernel.
+  void SetMost(Entry& entry, Bytes most);
+  // The kernel holds the memory of an entry from now on, or the lease says why not.
+  void HoldByKernel(Entry& entry, const Gpu& gpu);
+  // As an earlier daemon set it; where that is lost and cannot be had again, the lease says so.
+  void FindKernelLimit(Entry& entry);
+  void LoseKernelLimit(Entry& entry, const Error& why);
+  void RemoveGroup(KernelGroup group);
+  void RemoveEmptyGroups();
   void Remove(std::map<std::string, Entry>::iterator entry);
 
   const std::string folder_;
   const std::shared_ptr<Clock> clock_;
-  std::mutex mutex_;  // guards all below
+  KernelLimits* const kernel_;
+  std::mutex mutex_;                  // guards all below
+  std::vector<KernelGroup> leaving_;  // of leases that ended, with processes in them still
   std::map<std::string, Entry> entries_;
   std::map<std::string, Bytes> loans_;
   std::map<std::string, std::unique_ptr<Turns>> turns_;  // by GPU

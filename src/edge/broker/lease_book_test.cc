@@ -9,7 +9,12 @@
 
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <set>
+
+#include "edge/driver/fake/fake_cgroup_tree.h"
+#include "edge/driver/fake/fake_driver.h"
+#include "edge/driver/fake/test_machine.h"
 
 namespace tranche {
 namespace {
@@ -192,6 +197,139 @@ TEST_F(LeaseBookTest, LeavesOutWhatCannotBeRead) {
   LeaseBook book(folder_, clock_);
   EXPECT_EQ(book.Open().size(), 1u);
   EXPECT_TRUE(book.List().empty());
+}
+
+// A machine whose kernel holds what a lease may have, as far as its driver and its cgroups go.
+class LeasesHeldByTheKernel : public LeaseBookTest {
+ protected:
+  LeasesHeldByTheKernel() {
+    driver_.SupportMemoryLimits();
+    auto tree = std::make_unique<FakeCgroupTree>();
+    tree_ = tree.get();
+    kernel_.emplace(driver_, std::unique_ptr<CgroupTree>(std::move(tree)), "me-");
+  }
+  std::optional<Bytes> Most(const std::string& cgroup) {
+    return driver_.GetMemoryLimits(gpu_.uuid, cgroup)->limits.hard;
+  }
+  std::set<int> MembersOf(const std::string& cgroup) {
+    return tree_->Members(cgroup.substr(tree_->mount().size() + 1));
+  }
+
+  FakeDriver driver_{TestMachine({TestH100(0, false)})};
+  const Gpu gpu_ = driver_.machine().gpus[0];
+  FakeCgroupTree* tree_ = nullptr;
+  std::optional<KernelLimits> kernel_;
+};
+
+TEST_F(LeasesHeldByTheKernel, FromTheGrantToTheEnd) {
+  LeaseBook book(folder_, clock_, &*kernel_);
+  const ProcessId runner = Child();
+  const auto lease = book.Grant(Wish(), gpu_, geteuid(), runner);
+  ASSERT_TRUE(lease) << lease.error().message;
+  EXPECT_EQ(lease->guarantee().memory, Guarantee::kKernel);
+  EXPECT_EQ(lease->guarantee().compute, Guarantee::kCooperative);
+  EXPECT_EQ(Most(lease->cgroup), GiB(10));
+  EXPECT_EQ(MembersOf(lease->cgroup), std::set<int>{runner.pid});
+  LeaseChange change;
+  change.memory = GiB(12);
+  ASSERT_TRUE(book.Change(lease->id, change));
+  EXPECT_EQ(Most(lease->cgroup), GiB(12));
+  book.End(lease->id);
+  EXPECT_EQ(Most(lease->cgroup), GiB(12)) << "whoever held it is still in the group";
+  Kill(runner);
+  tree_->Forget(runner.pid);
+  book.Tick();
+  EXPECT_EQ(Most(lease->cgroup), std::nullopt);
+  EXPECT_TRUE(kernel_->Folders().empty());
+}
+
+TEST_F(LeasesHeldByTheKernel, OneWithoutMemoryHasNoGroup) {
+  LeaseBook book(folder_, clock_, &*kernel_);
+  LeaseRequest request = Wish();
+  request.memory.reset();
+  const auto lease = book.Grant(request, gpu_, geteuid(), Self());
+  ASSERT_TRUE(lease);
+  EXPECT_EQ(lease->cgroup, "");
+  EXPECT_EQ(lease->guarantee().memory, Guarantee::kNone);
+}
+
+TEST_F(LeasesHeldByTheKernel, AReplicaEntersByItselfAndALoanMovesTheLimit) {
+  LeaseBook book(folder_, clock_, &*kernel_);
+  const auto lease = book.GrantToReplica("team", "a", 0, Wish(), gpu_, geteuid());
+  ASSERT_TRUE(lease);
+  EXPECT_EQ(MembersOf(lease->cgroup), std::set<int>{});
+  book.SetLoans({{lease->id, GiB(14)}});
+  EXPECT_EQ(Most(lease->cgroup), GiB(14));
+  book.SetLoans({});
+  EXPECT_EQ(Most(lease->cgroup), GiB(10));
+  const auto again = book.GrantToReplica("team", "a", 0, Wish(), gpu_, geteuid());
+  ASSERT_TRUE(again);
+  EXPECT_NE(again->cgroup, lease->cgroup) << "what the last start left behind is not in its group";
+  EXPECT_EQ(kernel_->Folders(), std::vector<std::string>{again->cgroup});
+}
+
+TEST_F(LeasesHeldByTheKernel, ALimitThatCannotBeSetIsToldOf) {
+  driver_.FailAlways(FakeDriver::Call::kSetMemoryLimits, {ErrorCode::kFailed, "RM says no", ""});
+  LeaseBook book(folder_, clock_, &*kernel_);
+  const auto lease = book.Grant(Wish(), gpu_, geteuid(), Self());
+  ASSERT_TRUE(lease) << "the limiter holds it";
+  EXPECT_EQ(lease->guarantee().memory, Guarantee::kCooperative);
+  EXPECT_NE(lease->detail.find("RM says no"), std::string::npos) << lease->detail;
+  EXPECT_EQ(lease->why_not_harder, lease->detail);
+  EXPECT_TRUE(kernel_->Folders().empty());
+}
+
+TEST_F(LeasesHeldByTheKernel, WhereThereAreNoLimitsNothingIsWrong) {
+  FakeDriver old(TestMachine({TestH100(0, false)}));
+  KernelLimits none(old, std::unique_ptr<CgroupTree>(std::make_unique<FakeCgroupTree>()), "me-");
+  LeaseBook book(folder_, clock_, &none);
+  const auto lease = book.Grant(Wish(), gpu_, geteuid(), Self());
+  ASSERT_TRUE(lease);
+  EXPECT_EQ(lease->detail, "");
+  EXPECT_NE(lease->why_not_harder.find("no memory limits"), std::string::npos);
+  Lease would = *lease;
+  would.why_not_harder.clear();
+  book.ForeseeGuarantee(gpu_, &would);
+  EXPECT_EQ(would.guarantee().memory, Guarantee::kCooperative);
+  EXPECT_EQ(would.why_not_harder, lease->why_not_harder);
+}
+
+TEST_F(LeasesHeldByTheKernel, AreFoundAgainByTheNextDaemon) {
+  std::string cgroup, lost;
+  {
+    LeaseBook book(folder_, clock_, &*kernel_);
+    cgroup = book.GrantToReplica("team", "a", 0, Wish(), gpu_, geteuid())->cgroup;
+    lost = book.GrantToReplica("team", "b", 0, Wish(), gpu_, geteuid())->cgroup;
+  }
+  ASSERT_TRUE(tree_->MakeGroup("tranche/me-nobody's"));
+  ASSERT_TRUE(tree_->MakeGroup("tranche/you-run-1"));
+  // A driver that was loaded anew knows none of them.
+  ASSERT_TRUE(driver_.SetMemoryLimits(gpu_.uuid, lost, {}));
+  LeaseBook next(folder_, clock_, &*kernel_);
+  EXPECT_TRUE(next.Open().empty());
+  EXPECT_EQ(Most(cgroup), GiB(10));
+  EXPECT_EQ(Most(lost), GiB(10)) << "set again";
+  EXPECT_EQ(kernel_->Folders().size(), 2u) << "what belongs to no lease is gone";
+  EXPECT_FALSE(tree_->GroupsIn("tranche").empty());
+  for (const Lease& lease : next.List()) EXPECT_EQ(lease.guarantee().memory, Guarantee::kKernel);
+}
+
+TEST_F(LeasesHeldByTheKernel, WhatIsLostAndCannotBeSetAgainIsToldOf) {
+  std::string cgroup;
+  {
+    LeaseBook book(folder_, clock_, &*kernel_);
+    cgroup = book.GrantToReplica("team", "a", 0, Wish(), gpu_, geteuid())->cgroup;
+  }
+  ASSERT_TRUE(driver_.SetMemoryLimits(gpu_.uuid, cgroup, {}));
+  driver_.FailAlways(FakeDriver::Call::kSetMemoryLimits, {ErrorCode::kFailed, "RM says no", ""});
+  LeaseBook next(folder_, clock_, &*kernel_);
+  const auto troubles = next.Open();
+  ASSERT_EQ(troubles.size(), 1u);
+  EXPECT_NE(troubles[0].find("RM says no"), std::string::npos);
+  const auto listed = next.List();
+  ASSERT_EQ(listed.size(), 1u);
+  EXPECT_EQ(listed[0].guarantee().memory, Guarantee::kCooperative);
+  EXPECT_NE(listed[0].detail, "");
 }
 
 }  // namespace

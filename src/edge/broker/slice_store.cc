@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "edge/broker/table_file.h"
@@ -66,6 +67,7 @@ Result<std::unique_ptr<SliceStore>> SliceStore::Create(const std::string& folder
     std::memcpy(device.uuid, uuid->data(), sizeof(device.uuid));
     device.memory_limit = limits[i].memory.value;
     device.context_bytes = limits[i].context_bytes.value;
+    device.sm_count = static_cast<uint64_t>(std::max(0, limits[i].sm_count));
     device.turns_line = limits[i].turns_line ? *limits[i].turns_line + 1 : 0;
   }
   for (size_t i = 0; i < limits.size(); ++i) {

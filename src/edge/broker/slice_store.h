@@ -29,6 +29,7 @@ struct SliceLimit {
   std::optional<ComputeShares> compute = std::nullopt;  // absent: its time is not measured
   // Or: the line of the GPU's own table (TurnsTable) that says what it may use.
   std::optional<uint32_t> turns_line = std::nullopt;
+  int sm_count = 0;  // of the GPU; 0: not known
 };
 
 // What one process of a slice holds by now, by device in the order of the limits.

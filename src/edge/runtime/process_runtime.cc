@@ -136,6 +136,16 @@ Status CheckLaunch(const ReplicaLaunch& launch) {
   return {};
 }
 
+// Puts the caller into the group whose list of members that is. Returns 0 or an errno;
+// async-signal-safe.
+int EnterCgroup(const char* members) {
+  const int fd = open(members, O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return errno;
+  const int wrong = write(fd, "0", 1) == 1 ? 0 : errno;
+  close(fd);
+  return wrong;
+}
+
 // The log as the child's output. Closed by the caller.
 Result<int> OpenLog(const ReplicaLaunch& launch) {
   const int fd = open(launch.log_path.c_str(),
@@ -246,8 +256,13 @@ Result<ReplicaStart> ProcessRuntime::Start(const ReplicaLaunch& launch) {
   auto spawn = Prepare(launch);
   if (!spawn) return tl::unexpected(spawn.error());
   Access access = PlanAccess(launch);
+  const std::string group = launch.limiter && !launch.limiter->cgroup.empty()
+                                ? launch.limiter->cgroup + "/cgroup.procs"
+                                : "";
   // A daemon's own score (systemd protects it) is not the workload's.
-  spawn->prepare = [&access]() -> int {
+  spawn->prepare = [&access, &group]() -> int {
+    // Held from its first instruction on, or not started.
+    if (const int wrong = group.empty() ? 0 : EnterCgroup(group.c_str()); wrong != 0) return wrong;
     const int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
     if (fd >= 0) {
       [[maybe_unused]] const ssize_t wrote = write(fd, "0", 1);

@@ -46,6 +46,7 @@ struct LimiterUse {
   std::string folder;      // of the limiter's libraries, to be found before the driver's
   std::string libcuda;     // the driver's own
   std::string slice_file;  // the table of its slice; the replica's user may open it
+  std::string cgroup;      // the folder of the group that it is to be in; "": where we are
 
   bool operator==(const LimiterUse&) const = default;
 };

@@ -78,9 +78,10 @@ int Verb::ExitCodeFor(const Error& error, const std::vector<std::string>&) const
 
 std::vector<std::unique_ptr<Verb>> AllVerbs() {
   std::vector<std::unique_ptr<Verb>> verbs;
-  for (auto* make : {MakeInventoryVerb, MakeCatalogVerb, MakePlanVerb, MakeApplyVerb,
-                     MakeStatusVerb, MakeLogsVerb, MakeStopVerb, MakeRestartVerb, MakeDownVerb,
-                     MakeRunVerb, MakeSetVerb, MakeVersionVerb}) {
+  for (auto* make : {MakeInventoryVerb, MakeCatalogVerb, MakeAdviseVerb, MakeSizeVerb, MakePlanVerb,
+                     MakeApplyVerb, MakeStatusVerb, MakeLogsVerb, MakeStopVerb, MakeRestartVerb,
+                     MakeDownVerb, MakeRunVerb, MakeSetVerb, MakeCostVerb, MakeSimulateVerb,
+                     MakeCalibrateVerb, MakeVersionVerb}) {
     verbs.push_back(make());
   }
   return verbs;

@@ -34,6 +34,8 @@ struct World {
   std::shared_ptr<Clock> clock = {};
   // Where a daemon may listen, the likeliest first.
   std::vector<std::string> sockets = {};
+  // Where configuration may lie, the likeliest first.
+  std::vector<std::string> configurations = {};
   std::function<Result<std::shared_ptr<const Catalog>>()> load_catalog = {};
   // The machine's own driver; kUnavailable when there is none.
   std::function<Result<std::unique_ptr<Driver>>()> open_driver = {};

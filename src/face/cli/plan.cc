@@ -4,6 +4,7 @@
 #include "face/cli/verb.h"
 #include "face/cli/views.h"
 #include "stage/inventory/inventory.h"
+#include "stage/plan/alternatives.h"
 #include "stage/plan/planner.h"
 
 namespace tranche {
@@ -17,7 +18,8 @@ class PlanVerb final : public Verb {
     return {"plan",
             "Shows what applying a spec would do, why, and what it costs; changes nothing",
             {"tranche plan -f spec.yaml", "tranche plan -f spec.yaml --machine machine.json",
-             "tranche plan -f spec.yaml --out plan.json && tranche apply plan.json"},
+             "tranche plan -f spec.yaml --out plan.json && tranche apply plan.json",
+             "tranche plan -f spec.yaml --explain chat"},
             "Plans on the saved machine of --machine, else on the spec's own fleet, else on the "
             "daemon's machine,\n"
             "else on this machine as its driver shows it. Needs no root, no daemon and, with the "
@@ -32,6 +34,8 @@ class PlanVerb final : public Verb {
         .Option("--out", "FILE", out_file_, "keep the plan, for 'tranche apply FILE'")
         .Flag("--adopt", adopt_, "may destroy instances that Tranche did not make and nobody uses")
         .Flag("--explain", explain_, "give every reason")
+        .Positional("WORKLOAD", workload_,
+                    "with --explain: what else it could be on, and why that lost")
         .Flag("--detailed-exitcode", detailed_, "exit with 2 when there are changes");
   }
 
@@ -45,17 +49,35 @@ class PlanVerb final : public Verb {
     if (!spec) return tl::unexpected<Error>(spec.error());
     const auto plan = Make(context, **catalog, *spec);
     if (!plan) return tl::unexpected<Error>(plan.error());
+    std::vector<Alternative> alternatives;
+    if (!workload_.empty()) {
+      auto others = Alternatives(context, **catalog, *plan);
+      if (!others) return tl::unexpected<Error>(others.error());
+      alternatives = *std::move(others);
+    }
     if (!out_file_.empty()) {
       if (const Status wrote = WriteWholeFile(out_file_, PrintJson(ToJson(*plan))); !wrote) {
         return tl::unexpected<Error>(wrote.error());
       }
     }
-    context.Print(ViewPlan(*plan, explain_, context.out_terminal()));
+    context.Print(workload_.empty()
+                      ? ViewPlan(*plan, explain_, context.out_terminal())
+                      : ViewAlternatives(*plan, workload_, alternatives, context.out_terminal()));
     if (!plan->feasible()) return ExitCodeOf(ErrorCode::kDoesNotFit);
     return detailed_ && plan->HasChanges() ? kChangesPending : 0;
   }
 
  private:
+  Result<std::vector<Alternative>> Alternatives(Context& context, const Catalog& catalog,
+                                                const Plan& plan) {
+    if (!explain_) {
+      return Fail(ErrorCode::kInvalid, "unexpected argument '" + workload_ + "'",
+                  "tranche plan -f " + spec_file_ + " --explain " + workload_);
+    }
+    return AlternativesTo(plan, workload_,
+                          [&](const Spec& spec) { return Make(context, catalog, spec); });
+  }
+
   Result<Plan> Make(Context& context, const Catalog& catalog, const Spec& spec) {
     const PlanOptions options{adopt_};
     const auto on_paper = [&](const Machine& machine) {
@@ -89,6 +111,7 @@ class PlanVerb final : public Verb {
   std::string spec_file_;
   std::string machine_file_;
   std::string out_file_;
+  std::string workload_;
   bool adopt_ = false;
   bool explain_ = false;
   bool detailed_ = false;

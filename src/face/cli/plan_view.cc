@@ -74,9 +74,10 @@ std::string StepsText(const Plan& plan, const Terminal& terminal) {
   return out;
 }
 
-std::string ReasonsText(const Plan& plan) {
+std::string ReasonsText(const Plan& plan, const std::string& workload = "") {
   std::string out;
   for (const Assignment& a : plan.assignments) {
+    if (!workload.empty() && a.workload != workload) continue;
     out += fmt::format("{}/{} on {}\n", a.workload, a.replica, SliceName(a.slice, a.gpu_index));
     for (const std::string& reason : a.reasons) out += "  because " + reason + "\n";
     if (a.engine_flags.empty()) continue;
@@ -97,6 +98,16 @@ std::string UnplacedText(const Plan& plan, const Terminal& terminal) {
     if (!unplaced.nearest.empty()) out += "    nearest: " + Printable(unplaced.nearest) + "\n";
   }
   return out;
+}
+
+// How far from the cheapest the plan can be at most.
+std::string GapText(const Plan& plan) {
+  if (!plan.cost_per_hour || !plan.cost_lower_bound_per_hour) return "";
+  const double cost = *plan.cost_per_hour, bound = *plan.cost_lower_bound_per_hour;
+  if (bound >= cost - 1e-9) return ", the least there is";
+  return fmt::format(", at most {:.2g}% above the least there is ({} or more)",
+                     100 * (cost - bound) / std::max(bound, 1e-9),
+                     FormatMoney(bound, plan.spec.currency));
 }
 
 }  // namespace
@@ -137,7 +148,8 @@ std::string PlanTotals(const Plan& plan) {
       counts[static_cast<size_t>(Change::kCreate)], counts[static_cast<size_t>(Change::kKeep)],
       counts[static_cast<size_t>(Change::kChange)], counts[static_cast<size_t>(Change::kDestroy)]);
   if (plan.cost_per_hour) {
-    out += fmt::format(" Cost {} per hour.", FormatMoney(*plan.cost_per_hour, plan.spec.currency));
+    out += fmt::format(" Cost {} per hour{}.", FormatMoney(*plan.cost_per_hour, plan.spec.currency),
+                       GapText(plan));
   } else if (!plan.assignments.empty()) {
     out += " Cost unknown.";
   }
@@ -183,6 +195,39 @@ Answer ViewPlan(const Plan& plan, bool explain, const Terminal& terminal) {
   if (plan.feasible() && !plan.HasChanges())
     end += "No changes: the machine is as the spec asks.\n";
   part(end + PlanTotals(plan) + "\n");
+  return answer;
+}
+
+Answer ViewAlternatives(const Plan& plan, const std::string& workload,
+                        const std::vector<Alternative>& alternatives, const Terminal& terminal) {
+  Answer answer;
+  answer.json = ToJson(plan);
+  answer.json["explained_workload"] = workload;
+  answer.json["alternatives"] = Json::array();
+  Table table;
+  table.columns = {{"gpu", "GPU"},
+                   {"mechanism", "MECHANISM"},
+                   {"plan_cost_per_hour", "PLAN COST/H", Align::kRight},
+                   {"because", "WHY NOT", Align::kLeft, false, true}};
+  for (const Alternative& one : alternatives) {
+    Json json = {{"gpu", one.gpu},
+                 {"mechanism", MechanismName(one.mechanism)},
+                 {"chosen", one.chosen},
+                 {"because", one.because}};
+    if (one.cost_per_hour) json["plan_cost_per_hour"] = *one.cost_per_hour;
+    if (one.more_per_hour) json["more_per_hour"] = *one.more_per_hour;
+    answer.json["alternatives"].push_back(std::move(json));
+    table.rows.push_back({one.gpu, MechanismName(one.mechanism),
+                          one.cost_per_hour
+                              ? Cell(FormatMoney(*one.cost_per_hour, plan.spec.currency),
+                                     fmt::format("{}", *one.cost_per_hour))
+                              : Cell(""),
+                          one.because});
+  }
+  const std::string reasons = ReasonsText(plan, workload);
+  if (!reasons.empty()) answer.blocks.emplace_back(reasons + "\n");
+  answer.blocks.emplace_back(std::move(table));
+  if (!plan.unplaced.empty()) answer.blocks.emplace_back("\n" + UnplacedText(plan, terminal));
   return answer;
 }
 

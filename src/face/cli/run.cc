@@ -15,6 +15,7 @@
 #include "edge/broker/handshake_watch.h"
 #include "edge/broker/program_check.h"
 #include "edge/broker/slice_store.h"
+#include "edge/driver/kernel_limits.h"
 #include "face/cli/context.h"
 #include "face/cli/share_options.h"
 #include "face/cli/verb.h"
@@ -33,11 +34,13 @@ constexpr Duration kHandshakeInterval = std::chrono::milliseconds(200);
 // How soon the share of a dead process is given back at the latest.
 constexpr Duration kReapInterval = std::chrono::milliseconds(50);
 
-constexpr const char* kWhyNotHarder =
+constexpr const char* kByLimiter =
     "a limiter inside the program holds what goes through the driver's libraries; a program that "
-    "talks to the device behind them would pass. For a harder guarantee use a MIG instance or a "
-    "GPU "
-    "of its own";
+    "talks to the device behind them would pass";
+constexpr const char* kByKernel =
+    "the kernel holds its memory, whatever it does, but for managed memory, which like its time "
+    "only a limiter inside the program holds";
+constexpr const char* kHarder = "For a harder guarantee use a MIG instance or a GPU of its own";
 
 // By UUID, index or model. Without a wish: the first that can be divided.
 Result<const Gpu*> ChooseGpu(const Machine& machine, const std::string& wish) {
@@ -73,6 +76,33 @@ void Put(std::vector<std::string>& environment, const std::string& name, const s
                      [&](const std::string& entry) { return entry.rfind(name + "=", 0) == 0; }),
       environment.end());
   environment.push_back(name + "=" + value);
+}
+
+// What an earlier `tranche run --local` could not take away, as processes were in it still.
+void RemoveLeftGroups(KernelLimits& kernel) {
+  for (const std::string& folder : kernel.Folders()) {
+    const int pid = std::atoi(folder.substr(folder.rfind('-') + 1).c_str());
+    if (!ReadProcessStat(pid)) (void)kernel.Remove({folder, "", ""});
+  }
+}
+
+bool LimitsSms(const Gpu& gpu, const MpsService& mps) {
+  return mps.sms != 0 && gpu.sm_count && mps.sms < *gpu.sm_count;
+}
+
+// A server's limits are for each process; the slice as a whole is the limiter's to hold.
+std::string WhatMpsAdds(const Gpu& gpu, const MpsService& mps) {
+  std::string text =
+      "It becomes a client of an MPS server, so its kernels run beside those of others, and it "
+      "shares their faults: what it is charged is what they take alone times the part of the GPU "
+      "that they fill";
+  if (LimitsSms(gpu, mps)) {
+    text += fmt::format("; the server lets each process of it run on {} of {} SMs at most", mps.sms,
+                        *gpu.sm_count);
+  }
+  if (mps.memory)
+    text += fmt::format("; and hold {} at most, its context included", FormatBytes(*mps.memory));
+  return text;
 }
 
 // What is known before the program starts.
@@ -202,14 +232,14 @@ class RunVerb final : public Verb {
     return Preflight{*files, folders, *libcuda, ""};
   }
 
-  static Result<Bytes> Measure(Driver& driver, const Preflight& found, const Gpu& gpu,
-                               const Wish& wish) {
+  static Result<ContextCost> Measure(Driver& driver, const Preflight& found, const Gpu& gpu,
+                                     const Wish& wish) {
     const auto cost = MeasureContext(driver, found.limiter, found.libcuda, gpu.uuid);
     if (!cost) return FailedWhile("measuring what a context costs", cost.error());
-    if (!wish.memory || *wish.memory >= *cost) return *cost;
+    if (!wish.memory || *wish.memory >= cost->bytes) return *cost;
     return Fail(ErrorCode::kDoesNotFit,
                 fmt::format("{} do not even hold a CUDA context on GPU {}, which takes {}",
-                            FormatBytes(*wish.memory), gpu.index, FormatBytes(*cost)),
+                            FormatBytes(*wish.memory), gpu.index, FormatBytes(cost->bytes)),
                 "ask for more");
   }
 
@@ -217,13 +247,31 @@ class RunVerb final : public Verb {
                          const Wish& wish) {
     const auto cost = Measure(driver, found, gpu, wish);
     if (!cost) return tl::unexpected<Error>(cost.error());
-    if (explain_) return Explain(context, gpu, wish, *cost, found.file);
+    const std::string run = Paths::FromEnvironment().run;
+    // Of a name of its own, so that a daemon of the same directory leaves it alone.
+    KernelLimits kernel(driver, OpenCgroupTree(), KernelGroupPrefix(run + "/local"));
+    if (explain_) {
+      const Status can = kernel.CanHold(gpu);
+      return Explain(context, gpu, wish, *cost, found.file, can ? "" : can.error().message);
+    }
     std::optional<ComputeShares> compute;
     if (wish.compute) compute = ComputeShares{wish.compute->request, wish.compute->limit, {}, 0};
     const auto store =
-        SliceStore::Create(Paths::FromEnvironment().run + "/slices", "run",
-                           {{gpu.uuid, wish.memory.value_or(gpu.memory_total), *cost, compute}});
+        SliceStore::Create(run + "/slices", "run",
+                           {{gpu.uuid, wish.memory.value_or(gpu.memory_total), cost->bytes, compute,
+                             std::nullopt, gpu.sm_count.value_or(0)}});
     if (!store) return tl::unexpected<Error>(store.error());
+    RemoveLeftGroups(kernel);
+    std::optional<KernelGroup> group;
+    if (wish.memory && kernel.CanHold(gpu)) {
+      auto made = kernel.Make(fmt::format("run-{}", getpid()), gpu, *wish.memory);
+      if (made) {
+        group = std::move(*made);
+      } else {
+        context.Say("tranche: the limiter alone holds its memory, inside its processes: " +
+                    made.error().message);
+      }
+    }
     HandshakeWatch handshakes;
     std::set<int> told;
     Duration looked{0};
@@ -234,7 +282,10 @@ class RunVerb final : public Verb {
       looked = now;
       HoldToLimiter(context, driver, gpu, **store, now, &handshakes, &told);
     };
-    const int code = Start(context, found, gpu.uuid, (*store)->path(), tick);
+    const int code =
+        Start(context, found, gpu.uuid, (*store)->path(), group ? group->folder : "", tick);
+    // What it left running in the background stays within the limit; the next one takes it away.
+    if (group) (void)kernel.Remove(*group);
     for (const std::string& trouble : (*store)->Troubles(0)) context.Say("tranche: " + trouble);
     return code;
   }
@@ -281,13 +332,14 @@ class RunVerb final : public Verb {
     }
     const auto cost = Measure(driver, found, *gpu, wish);
     if (!cost) return tl::unexpected<Error>(cost.error());
-    if (explain_) return Explain(context, *gpu, wish, *cost, found.file);
+    if (explain_) return Explain(context, *gpu, wish, *cost, found.file, lease->why_not_harder);
     request.dry_run = false;
     request.gpu = gpu->uuid;
-    request.context_bytes = *cost;
+    request.context_bytes = cost->bytes;
     lease = (*client)->GrantLease(request);
     if (!lease) return tl::unexpected<Error>(lease.error());
-    const int code = Start(context, found, lease->gpu_uuid, lease->slice_file, [] {});
+    // The daemon has put this process into the lease's cgroup, and so what it starts.
+    const int code = Start(context, found, lease->gpu_uuid, lease->slice_file, "", [] {});
     TellWhatWasWrong(context, **client, lease->id);
     // The daemon notices by itself when this does not reach it.
     [[maybe_unused]] const Status ended = (*client)->EndLease(lease->id);
@@ -304,7 +356,8 @@ class RunVerb final : public Verb {
 
   // From here on the program runs; its exit code is ours.
   int Start(Context& context, const Preflight& found, const std::string& gpu_uuid,
-            const std::string& slice_file, const std::function<void()>& tick) {
+            const std::string& slice_file, const std::string& cgroup,
+            const std::function<void()>& tick) {
     std::vector<std::string> environment;
     for (char** entry = environ; *entry != nullptr; ++entry) environment.emplace_back(*entry);
     Put(environment, "LD_LIBRARY_PATH",
@@ -312,16 +365,29 @@ class RunVerb final : public Verb {
     Put(environment, "TRANCHE_REAL_LIBCUDA", found.libcuda);
     Put(environment, "TRANCHE_SLICE_FILE", slice_file);
     Put(environment, "CUDA_VISIBLE_DEVICES", gpu_uuid);
-    const auto end = RunInForeground(found.file, program_, environment, kReapInterval, tick);
+    const auto end =
+        RunInForeground(found.file, program_, environment, cgroup, kReapInterval, tick);
     if (end) return end->signal ? 128 + *end->signal : end->exit_code.value_or(kOurs);
     context.SayError(end.error());
     return end.error().code == ErrorCode::kNotFound ? kNotFound : kCannotExecute;
   }
 
-  Result<int> Explain(Context& context, const Gpu& gpu, const Wish& wish, Bytes cost,
-                      const std::string& file) {
-    const char* memory_guarantee = wish.memory ? "cooperative" : "none";
+  // `no_kernel`: why the kernel cannot hold its memory; "" when it can.
+  Result<int> Explain(Context& context, const Gpu& gpu, const Wish& wish, const ContextCost& cost,
+                      const std::string& file, const std::string& no_kernel) {
+    const bool by_kernel = wish.memory && no_kernel.empty();
+    const char* memory_guarantee = !wish.memory ? "none" : by_kernel ? "kernel" : "cooperative";
     const char* compute_guarantee = wish.compute ? "cooperative" : "none";
+    std::string why_not_harder = by_kernel ? kByKernel : kByLimiter;
+    if (!by_kernel && wish.memory) why_not_harder += ". The kernel does not: " + no_kernel;
+    if (cost.mps) why_not_harder += ". " + WhatMpsAdds(gpu, *cost.mps);
+    why_not_harder += fmt::format(". {}", kHarder);
+    Json memory_by = Json::array(), compute_by = Json::array();
+    if (by_kernel) memory_by.push_back("kernel");
+    if (cost.mps && cost.mps->memory) memory_by.push_back("mps");
+    if (wish.memory) memory_by.push_back("limiter");
+    if (cost.mps && LimitsSms(gpu, *cost.mps)) compute_by.push_back("mps");
+    if (wish.compute) compute_by.push_back("limiter");
     Answer answer;
     answer.json = {{"format_version", "1.0"},
                    {"program", file},
@@ -330,18 +396,25 @@ class RunVerb final : public Verb {
                    {"memory_limit_bytes", nullptr},
                    {"compute_request", nullptr},
                    {"compute_limit", nullptr},
-                   {"context_bytes", cost.value},
+                   {"context_bytes", cost.bytes.value},
                    {"guarantee",
                     {{"memory", memory_guarantee},
                      {"compute", compute_guarantee},
                      {"fault", "none"},
                      {"access", "cooperative"}}},
-                   {"why_not_harder", kWhyNotHarder}};
+                   {"enforced_by", {{"memory", memory_by}, {"compute", compute_by}}},
+                   {"why_not_harder", why_not_harder}};
+    if (cost.mps) {
+      answer.json["mps"] = {{"sms", cost.mps->sms},
+                            {"sms_of_gpu", gpu.sm_count.value_or(0)},
+                            {"memory_bytes", nullptr}};
+      if (cost.mps->memory) answer.json["mps"]["memory_bytes"] = cost.mps->memory->value;
+    }
     std::string memory = "not limited", compute = "not limited";
     if (wish.memory) {
       answer.json["memory_limit_bytes"] = wish.memory->value;
       memory = fmt::format("{} over all its processes, of which {} for each context",
-                           FormatBytes(*wish.memory), FormatBytes(cost));
+                           FormatBytes(*wish.memory), FormatBytes(cost.bytes));
     }
     if (wish.compute) {
       answer.json["compute_request"] = wish.compute->request.value;
@@ -363,7 +436,7 @@ class RunVerb final : public Verb {
                   {"mechanism", "fraction"},
                   {"guarantee", fmt::format("memory {}, compute {}, fault none", memory_guarantee,
                                             compute_guarantee)},
-                  {"why not harder", kWhyNotHarder}};
+                  {"why not harder", why_not_harder}};
     answer.blocks.emplace_back(std::move(table));
     context.Print(answer);
     return 0;

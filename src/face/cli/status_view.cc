@@ -90,6 +90,7 @@ Table LeaseTable(const SystemStatus& status, Time now) {
                    {"compute_used_ns", "GPU TIME", Align::kRight},
                    {"processes", "PROCESSES", Align::kRight},
                    {"uptime", "UP", Align::kRight},
+                   {"guarantee", "GUARANTEE", Align::kLeft, true},
                    {"pid", "PID", Align::kRight, true},
                    {"uid", "UID", Align::kRight, true}};
   for (const Lease& lease : status.leases) {
@@ -109,8 +110,8 @@ Table LeaseTable(const SystemStatus& status, Time now) {
              ? Cell(fmt::format("{:.1f}s", static_cast<double>(lease.compute_used->count()) / 1e9),
                     std::to_string(lease.compute_used->count()))
              : Cell(),
-         std::to_string(lease.processes), Roughly(now - lease.since), std::to_string(lease.pid),
-         std::to_string(lease.uid)});
+         std::to_string(lease.processes), Roughly(now - lease.since),
+         GuaranteesText(lease.guarantee()), std::to_string(lease.pid), std::to_string(lease.uid)});
   }
   return table;
 }

@@ -39,6 +39,7 @@ std::vector<std::unique_ptr<Verb>> AllVerbs();
 
 std::unique_ptr<Verb> MakeInventoryVerb();
 std::unique_ptr<Verb> MakeCatalogVerb();
+std::unique_ptr<Verb> MakeSizeVerb();
 std::unique_ptr<Verb> MakePlanVerb();
 std::unique_ptr<Verb> MakeApplyVerb();
 std::unique_ptr<Verb> MakeStatusVerb();
@@ -48,6 +49,10 @@ std::unique_ptr<Verb> MakeRestartVerb();
 std::unique_ptr<Verb> MakeDownVerb();
 std::unique_ptr<Verb> MakeRunVerb();
 std::unique_ptr<Verb> MakeSetVerb();
+std::unique_ptr<Verb> MakeAdviseVerb();
+std::unique_ptr<Verb> MakeCostVerb();
+std::unique_ptr<Verb> MakeSimulateVerb();
+std::unique_ptr<Verb> MakeCalibrateVerb();
 std::unique_ptr<Verb> MakeVersionVerb();
 
 }  // namespace tranche

@@ -8,6 +8,7 @@
 #include "model/plan.h"
 #include "model/receipt.h"
 #include "model/status.h"
+#include "stage/plan/alternatives.h"
 
 namespace tranche {
 
@@ -17,6 +18,9 @@ namespace tranche {
 Answer ViewMachine(const Machine& machine, const Deployment* deployment, bool wide);
 // `explain`: with every reason. `terminal` paints the symbols.
 Answer ViewPlan(const Plan& plan, bool explain, const Terminal& terminal);
+// One workload of the plan, with what else it could be on.
+Answer ViewAlternatives(const Plan& plan, const std::string& workload,
+                        const std::vector<Alternative>& alternatives, const Terminal& terminal);
 Answer ViewStatus(const SystemStatus& status, Time now);
 // What applying did, and where the routes are.
 Answer ViewReceipt(const Receipt& receipt, const SystemStatus* status, const Terminal& terminal);

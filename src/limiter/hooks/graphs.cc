@@ -107,7 +107,9 @@ __attribute__((noinline)) CUresult RunGraphWithMemory(State& state, CUgraphExec 
     Account::OfSlice(pool->device).Count(&TrancheCounters::refused);
     return CUDA_ERROR_OUT_OF_MEMORY;
   }
+  TRANCHE_LABEL(kGraphBegun);
   const CUresult answer = run();
+  TRANCHE_LABEL(kGraphRun);
   if (answer != CUDA_SUCCESS) {
     growing.Abandon();
     return answer;

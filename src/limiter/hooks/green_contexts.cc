@@ -24,6 +24,7 @@ HOOK(cuGreenCtxCreate,
       [&](Charge charge) {
         charge.context = 0;
         State& state = TheState();
+        TRANCHE_LABEL(kGreenMade);
         if (!ChargePrimaryIfActive(ordinal)) return false;
         state.contexts.Put(Number(ContextOf(*green)), ordinal);
         return state.handles.Put(Kind::kContext, Number(*green), charge);

@@ -36,8 +36,10 @@ HOOK(cuCtxSetLimit, (CUlimit limit, size_t value)) {
       value > before ? MostFor(limit, value - before, state.contexts.Find(account.context())) : 0;
   if (most >= kTooMuch) return TooMuch(set, [&] { REAL(cuCtxSetLimit)(limit, before); });
   if (!account.Reserve(most)) return CUDA_ERROR_OUT_OF_MEMORY;
+  TRANCHE_LABEL(kLimitReserved);
   const Measurement measurement(account);
   const CUresult answer = set();
+  TRANCHE_LABEL(kLimitSet);
   if (answer != CUDA_SUCCESS) {
     account.Release(most);
     return answer;

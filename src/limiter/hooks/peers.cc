@@ -38,6 +38,23 @@ bool IsShared(CUdevice own, const CUmemAccessDesc* users, size_t count) {
   return false;
 }
 
+// Memory of another process, which may have it on another GPU.
+CUresult OpenedByIpc(CUresult answer, const CUdeviceptr* pointer) {
+  State& state = TheState();
+  if (answer == CUDA_SUCCESS && state.slice != nullptr &&
+      DeviceOfMemory(*pointer) != CurrentPlace(state).ordinal)
+    EndTurns();
+  return answer;
+}
+
+bool IsPoolOf(State& state, CUmemoryPool pool, CUdevice ordinal) {
+  Charge known;
+  if (state.handles.Find(Kind::kPool, reinterpret_cast<uint64_t>(pool), &known))
+    return known.other == static_cast<uint64_t>(ordinal);
+  CUmemoryPool its = nullptr;
+  return REAL(cuDeviceGetDefaultMemPool)(&its, ordinal) == CUDA_SUCCESS && its == pool;
+}
+
 }  // namespace
 
 HOOK(cuCtxEnablePeerAccess, (CUcontext context, unsigned int flags)) {
@@ -50,6 +67,23 @@ HOOK(cuMemSetAccess,
   if (in_slice && answer == CUDA_SUCCESS && IsShared(DeviceOfMemory(pointer), users, count))
     EndTurns();
   return answer;
+}
+HOOK(cuMemPoolSetAccess, (CUmemoryPool pool, const CUmemAccessDesc* users, size_t count)) {
+  const CUresult answer = REAL(cuMemPoolSetAccess)(pool, users, count);
+  State& state = TheState();
+  for (size_t i = 0; answer == CUDA_SUCCESS && state.slice != nullptr && i < count; ++i) {
+    const CUmemAccessDesc& user = users[i];
+    const bool may = user.flags != CU_MEM_ACCESS_FLAGS_PROT_NONE &&
+                     user.location.type == CU_MEM_LOCATION_TYPE_DEVICE;
+    if (may && !IsPoolOf(state, pool, user.location.id)) EndTurns();
+  }
+  return answer;
+}
+HOOK(cuIpcOpenMemHandle_v2, (CUdeviceptr * pointer, CUipcMemHandle handle, unsigned int flags)) {
+  return OpenedByIpc(REAL(cuIpcOpenMemHandle_v2)(pointer, handle, flags), pointer);
+}
+HOOK(cuIpcOpenMemHandle, (CUdeviceptr * pointer, CUipcMemHandle handle, unsigned int flags)) {
+  return OpenedByIpc(REAL(cuIpcOpenMemHandle)(pointer, handle, flags), pointer);
 }
 HOOK(cuMulticastAddDevice, (CUmemGenericAllocationHandle group, CUdevice device)) {
   return EndsTurnsIf(REAL(cuMulticastAddDevice)(group, device));

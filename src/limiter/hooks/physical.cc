@@ -116,6 +116,7 @@ CUresult BindTo(CUmemGenericAllocationHandle object, size_t offset, size_t bytes
   Charge charge;
   if (!IsLimited() || !state.handles.AddUser(Kind::kPhysical, memory, &charge)) return bind();
   const CUresult answer = bind();
+  TRANCHE_LABEL(kBound);
   Charge binding;
   binding.bytes = bytes;
   binding.other = memory;
@@ -154,6 +155,7 @@ HOOK(cuMulticastBindAddr, (CUmemGenericAllocationHandle object, size_t offset, C
 HOOK(cuMulticastUnbind,
      (CUmemGenericAllocationHandle object, CUdevice ordinal, size_t offset, size_t bytes)) {
   const CUresult answer = REAL(cuMulticastUnbind)(object, ordinal, offset, bytes);
+  TRANCHE_LABEL(kUnbound);
   if (answer != CUDA_SUCCESS || !IsLimited()) return answer;
   State& state = TheState();
   const int32_t device = Account::Of(ordinal).device();

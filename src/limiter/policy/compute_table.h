@@ -9,9 +9,17 @@
 // How the compute state of one GPU lies in shared memory: in TrancheDevice.compute.
 namespace tranche::limiter {
 
+// How a process's contexts share a GPU with those of others.
+enum class Sharing : uint32_t {
+  kNotSaid,    // it has not asked yet
+  kTimeSlice,  // by the driver, one context at a time
+  kMps         // as a client of MPS: at the same time
+};
+
 // What a process of a slot has in flight, so that its death takes nothing of it along.
 struct SlotFlight {
-  uint64_t line;  // whose they are
+  uint32_t line;     // whose they are
+  uint32_t sharing;  // a Sharing: how the driver lets this process share the GPU
   uint64_t units;
   uint64_t predicted;  // ns
   uint64_t at_gate;    // threads that wait for the party's turn (abi/gpu_gate.h)
@@ -44,7 +52,9 @@ struct ComputeTable {
   uint32_t metered;  // not 0: launches are measured and pass the gate
   // Rung for the broker: somebody waits at the party's gate, or has left the GPU to others.
   uint32_t bell;
-  uint32_t padding;
+  // Not 0: all of its processes are clients of MPS, and MpsShares divides the GPU among its lines;
+  // else Turns does. Changed with the lock held.
+  uint32_t mps;
   uint64_t reserved[6];
   ComputeCounters counters;
   // By tenant: changes when its waiters shall look again.
@@ -63,7 +73,7 @@ static_assert(sizeof(ComputeTable) <= TRANCHE_SLICE_COMPUTE_BYTES);
 
 // Of the layout and of what it means; the sizes catch what nobody thought of.
 inline constexpr uint64_t kComputeVersion =
-    uint64_t{2} << 48 | uint64_t{sizeof(TenantLine)} << 32 | sizeof(ComputeTable);
+    uint64_t{3} << 48 | uint64_t{sizeof(TenantLine)} << 32 | sizeof(ComputeTable);
 static_assert(alignof(ComputeTable) <= 64);
 
 inline ComputeTable* ComputeOf(TrancheDevice* device) {

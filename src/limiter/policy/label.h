@@ -35,7 +35,16 @@
   LABEL(kMeasuring)           \
   LABEL(kMeasured)            \
   LABEL(kMapped)              \
-  LABEL(kUnmapped)
+  LABEL(kUnmapped)            \
+  LABEL(kTableLocked)         \
+  LABEL(kTableUnlocked)       \
+  LABEL(kGraphBegun)          \
+  LABEL(kGraphRun)            \
+  LABEL(kLimitReserved)       \
+  LABEL(kLimitSet)            \
+  LABEL(kGreenMade)           \
+  LABEL(kBound)               \
+  LABEL(kUnbound)
 
 #ifdef TRANCHE_LIMITER_LABELS
 namespace tranche::limiter {

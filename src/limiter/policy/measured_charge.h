@@ -2,6 +2,7 @@
 
 #include <stdint.h>
 
+#include "limiter/policy/accounts.h"
 #include "limiter/policy/compute_constants.h"
 #include "limiter/policy/compute_state.h"
 
@@ -26,10 +27,7 @@ inline void CorrectCharge(TenantLine* line, MeasuredCharge* measured, int64_t to
     int64_t back = line->charged - measured->charged_at_landing - took;
     if (back < -measured->given_back) back = -measured->given_back;
     measured->given_back += back;
-    line->charged -= back;
-    line->virtual_time -= back * kWhole / (line->weight == 0 ? kLeastWeight : line->weight);
-    line->tokens += back;
-    line->guarantee += back;
+    ChargeLine(line, -back);
   }
   measured->charged_at_landing = line->charged;
   measured->shared_at_landing = line->shared;

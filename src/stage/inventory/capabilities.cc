@@ -91,10 +91,20 @@ Verdict JudgeTimeSlicing(const Gpu& gpu, const HostAbilities& host) {
   return Yes(Needing("MIG mode must be switched off first", host));
 }
 
+bool KernelHoldsMemory(const Gpu& gpu, const HostAbilities& host) {
+  const auto why_not = host.no_kernel_memory.find(gpu.uuid);
+  return why_not != host.no_kernel_memory.end() && why_not->second.empty();
+}
+
 Verdict JudgeFraction(const Gpu& gpu, const HostAbilities& host) {
   if (gpu.compute_mode && *gpu.compute_mode != ComputeMode::kDefault) {
     return No(fmt::format("compute mode is '{}'; several processes need 'default'",
                           ComputeModeName(*gpu.compute_mode)));
+  }
+  if (!MigOn(gpu) && KernelHoldsMemory(gpu, host)) {
+    return Yes(
+        "a limiter in each process holds it to its memory and time, and the kernel to all of its "
+        "memory but what is managed");
   }
   if (!MigOn(gpu)) return Yes("a limiter in each process holds it to its memory and time");
   return Yes(Needing("MIG mode must be switched off first", host));
@@ -166,6 +176,8 @@ std::vector<Capability> JudgeCapabilities(const Machine& machine, const Catalog&
       if (verdict.available) {
         capability.guarantees = catalog.FindMechanism(mechanism).floor;
         if (own_nodes_only) capability.guarantees.access = Guarantee::kKernel;
+        if (mechanism == Mechanism::kFraction && KernelHoldsMemory(gpu, host))
+          capability.guarantees.memory = Guarantee::kKernel;
       }
       capabilities.push_back(std::move(capability));
     }

@@ -1,5 +1,6 @@
 #include "stage/inventory/inventory.h"
 
+#include "edge/driver/kernel_limits.h"
 #include "stage/inventory/capabilities.h"
 #include "stage/inventory/health.h"
 #include "stage/inventory/host.h"
@@ -19,7 +20,13 @@ Result<Machine> TakeInventory(Driver& driver, const Catalog& catalog, Clock& clo
     JudgeHealth(&gpu);
     for (GpuProcess& process : gpu.processes) Identify(root, &process);
   }
-  machine->capabilities = JudgeCapabilities(*machine, catalog, ReadHostAbilities(root));
+  HostAbilities host = ReadHostAbilities(root);
+  const KernelLimits kernel(driver, OpenCgroupTree(root), "");
+  for (const Gpu& gpu : machine->gpus) {
+    const Status can = gpu.health.usable ? kernel.CanHold(gpu) : Status();
+    host.no_kernel_memory[gpu.uuid] = can ? "" : can.error().message;
+  }
+  machine->capabilities = JudgeCapabilities(*machine, catalog, host);
   machine->fingerprint = MachineFingerprint(*machine);
   return machine;
 }

@@ -173,6 +173,28 @@ TEST(Capabilities, OfAnH100ForRootWithDeviceNodes) {
   }
 }
 
+TEST(Capabilities, MemoryIsTheKernelsToHoldWhereDriverAndCgroupsLetIt) {
+  FakeRoot root;
+  root.BeAdministrator();
+  root.Write("proc/self/mountinfo", "31 24 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
+  FakeDriver driver(TestMachine({TestH100(0, false)}));
+  const std::string gpu = TestGpuUuid(0);
+  driver.SupportMemoryLimits();
+  EXPECT_EQ(Find(Take(driver, root), gpu, Mechanism::kFraction).guarantees.memory,
+            Guarantee::kCooperative)
+      << "nobody may make groups there";
+  root.Write("sys/fs/cgroup/cgroup.procs", "");
+  const Capability fraction = Find(Take(driver, root), gpu, Mechanism::kFraction);
+  EXPECT_EQ(fraction.guarantees.memory, Guarantee::kKernel);
+  EXPECT_EQ(fraction.guarantees.compute, Guarantee::kCooperative);
+  EXPECT_THAT(fraction.reason, HasSubstr("managed"));
+  EXPECT_EQ(Find(Take(driver, root), gpu, Mechanism::kTimeSlicing).guarantees.memory,
+            Guarantee::kNone);
+  FakeDriver old(TestMachine({TestH100(0, false)}));
+  EXPECT_EQ(Find(Take(old, root), gpu, Mechanism::kFraction).guarantees.memory,
+            Guarantee::kCooperative);
+}
+
 TEST(Capabilities, WithoutADeviceCgroupOrRootAccessIsCooperative) {
   FakeRoot root;
   root.Write("dev/nvidiactl", "");

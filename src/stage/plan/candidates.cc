@@ -182,6 +182,7 @@ Candidates CandidatesOn(const GpuView& view, const ReplicaNeed& need, const Cata
     const std::string& key = asked ? (*asked)->key : workload.gpu;
     if (key != view.gpu->model) {
       out.refusal = fmt::format("the spec wants a {}", key);
+      out.other_model = true;
       return out;
     }
   }

@@ -63,6 +63,7 @@ struct Option {
 struct Candidates {
   std::vector<Option> options;
   std::string refusal;
+  bool other_model = false;  // than the workload asks for: that is all that speaks against it
 };
 Candidates CandidatesOn(const GpuView& view, const ReplicaNeed& need, const Catalog& catalog);
 

@@ -84,11 +84,22 @@ std::string NeedText(const ReplicaNeed& need) {
   return text;
 }
 
+// The GPUs that are worth a word: those of the model that is asked for, if there are any.
+std::vector<size_t> Considered(const ReplicaNeed& need, const LayoutSolver& solver,
+                               const std::vector<GpuView>& views) {
+  std::vector<size_t> asked, all;
+  for (size_t v = 0; v < views.size(); ++v) {
+    all.push_back(v);
+    if (!solver.CandidatesOf(need, v).other_model) asked.push_back(v);
+  }
+  return asked.empty() ? all : asked;
+}
+
 // "gpu0, gpu1: no MIG: ...; gpu2: it has 22.5 GiB".
 std::string Refusals(const ReplicaNeed& need, const LayoutSolver& solver,
                      const std::vector<GpuView>& views) {
   std::vector<std::pair<std::string, std::string>> reasons;  // reason, GPUs
-  for (size_t v = 0; v < views.size(); ++v) {
+  for (const size_t v : Considered(need, solver, views)) {
     const std::string& refusal = solver.CandidatesOf(need, v).refusal;
     const auto same = std::find_if(reasons.begin(), reasons.end(),
                                    [&](const auto& reason) { return reason.first == refusal; });
@@ -119,7 +130,7 @@ std::string ReasonFor(const ReplicaNeed& need, const NodeLayout& layout, const L
   std::optional<FreePiece> largest;
   std::string blocked;  // GPUs that could hold it but for a reason of their own
   int whole = 0;
-  for (size_t v = 0; v < views.size(); ++v) {
+  for (const size_t v : Considered(need, solver, views)) {
     const std::optional<FreePiece> piece =
         LargestPiece(views[v], static_cast<int>(v), need, layout);
     if (piece && piece->name.rfind("all of", 0) == 0) ++whole;

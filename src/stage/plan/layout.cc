@@ -7,6 +7,7 @@
 #include <set>
 
 #include "decide/geometry/packing.h"
+#include "stage/plan/fleet_search.h"
 
 namespace tranche::planning {
 namespace {
@@ -272,6 +273,7 @@ NodeLayout LayoutSolver::Solve() const {
   for (const size_t need : all) {
     if (std::optional<Pin> pin = PinOf(need)) pins.emplace(need, *std::move(pin));
   }
+  if (all.size() - pins.size() > kMostForSearch) return SolveFleet(pins);
   NodeLayout layout;
   SearchAnswer answer;
   const SearchOutcome outcome = TrySearch(all, pins, {}, &answer);
@@ -284,7 +286,54 @@ NodeLayout LayoutSolver::Solve() const {
     pins = std::move(kept);
   }
   layout.exact = answer.exact;
+  layout.lower_bound = answer.lower_bound;
   layout.placed = Settle(all, pins, std::move(answer));
+  return layout;
+}
+
+NodeLayout LayoutSolver::SolveFleet(const Pins& pinned) const {
+  const auto solve = [&](const Pins& pins) {
+    std::vector<const ReplicaNeed*> items;
+    for (size_t need = 0; need < needs_.size(); ++need) {
+      if (pins.count(need) == 0) items.push_back(&needs_[need]);
+    }
+    return SearchFleet(ProblemOf(items, views_, pins));
+  };
+  const auto left_out = [](const SearchAnswer& answer) {
+    return std::count_if(answer.choices.begin(), answer.choices.end(),
+                         [](const Choice& choice) { return choice.bins.empty(); });
+  };
+  // What runs moves only where otherwise something would find no room.
+  Pins pins = pinned;
+  SearchAnswer answer = solve(pins);
+  if (left_out(answer) > 0 && !pins.empty()) {
+    SearchAnswer anyhow = solve({});
+    if (left_out(anyhow) < left_out(answer)) {
+      answer = std::move(anyhow);
+      pins.clear();
+    }
+  }
+  NodeLayout layout;
+  std::vector<size_t> placed;
+  SearchAnswer kept;
+  size_t item = 0;
+  for (size_t need = 0; need < needs_.size(); ++need) {
+    if (pins.count(need) > 0) {
+      placed.push_back(need);
+      continue;
+    }
+    Choice& choice = answer.choices[item++];
+    if (choice.bins.empty()) {
+      layout.unplaced.push_back(need);
+      continue;
+    }
+    placed.push_back(need);
+    kept.choices.push_back(std::move(choice));
+  }
+  layout.exact = answer.exact;
+  layout.gave_up = !answer.exact && !layout.unplaced.empty();
+  layout.lower_bound = answer.lower_bound;
+  layout.placed = Settle(placed, pins, std::move(kept));
   return layout;
 }
 
@@ -335,6 +384,8 @@ void LayoutSolver::GiveBackOldPlaces(const std::vector<size_t>& items, SearchAns
             view.geometry->profile(option.profile).name == before->slice.profile);
   };
   for (size_t i = 0; i < items.size(); ++i) {
+    const ReplicaNeed& need = needs_[items[i]];
+    if (deployment_.FindReplica(need.workload->name, need.replica) == nullptr) continue;
     if (stood_there(items[i], answer->choices[i])) continue;
     for (size_t k = 0; k < items.size(); ++k) {
       if (k == i || ClassKey(needs_[items[i]]) != ClassKey(needs_[items[k]])) continue;
@@ -437,11 +488,16 @@ bool LayoutSolver::WouldFit(const std::vector<Placed>& placed, const ReplicaNeed
   std::vector<const ReplicaNeed*> items;
   for (const Placed& one : placed) items.push_back(&needs_[one.need]);
   items.push_back(&extra);
+  const bool same = more == nullptr;
+  const SearchProblem problem = ProblemOf(items, same ? views_ : views, {});
+  if (items.size() > kMostForSearch) {
+    const SearchAnswer answer = SearchFleet(problem);
+    return std::none_of(answer.choices.begin(), answer.choices.end(),
+                        [](const Choice& choice) { return choice.bins.empty(); });
+  }
   SearchAnswer answer;
   const SearchLimits limits{.nodes = 5000, .first_will_do = true};
-  const bool same = more == nullptr;
-  return Search(ProblemOf(items, same ? views_ : views, {}), limits, &answer) ==
-         SearchOutcome::kFound;
+  return Search(problem, limits, &answer) == SearchOutcome::kFound;
 }
 
 }  // namespace tranche::planning

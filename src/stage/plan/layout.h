@@ -25,6 +25,9 @@ struct NodeLayout {
   std::vector<size_t> unplaced;  // needs
   bool gave_up = false;          // `unplaced` is what was not found room for, without proof
   bool exact = true;             // no cheaper layout exists
+  // Of the price of the GPUs used, where all prices are known: no layout that places as many costs
+  // less.
+  std::optional<double> lower_bound;
 };
 
 // Fits needs onto GPUs. Holds references to all it is given.
@@ -61,6 +64,8 @@ class LayoutSolver {
   // Moves as few pinned replicas as will do; false when no set of moves does.
   bool MoveFewest(const std::vector<size_t>& needs, const Pins& pins, Pins* kept,
                   SearchAnswer* answer, bool* gave_up) const;
+  // For very many needs: as many as can be found room for, at nearly the least cost.
+  NodeLayout SolveFleet(const Pins& pins) const;
   NodeLayout PlaceWhatFits(const Pins& pins, bool gave_up) const;
   std::vector<Placed> Settle(const std::vector<size_t>& needs, const Pins& pins,
                              SearchAnswer answer) const;

@@ -73,6 +73,12 @@ void AddCost(const NodeLayout& layout, const std::vector<GpuView>& views, Plan* 
     }
   }
   if (unknown.empty() && !used.empty()) plan->cost_per_hour = cost;
+  const bool priced = std::all_of(views.begin(), views.end(), [](const GpuView& view) {
+    return view.price_per_hour.has_value();
+  });
+  if (priced && plan->cost_per_hour && layout.lower_bound) {
+    plan->cost_lower_bound_per_hour = std::min(cost, *layout.lower_bound);
+  }
   for (const std::string& model : unknown) {
     plan->notes.push_back(
         fmt::format("the cost per hour is not known: no price for {}; "
@@ -101,7 +107,7 @@ void AddNotes(const NodeLayout& layout, const std::vector<GpuView>& views,
                                         view.name(), planning::WhoIs(view.foreign_processes)));
     }
   }
-  if (!layout.exact) {
+  if (!layout.exact && layout.unplaced.empty() && !plan->cost_lower_bound_per_hour) {
     plan->notes.push_back(
         "everything fits; whether it could be cheaper was not proven within the limit "
         "of the search");
@@ -171,6 +177,7 @@ Plan MakePlan(const Machine& machine, const Spec& spec, const Deployment& deploy
   }
   const std::vector<Unplaced> over = planning::TakeOutOverGpuQuota(plan.spec, needs, &layout);
   plan.unplaced.insert(plan.unplaced.end(), over.begin(), over.end());
+  if (!over.empty()) layout.lower_bound.reset();  // it was of what quotas took out again, too
   SortAsInSpec(plan.spec, &plan.unplaced);
 
   // What that is in slices, money and steps.

@@ -82,6 +82,7 @@ class Searcher {
     if (!found_) return gave_up_ ? SearchOutcome::kGaveUp : SearchOutcome::kImpossible;
     answer->choices = best_;
     answer->price = best_cost_.price;
+    answer->lower_bound = gave_up_ ? std::min(best_cost_.price, RootBound()) : best_cost_.price;
     answer->exact = !gave_up_ || best_cost_.price <= RootBound() + kTolerance;
     return SearchOutcome::kFound;
   }

@@ -51,13 +51,14 @@ struct SearchProblem {
 };
 
 struct Choice {
-  std::vector<int> bins;  // one, or as many as the class asks
+  std::vector<int> bins;  // one, or as many as the class asks; none: the item is left out
   int option = 0;         // of the class, for the type of the first bin
 };
 
 struct SearchAnswer {
   std::vector<Choice> choices;  // of each item
   double price = 0;             // of the bins used, those used before included
+  double lower_bound = 0;       // no answer is cheaper than this
   // Proven: no answer is cheaper. False when the search gave up looking for one.
   bool exact = true;
 };

@@ -4,6 +4,7 @@
 #include <rapidcheck/gtest.h>
 
 #include "decide/geometry/packing.h"
+#include "stage/plan/fleet_search.h"
 #include "stage/plan/testing.h"
 
 namespace tranche::planning {
@@ -53,6 +54,18 @@ class BruteForce {
     return best_;
   }
 
+  // What an assignment that is legal costs, or nothing.
+  std::optional<double> PriceOf(const std::vector<Choice>& choices) {
+    for (size_t i = 0; i < choices.size(); ++i) {
+      const size_t b = static_cast<size_t>(choices[i].bins.front());
+      Put(problem_.classes[static_cast<size_t>(problem_.items[i])].options.at(
+              problem_.bins[b].type)[static_cast<size_t>(choices[i].option)],
+          b);
+      if (!Legal(b)) return std::nullopt;
+    }
+    return Price();
+  }
+
  private:
   struct Contents {
     std::vector<int> profiles;
@@ -70,14 +83,29 @@ class BruteForce {
            CanPlace(*problem_.bins[b].geometry, in.profiles, problem_.bins[b].taken).has_value();
   }
 
+  double Price() const {
+    double price = 0;
+    for (size_t b = 0; b < bins_.size(); ++b) {
+      const Contents& in = bins_[b];
+      if (in.whole + in.tenants > 0 || !in.profiles.empty()) price += problem_.bins[b].price;
+    }
+    return price;
+  }
+
+  void Put(const Option& option, size_t b) {
+    if (option.mechanism == Mechanism::kMig) {
+      bins_[b].profiles.push_back(option.profile);
+    } else if (option.mechanism == Mechanism::kExclusive) {
+      ++bins_[b].whole;
+    } else {
+      ++bins_[b].tenants;
+      bins_[b].shared += option.memory.value;
+    }
+  }
+
   void Visit(size_t i) {
     if (i == problem_.items.size()) {
-      double price = 0;
-      for (size_t b = 0; b < bins_.size(); ++b) {
-        const Contents& in = bins_[b];
-        if (in.whole + in.tenants > 0 || !in.profiles.empty()) price += problem_.bins[b].price;
-      }
-      if (!best_ || price < *best_) best_ = price;
+      if (!best_ || Price() < *best_) best_ = Price();
       return;
     }
     const ItemClass& item = problem_.classes[static_cast<size_t>(problem_.items[i])];
@@ -86,14 +114,7 @@ class BruteForce {
       if (options == item.options.end()) continue;
       for (const Option& option : options->second) {
         const Contents before = bins_[b];
-        if (option.mechanism == Mechanism::kMig) {
-          bins_[b].profiles.push_back(option.profile);
-        } else if (option.mechanism == Mechanism::kExclusive) {
-          ++bins_[b].whole;
-        } else {
-          ++bins_[b].tenants;
-          bins_[b].shared += option.memory.value;
-        }
+        Put(option, b);
         if (Legal(b)) Visit(i + 1);
         bins_[b] = before;
       }
@@ -152,6 +173,19 @@ RC_GTEST_PROP(SearchProperty, FindsWhatABruteForceFindsAtTheSamePrice, ()) {
   RC_ASSERT(std::abs(answer.price - *best) < 1e-9);
   RC_ASSERT(answer.exact);
   RC_ASSERT(answer.choices.size() == problem.items.size());
+}
+
+RC_GTEST_PROP(SearchProperty, ForFleetsFindsTheSame, ()) {
+  const SearchProblem problem = RandomProblem();
+  const SearchAnswer answer = SearchFleet(problem);
+  const std::optional<double> best = BruteForce(problem).Run();
+  const bool all = std::none_of(answer.choices.begin(), answer.choices.end(),
+                                [](const Choice& choice) { return choice.bins.empty(); });
+  RC_ASSERT(all == best.has_value());
+  if (!best) return;
+  RC_ASSERT(std::abs(answer.price - *best) < 1e-9);
+  RC_ASSERT(answer.lower_bound <= answer.price + 1e-9);
+  RC_ASSERT(BruteForce(problem).PriceOf(answer.choices) == best);
 }
 
 TEST(Search, SevenSmallOnesFillAGpuAndEightNeedAnother) {

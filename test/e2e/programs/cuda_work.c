@@ -1,7 +1,7 @@
 /*
  * Gives the GPU work for a while and says how much of it was done.
  *
- *   cuda_work SHAPE KERNEL_US SECONDS
+ *   cuda_work SHAPE KERNEL_US SECONDS [BLOCKS]
  *
  * SHAPE: async (keeps 200 in the queue), sync (waits after each), graph (graphs of ten kernels,
  * waited for), streams (four streams), idle (async for 50 ms, then nothing for 50 ms), tail
@@ -20,6 +20,7 @@
 
 static CUfunction work;
 static unsigned long long kernel_ns;
+static unsigned blocks = 132;
 static double end_at;
 static unsigned long long done[4];
 
@@ -37,7 +38,7 @@ static void need(CUresult answer, const char* what) {
 
 static void launch(CUstream stream) {
   void* parameters[] = {&kernel_ns};
-  need(cuLaunchKernel(work, 132, 1, 1, 256, 1, 1, 0, stream, parameters, NULL), "launch");
+  need(cuLaunchKernel(work, blocks, 1, 1, 256, 1, 1, 0, stream, parameters, NULL), "launch");
 }
 
 static void async_work(double until) {
@@ -87,7 +88,8 @@ static CUgraphExec capture(CUstream stream) {
 }
 
 int main(int argc, char** argv) {
-  if (argc != 4) return 64;
+  if (argc != 4 && argc != 5) return 64;
+  if (argc == 5) blocks = (unsigned)strtoul(argv[4], NULL, 10);
   const char* shape = argv[1];
   kernel_ns = strtoull(argv[2], NULL, 10) * 1000;
   CUdevice device;

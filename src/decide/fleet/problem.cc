@@ -1,0 +1,82 @@
+#include "decide/fleet/problem.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+
+namespace tranche::fleet {
+namespace {
+
+// What is wrong with one GPU's contents, or "".
+std::string WrongWithin(const Problem& problem, const Used& used) {
+  const GpuKind& kind = problem.kinds[static_cast<size_t>(used.kind)];
+  std::vector<int64_t> of_shape;
+  if (used.layout >= 0) {
+    for (const int n : kind.layouts[static_cast<size_t>(used.layout)]) of_shape.push_back(n);
+  }
+  int64_t memory = kind.memory, compute = kind.compute, items = 0;
+  int circle = -1;
+  for (const Used::Content& content : used.contents) {
+    const ItemClass& item = problem.classes[static_cast<size_t>(content.item_class)];
+    const Way& way = item.ways[static_cast<size_t>(content.way)];
+    items += content.count;
+    if (content.count < 1) return "contents of none";
+    if (way.kind != used.kind) return "an item on a kind that its way does not name";
+    if (item.gpus != used.gpus) return "an item on another number of GPUs than it asks";
+    if ((way.use == Way::Use::kInstance) != (used.layout >= 0))
+      return "an instance without a layout";
+    switch (way.use) {
+      case Way::Use::kInstance:
+        of_shape[static_cast<size_t>(way.shape)] -= content.count;
+        if (of_shape[static_cast<size_t>(way.shape)] < 0)
+          return "more instances than the layout has";
+        break;
+      case Way::Use::kWhole:
+        if (items != 1) return "a whole GPU for several";
+        break;
+      case Way::Use::kShare:
+        memory -= way.share.memory * content.count;
+        compute -= way.share.compute * content.count;
+        if (memory < 0 || compute < 0) return "a GPU that is fuller than it can be";
+        if (circle >= 0 && circle != way.circle) return "tenants that may not share";
+        circle = way.circle;
+        break;
+    }
+  }
+  return items == 0 ? "a GPU that nobody uses" : "";
+}
+
+}  // namespace
+
+int64_t Answer::LeftOut() const {
+  return std::accumulate(left_out.begin(), left_out.end(), int64_t{0});
+}
+
+std::string WhatIsWrong(const Problem& problem, const Answer& answer) {
+  std::vector<int64_t> gpus(problem.kinds.size(), 0), placed(problem.classes.size(), 0);
+  int64_t cost = 0;
+  for (const Used& used : answer.used) {
+    const std::string wrong = WrongWithin(problem, used);
+    if (!wrong.empty()) return wrong;
+    gpus[static_cast<size_t>(used.kind)] += used.gpus;
+    cost += used.gpus * problem.kinds[static_cast<size_t>(used.kind)].price;
+    for (const Used::Content& content : used.contents) {
+      placed[static_cast<size_t>(content.item_class)] += content.count;
+    }
+  }
+  for (size_t k = 0; k < gpus.size(); ++k) {
+    if (gpus[k] > problem.kinds[k].count)
+      return fmt::format("more GPUs of kind {} than there are", k);
+  }
+  for (size_t c = 0; c < placed.size(); ++c) {
+    if (placed[c] + answer.left_out[c] != problem.classes[c].count) {
+      return fmt::format("{} of class {} placed and {} left out of {}", placed[c], c,
+                         answer.left_out[c], problem.classes[c].count);
+    }
+  }
+  if (cost != answer.cost) return "another cost than it says";
+  return answer.lower_bound <= answer.cost ? "" : "a bound above its cost";
+}
+
+}  // namespace tranche::fleet

@@ -1,0 +1,249 @@
+#include "decide/fleet/solver.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <random>
+
+#include "decide/fleet/greedy.h"
+#include "decide/fleet/master.h"
+
+namespace tranche::fleet {
+namespace {
+
+constexpr double kWholeTolerance = 1e-6;
+
+// Prices in their greatest common divisor.
+int64_t Granularity(const Problem& problem) {
+  int64_t granularity = 0;
+  for (const GpuKind& kind : problem.kinds) granularity = std::gcd(granularity, kind.price);
+  return std::max<int64_t>(1, granularity);
+}
+
+// So many that all there is may be tried.
+constexpr int64_t kFewItems = 64;
+
+int64_t ItemsOf(const Problem& problem) {
+  int64_t items = 0;
+  for (const ItemClass& item : problem.classes) items += item.count;
+  return items;
+}
+
+bool Better(const Answer& a, const Answer& b) {
+  if (a.LeftOut() != b.LeftOut()) return a.LeftOut() < b.LeftOut();
+  if (a.cost != b.cost) return a.cost < b.cost;
+  return a.used.size() < b.used.size();
+}
+
+class Solver {
+ public:
+  Solver(const Problem& problem, const SolverLimits& limits)
+      : problem_(problem),
+        limits_(limits),
+        master_(problem),
+        random_(limits.seed),
+        small_(ItemsOf(problem) <= kFewItems) {}
+
+  Answer Run() {
+    best_ = FirstFitDecreasing(problem_);
+    if (!master_.Solve(Master::Loads::kAll)) return best_;
+    root_ = master_.bound();
+    // The linear program itself has to be solved, however long that takes.
+    last_step_ = master_.steps() + limits_.steps;
+    if (Dive(kDiveNodes) && !master_.passed_over()) {
+      best_.lower_bound = best_.cost;  // all there is was looked at
+      return best_;
+    }
+    // Without an answer of its own there is nothing to start from.
+    while (!Done() && !counts_.empty()) Again();
+    best_.lower_bound = std::min(best_.cost, Bound());
+    return best_;
+  }
+
+ private:
+  static constexpr int kDiveNodes = 400;
+  static constexpr int kAgainNodes = 60;
+
+  bool Done() const {
+    return best_.used.empty() || master_.steps() >= last_step_ ||
+           (best_.LeftOut() == 0 && best_.cost <= RoundedUp(root_));
+  }
+  // Only multiples of what all prices are multiples of can be a cost.
+  int64_t RoundedUp(double bound) const {
+    return static_cast<int64_t>(std::ceil(bound - 1e-6 * std::max(1.0, bound * 1e-3)));
+  }
+
+  int64_t Bound() {
+    const int64_t left_out = best_.LeftOut();
+    if (left_out == 0) return RoundedUp(root_);
+    for (size_t u = 0; u < master_.uses().size(); ++u) {
+      master_.SetBounds(u, 0, LinearProgram::kInfinity);
+    }
+    master_.AllowLeftOut(left_out);
+    return master_.Solve(Master::Loads::kAll) ? RoundedUp(master_.bound()) : 0;
+  }
+
+  // What an answer costs as the linear program sees it.
+  double Worth(const Answer& answer) const {
+    return static_cast<double>(answer.cost) +
+           static_cast<double>(answer.LeftOut()) * static_cast<double>(master_.left_out_price());
+  }
+
+  // From the bounds that are set, at most `nodes` linear programs; whether all there is was looked
+  // at.
+  bool Dive(int nodes) {
+    nodes_ = nodes;
+    if (!small_ && master_.shares()) {
+      Plunge();
+      return false;
+    }
+    Visit();
+    return nodes_ >= 0 && master_.steps() < last_step_;
+  }
+
+  // Rounds the uses that miss the next whole number by least up, an eighth of them at a time, and
+  // never takes one back: loads of shared GPUs are too many to round one by one.
+  void Plunge() {
+    std::vector<std::pair<double, size_t>> fractions;
+    std::uniform_real_distribution<double> noise(0, 1);
+    while (--nodes_ >= 0 && master_.steps() < last_step_ &&
+           master_.Solve(Master::Loads::kQuickly) &&
+           master_.cost() <= Worth(best_) - 1 + kWholeTolerance) {
+      fractions.clear();
+      for (size_t u = 0; u < master_.uses().size(); ++u) {
+        const double part = PartOf(u);
+        if (part < kWholeTolerance || master_.uses()[u].gpus == 0) continue;
+        fractions.emplace_back(part + (noise_ > 0 ? noise_ * noise(random_) : 0), u);
+      }
+      if (fractions.empty()) {
+        Take();
+        break;
+      }
+      std::stable_sort(fractions.begin(), fractions.end(),
+                       [](const auto& a, const auto& b) { return a.first > b.first; });
+      fractions.resize(1 + fractions.size() / 8);
+      for (const auto& [score, u] : fractions) {
+        SetBounds(u, std::ceil(master_.value(u) - kWholeTolerance), LinearProgram::kInfinity);
+      }
+    }
+    for (size_t u = 0; u < master_.uses().size(); ++u) SetBounds(u, 0, LinearProgram::kInfinity);
+  }
+
+  double PartOf(size_t use) const {
+    const double value = master_.value(use);
+    return value - std::floor(value + kWholeTolerance);
+  }
+
+  // Rounds one use after the other up, and where that leads nowhere better, down.
+  void Visit() {
+    if (--nodes_ < 0 || master_.steps() >= last_step_ || !master_.Solve(Master::Loads::kQuickly))
+      return;
+    // A whole unit is the least that a better answer is better by.
+    if (master_.cost() > Worth(best_) - 1 + kWholeTolerance) return;
+    const int use = ToRound();
+    if (use < 0) {
+      Take();
+      return;
+    }
+    const size_t u = static_cast<size_t>(use);
+    const double value = master_.value(u);
+    const auto [lower, upper] = BoundsOf(u);
+    SetBounds(u, std::ceil(value - kWholeTolerance), upper);
+    Visit();
+    SetBounds(u, lower, std::floor(value + kWholeTolerance));
+    Visit();
+    SetBounds(u, lower, upper);
+  }
+
+  // What to round next, or -1 when all are whole: tallies first; that which misses the next whole
+  // number by least; at random, a little.
+  int ToRound() {
+    int best = -1;
+    double most = 0;
+    std::uniform_real_distribution<double> noise(0, 1);
+    for (size_t u = 0; u < master_.uses().size(); ++u) {
+      const bool tally = master_.uses()[u].gpus == 0;
+      const double part = PartOf(u);
+      if (part < kWholeTolerance) continue;
+      const double score = part + (tally ? 1 : 0) + (noise_ > 0 ? noise_ * noise(random_) : 0);
+      if (best < 0 || score > most) {
+        best = static_cast<int>(u);
+        most = score;
+      }
+    }
+    return best;
+  }
+
+  void Take() {
+    std::vector<int64_t> counts;
+    for (size_t u = 0; u < master_.uses().size(); ++u) {
+      counts.push_back(std::llround(master_.value(u)));
+    }
+    Answer answer = master_.AnswerOf(counts);
+    if (!Better(answer, best_)) return;
+    best_ = std::move(answer);
+    counts_ = std::move(counts);
+  }
+
+  // Keeps the best answer's uses but for some, and dives for what else they could be.
+  void Again() {
+    std::vector<int64_t> kept = counts_;
+    kept.resize(master_.uses().size(), 0);
+    for (size_t u = 0; u < kept.size(); ++u) {
+      if (master_.uses()[u].gpus == 0) kept[u] = 0;
+    }
+    const int64_t gpus = std::accumulate(kept.begin(), kept.end(), int64_t{0});
+    const int64_t free = std::min<int64_t>(gpus, 8 + static_cast<int64_t>(random_() % 25));
+    for (int64_t n = 0; n < free; ++n) {
+      // Each GPU with the same probability.
+      int64_t pick = static_cast<int64_t>(random_() % static_cast<uint64_t>(gpus - n));
+      size_t u = 0;
+      while (pick >= kept[u]) pick -= kept[u++];
+      --kept[u];
+    }
+    for (size_t u = 0; u < kept.size(); ++u) {
+      SetBounds(u, static_cast<double>(kept[u]), LinearProgram::kInfinity);
+    }
+    noise_ = 0.3;
+    Dive(kAgainNodes);
+    for (size_t u = 0; u < master_.uses().size(); ++u) SetBounds(u, 0, LinearProgram::kInfinity);
+  }
+
+  std::pair<double, double> BoundsOf(size_t use) {
+    bounds_.resize(master_.uses().size(), {0, LinearProgram::kInfinity});
+    return bounds_[use];
+  }
+  void SetBounds(size_t use, double lower, double upper) {
+    bounds_.resize(master_.uses().size(), {0, LinearProgram::kInfinity});
+    bounds_[use] = {lower, upper};
+    master_.SetBounds(use, lower, upper);
+  }
+
+  const Problem& problem_;
+  const SolverLimits limits_;
+  Master master_;
+  std::mt19937_64 random_;
+  const bool small_;
+  int64_t last_step_ = 0;
+  double noise_ = 0;
+  int nodes_ = 0;
+  double root_ = 0;
+  Answer best_;
+  std::vector<int64_t> counts_;  // of each use, in the best answer
+  std::vector<std::pair<double, double>> bounds_;
+};
+
+}  // namespace
+
+Answer Solve(const Problem& problem, const SolverLimits& limits) {
+  // In units of what prices are multiples of, so that the bound can be rounded up.
+  Problem scaled = problem;
+  const int64_t granularity = Granularity(problem);
+  for (GpuKind& kind : scaled.kinds) kind.price /= granularity;
+  Answer answer = Solver(scaled, limits).Run();
+  answer.cost *= granularity;
+  answer.lower_bound *= granularity;
+  return answer;
+}
+
+}  // namespace tranche::fleet

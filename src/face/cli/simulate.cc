@@ -1,0 +1,312 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/suggest.h"
+#include "face/cli/context.h"
+#include "face/cli/files.h"
+#include "face/cli/number_options.h"
+#include "face/cli/simulate_view.h"
+#include "face/cli/verb.h"
+#include "stage/simulate/chart.h"
+#include "stage/simulate/compare.h"
+#include "stage/simulate/trace.h"
+
+namespace tranche {
+namespace {
+
+using simulate::CompareOptions;
+using simulate::Fleet;
+using simulate::TracePod;
+
+constexpr size_t kLargestTrace = size_t{64} << 20;
+constexpr uint64_t kMostSeeds = 1000;
+constexpr double kMostLoad = 100;
+constexpr int kMostArrivals = 10'000'000;
+constexpr double kMostWatts = 10000;
+constexpr double kMeanRuns = 3600;  // seconds, of lifetimes that are drawn
+
+// Parts between commas.
+std::vector<std::string> SplitList(const std::string& text) {
+  std::vector<std::string> parts;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    parts.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return parts;
+}
+
+std::optional<uint64_t> WholeNumber(const std::string& text) {
+  uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (text.empty() || error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+// "42-51", "42,44,50-59".
+std::vector<uint64_t> ReadSeeds(const std::string& text, NumberOptions* mistakes) {
+  std::vector<uint64_t> seeds;
+  for (const std::string& part : SplitList(text)) {
+    const size_t dash = part.find('-');
+    const auto first = WholeNumber(part.substr(0, dash));
+    const auto last = dash == std::string::npos ? first : WholeNumber(part.substr(dash + 1));
+    if (!first || !last || *last < *first) {
+      mistakes->Add(fmt::format("--seeds '{}' is neither a number nor a range", part),
+                    "--seeds 42-51");
+      return seeds;
+    }
+    if (*last - *first >= kMostSeeds - std::min<uint64_t>(seeds.size(), kMostSeeds)) {
+      mistakes->Add(fmt::format("--seeds: more than {} seeds", kMostSeeds), "--seeds 42-51");
+      return seeds;
+    }
+    for (uint64_t seed = *first; seed <= *last; ++seed) seeds.push_back(seed);
+  }
+  return seeds;
+}
+
+std::vector<std::string> ReadPolicies(const std::string& text, NumberOptions* mistakes) {
+  std::vector<std::string> policies;
+  for (const std::string& name : SplitList(text)) {
+    const auto& known = simulate::PolicyNames();
+    if (std::find(known.begin(), known.end(), name) == known.end()) {
+      const std::string meant = DidYouMean(name, known);
+      mistakes->Add(fmt::format("--policy: there is no policy '{}'{}", name,
+                                meant.empty() ? "" : ", " + meant),
+                    fmt::format("there are {}", fmt::join(known, ", ")));
+    } else if (std::find(policies.begin(), policies.end(), name) == policies.end()) {
+      policies.push_back(name);
+    }
+  }
+  return policies;
+}
+
+// How far a long run is: redrawn on a terminal; elsewhere a line now and then. Nothing in the first
+// second.
+class Progress {
+ public:
+  explicit Progress(Context& context)
+      : context_(context), begin_(context.world().clock->Monotonic()) {}
+  ~Progress() {
+    if (shown_) context_.Redraw("");
+  }
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  void operator()(const std::string& policy, size_t done, size_t all) {
+    const Duration now = context_.world().clock->Monotonic() - begin_;
+    if (now < std::chrono::seconds(1)) return;
+    const std::string line = fmt::format("replayed {} of {}, now {}", done, all, policy);
+    if (context_.err_terminal().can_redraw()) {
+      context_.Redraw(line);
+    } else if (!shown_ || now - last_ >= std::chrono::seconds(5)) {
+      context_.Say(line);
+      last_ = now;
+    }
+    shown_ = true;
+  }
+
+ private:
+  Context& context_;
+  Duration begin_;
+  Duration last_{0};
+  bool shown_ = false;
+};
+
+class SimulateVerb final : public Verb {
+ public:
+  Info info() const override {
+    return {
+        "simulate",
+        "Replays workloads on a cluster that need not exist, under one placement policy or many",
+        {"tranche simulate --nodes nodes.csv --pods pods.csv --policy fgd,tranche --seeds 42-51",
+         "tranche simulate --nodes nodes.csv --pods pods.csv --departures --inflate 0.95",
+         "tranche simulate --nodes nodes.csv --pods pods.csv --timeline --html out.html"},
+        "Nodes have the columns sn,cpu_milli,memory_mib,gpu,model; pods name,cpu_milli,"
+        "memory_mib,num_gpu,gpu_milli and perhaps gpu_spec: the format of the public openb "
+        "traces. For each seed the pods come in another order, as many as --inflate says, and "
+        "what finds no room is dropped. Policies: random, dotprod, clustering, packing, "
+        "bestfit and fgd as published, and tranche, our own, which learns from what comes."};
+  }
+
+  void Declare(Arguments& arguments) override {
+    arguments.Option("--nodes", "FILE", nodes_, "the nodes (CSV)")
+        .Option("--pods", "FILE", pods_, "the workloads (CSV)")
+        .Option("--policy", "NAMES", policies_, "which policies, between commas (fgd,tranche)")
+        .Option("--seeds", "SEEDS", seeds_, "42-51 or 1,2,3 (42)")
+        .Option("--inflate", "RATIO", inflate_,
+                "GPU asked for, as a multiple of what there is (1.3; 1.1 with --departures)")
+        .Flag("--departures", departures_, "workloads also leave")
+        .Option("--arrivals", "N", arrivals_, "with --departures: how many come (30000)")
+        .Option("--repack", "SHARE", repack_, "of the running workloads, so many may be moved")
+        .Flag("--timeline", timeline_,
+              "by the clock: who finds no room waits; with the trace's own times, or --departures")
+        .Option("--html", "FILE", html_, "with --timeline: charts, in one page")
+        .Option("--patience", "DURATION", patience_,
+                "with --timeline: waits at most so long (as long as it takes)")
+        .Option("--wait-slo", "DURATION", wait_slo_, "with --timeline: waiting longer is a miss")
+        .Option("--mtbf", "DURATION", mtbf_, "with --timeline: a node fails after so long")
+        .Option("--repair", "DURATION", repair_, "with --mtbf: and is back after so long (1h)")
+        .Option("--price-per-hour", "PRICE", price_, "with --timeline: of each GPU that is there")
+        .Option("--idle-watts", "W", idle_watts_, "with --timeline: of a GPU that does nothing")
+        .Option("--busy-watts", "W", busy_watts_, "with --idle-watts: of one that is fully used");
+  }
+
+  Result<int> Run(Context& context) override {
+    NumberOptions numbers;
+    numbers.Require("--nodes", nodes_, "--nodes nodes.csv");
+    numbers.Require("--pods", pods_, "--pods pods.csv");
+    CompareOptions options;
+    options.policies = ReadPolicies(policies_, &numbers);
+    options.seeds = ReadSeeds(seeds_, &numbers);
+    options.departures = departures_;
+    options.load =
+        numbers.Positive("--inflate", inflate_, kMostLoad).value_or(departures_ ? 1.1 : 1.3);
+    if (!arrivals_.empty() && !departures_) {
+      numbers.Add("--arrivals is of --departures only", "--inflate says how many come");
+    }
+    options.arrivals =
+        numbers.Count("--arrivals", arrivals_, kMostArrivals).value_or(options.arrivals);
+    options.repack = numbers.Share("--repack", repack_).value_or(0);
+    const simulate::TimelineOptions timing = ReadTiming(&numbers);
+    if (timeline_ && options.repack > 0) {
+      numbers.Add("--repack does not go with --timeline", "leave one of them out");
+    }
+    if (timeline_ && !departures_ && !inflate_.empty()) {
+      numbers.Add("--inflate does not change a trace's own times",
+                  "add --departures to have workloads drawn instead");
+    }
+    if (const Status status = numbers.status(); !status) {
+      return tl::unexpected<Error>(status.error());
+    }
+
+    const auto node_text = ReadWholeFile(nodes_, kLargestTrace);
+    if (!node_text) return tl::unexpected<Error>(node_text.error());
+    const auto fleet = simulate::ParseNodes(*node_text, nodes_);
+    if (!fleet) return tl::unexpected<Error>(fleet.error());
+    const auto pod_text = ReadWholeFile(pods_, kLargestTrace);
+    if (!pod_text) return tl::unexpected<Error>(pod_text.error());
+    const auto pods = simulate::ParsePods(*pod_text, pods_, *fleet);
+    if (!pods) return tl::unexpected<Error>(pods.error());
+
+    if (timeline_) return RunTimeline(context, *fleet, *pods, options, timing);
+    std::vector<simulate::PolicyOutcome> outcomes;
+    {
+      Progress progress(context);
+      outcomes = simulate::ComparePolicies(*fleet, *pods, options, *context.world().clock,
+                                           std::ref(progress));
+    }
+    context.Print(ViewComparison(*fleet, *pods, options, outcomes));
+    return 0;
+  }
+
+ private:
+  simulate::TimelineOptions ReadTiming(NumberOptions* numbers) const {
+    simulate::TimelineOptions timing;
+    if (!timeline_) {
+      const std::pair<const char*, const std::string*> of_timeline[] = {
+          {"--html", &html_},
+          {"--patience", &patience_},
+          {"--wait-slo", &wait_slo_},
+          {"--mtbf", &mtbf_},
+          {"--repair", &repair_},
+          {"--price-per-hour", &price_},
+          {"--idle-watts", &idle_watts_},
+          {"--busy-watts", &busy_watts_}};
+      for (const auto& [option, text] : of_timeline) {
+        if (!text->empty()) numbers->Add(fmt::format("{} is of --timeline only", option));
+      }
+      return timing;
+    }
+    const auto seconds = [&](const char* option, const std::string& text) {
+      std::optional<double> value;
+      if (const auto time = numbers->Time(option, text)) {
+        value = std::chrono::duration<double>(*time).count();
+      }
+      return value;
+    };
+    timing.patience = seconds("--patience", patience_);
+    timing.wait_slo = seconds("--wait-slo", wait_slo_);
+    timing.mtbf = seconds("--mtbf", mtbf_);
+    timing.repair = seconds("--repair", repair_).value_or(timing.repair);
+    if (!repair_.empty() && mtbf_.empty()) numbers->Add("--repair is of --mtbf only");
+    timing.price_per_hour = numbers->Positive("--price-per-hour", price_);
+    timing.idle_watts = numbers->Positive("--idle-watts", idle_watts_, kMostWatts);
+    const auto busy = numbers->Positive("--busy-watts", busy_watts_, kMostWatts);
+    if (idle_watts_.empty() != busy_watts_.empty()) {
+      numbers->Add("--idle-watts and --busy-watts go together", "--idle-watts 60 --busy-watts 400");
+    } else if (busy && timing.idle_watts) {
+      if (*busy < *timing.idle_watts) numbers->Add("--busy-watts is below --idle-watts");
+      timing.busy_watts = *busy - *timing.idle_watts;
+    }
+    return timing;
+  }
+
+  Result<int> RunTimeline(Context& context, const Fleet& fleet, const std::vector<TracePod>& pods,
+                          const CompareOptions& options, simulate::TimelineOptions timing) const {
+    const uint64_t seed = options.seeds.front();
+    if (options.seeds.size() > 1) {
+      return Fail(ErrorCode::kInvalid, "--timeline shows one seed", "--seeds 42");
+    }
+    const placement::Cluster cluster = simulate::ShuffledCluster(fleet, seed);
+    const std::vector<simulate::TimedWorkload> workloads =
+        departures_
+            ? simulate::Paced(simulate::ComingAndGoing(pods, cluster.total_gpu_milli(),
+                                                       options.load, options.arrivals, seed),
+                              kMeanRuns)
+            : simulate::TimesOf(pods);
+    if (workloads.empty()) {
+      return Fail(ErrorCode::kInvalid,
+                  fmt::format("{} has no workload with creation_time and deletion_time", pods_),
+                  "add --departures to have times drawn");
+    }
+    timing.seed = seed;
+    const auto mix = simulate::MixOf(pods);
+    const placement::Fragmentation fragmentation(mix);
+    std::vector<simulate::NamedTimeline> timelines;
+    {
+      Progress progress(context);
+      for (const std::string& policy : options.policies) {
+        progress(policy, timelines.size(), options.policies.size());
+        placement::Scheduler scheduler(cluster, simulate::MakePolicy(policy, cluster, mix, seed));
+        timelines.push_back(
+            {policy, simulate::Simulate(scheduler, workloads, fragmentation, timing)});
+      }
+    }
+    const Answer answer = ViewTimelines(fleet, workloads.size(), timelines);
+    if (!html_.empty()) {
+      const std::string title =
+          fmt::format("{} workloads on {} nodes", workloads.size(), fleet.nodes.size());
+      const Status written = WriteWholeFile(html_, simulate::TimelinePage(title, timelines));
+      if (!written) return tl::unexpected<Error>(written.error());
+      context.Say("charts: " + html_);
+    }
+    context.Print(answer);
+    return 0;
+  }
+
+  std::string nodes_;
+  std::string pods_;
+  std::string policies_ = "fgd,tranche";
+  std::string seeds_ = "42";
+  std::string inflate_;
+  bool departures_ = false;
+  std::string arrivals_;
+  std::string repack_;
+  bool timeline_ = false;
+  std::string html_;
+  std::string patience_;
+  std::string wait_slo_;
+  std::string mtbf_;
+  std::string repair_;
+  std::string price_;
+  std::string idle_watts_;
+  std::string busy_watts_;
+};
+
+}  // namespace
+
+std::unique_ptr<Verb> MakeSimulateVerb() { return std::make_unique<SimulateVerb>(); }
+
+}  // namespace tranche

@@ -1,0 +1,16 @@
+#pragma once
+
+#include "stage/plan/search.h"
+
+namespace tranche::planning {
+
+// The same question as Search, for so many items that trying them one by one would not end: as a
+// linear program over whole GPUs (decide/fleet). Places as many items as it can: the choice of one
+// that is left out has no bins. Of answers that cost the same it makes the fewest changes to what
+// GPUs hold, then takes the least of them. Deterministic.
+SearchAnswer SearchFleet(const SearchProblem& problem);
+
+// More items than this are for SearchFleet.
+constexpr size_t kMostForSearch = 96;
+
+}  // namespace tranche::planning

@@ -1,0 +1,19 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "stage/simulate/timeline.h"
+
+namespace tranche::simulate {
+
+struct NamedTimeline {
+  std::string name;
+  TimelineResult result;
+};
+
+// One page that needs nothing else: a table of totals, and a chart over time (inline SVG) of
+// allocation, fragmentation, waiting, SLO misses, and of cost and energy where they are known.
+std::string TimelinePage(const std::string& title, const std::vector<NamedTimeline>& timelines);
+
+}  // namespace tranche::simulate

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "decide/placement/cluster.h"
+
+namespace tranche::simulate {
+
+// The nodes of a cluster. `models` are the names behind NodeShape::model.
+struct Fleet {
+  std::vector<placement::NodeShape> nodes;
+  std::vector<std::string> models;
+};
+
+struct TracePod {
+  placement::Request request;
+  // Seconds on the trace's own clock; absent where the trace has none.
+  std::optional<double> created;
+  std::optional<double> deleted;
+};
+
+// Readers of the public openb format, by the names of the columns:
+//   nodes: sn,cpu_milli,memory_mib,gpu,model
+//   pods:  name,cpu_milli,memory_mib,num_gpu,gpu_milli and perhaps gpu_spec ("A|B", empty = any),
+//          creation_time, deletion_time
+// Other columns are left alone. All mistakes of a file are in one error, each with its line; `name`
+// names the file in it. Pods come sorted by name.
+Result<Fleet> ParseNodes(std::string_view text, const std::string& name);
+Result<std::vector<TracePod>> ParsePods(std::string_view text, const std::string& name,
+                                        const Fleet& fleet);
+
+}  // namespace tranche::simulate
