@@ -29,6 +29,16 @@ TEST_F(MeasuredChargeTest, WhatTheGpuDidNotWorkIsGivenBack) {
   EXPECT_EQ(line_.virtual_time, -70 * kMicrosecond);
 }
 
+// Otherwise a slice of a weight alone would come before everybody else for ever.
+TEST_F(MeasuredChargeTest, NoGuaranteeGrowsWhereNothingWasRequested) {
+  CorrectCharge(&line_, &measured_, 30 * kMicrosecond, true);
+  EXPECT_EQ(line_.guarantee, 0);
+  line_.request = kWhole / 2;
+  Charge();
+  CorrectCharge(&line_, &measured_, 30 * kMicrosecond, true);
+  EXPECT_EQ(line_.guarantee, 70 * kMicrosecond);
+}
+
 TEST_F(MeasuredChargeTest, MoreThanTheClockSaysIsTakenOnlyOfWhatWasGivenBack) {
   CorrectCharge(&line_, &measured_, 500 * kMicrosecond, true);
   EXPECT_EQ(line_.charged, 100 * kMicrosecond) << "nothing was given back before";
