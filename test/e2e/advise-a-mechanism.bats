@@ -65,7 +65,7 @@ advised() {
   fails_with 64 "$TRANCHE_BIN/tranche" advise --kind inferenc --isolation hard --gpu H1000 --memory 8 --sm-utilization 140%
   for word in --kind --isolation --gpu --memory --sm-utilization; do [[ $output == *"$word"* ]]; done
   fails_with 64 "$TRANCHE_BIN/tranche" advise --gpu L4 --model llama-3.1-80b
-  [[ $output == *"did you mean"* || $output == *"it may mean"* || $output == *"lists all"* ]]
+  [[ $output == *"did you mean 'llama-3.1-8b'"* ]]
   fails_with 64 "$TRANCHE_BIN/tranche" advise
 }
 

@@ -3,7 +3,7 @@ load common
 @test "a spec with a fleet is planned with no GPU, no daemon and no rights" {
   run "$TRANCHE_BIN/tranche" plan -f "$TRANCHE_SOURCE/examples/fleet.yaml" --socket "$DIR/none"
   [[ $status -eq 0 ]]
-  [[ ${lines[-1]} == "Plan: "*" to create, "*" to keep, "*" to change, "*" to destroy. Cost "*" USD per hour"*"." ]]
+  [[ ${lines[-1]} == "Plan: "*" to create, "*" to keep, "*" to change, "*" to destroy. Cost "*" USD per hour, at most "*"% above the least there is ("*" USD or more)." ]]
 }
 
 @test "what does not fit says why, what would fit, and exits with 3" {

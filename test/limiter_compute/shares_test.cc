@@ -164,19 +164,20 @@ TEST(LimiterCompute, AProbeIsServedBesideABusyNeighbour) {
   EXPECT_GE(played.shares().Of(1), 80);
 }
 
+// To the nanosecond.
 TEST(LimiterCompute, TheSameSceneIsPlayedTheSameWay) {
+#ifdef __has_feature
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+  GTEST_SKIP() << "a sanitized process sleeps where the virtual clock does not see it, so it is "
+                  "found to be stuck at a time of the host's";
+#endif
+#endif
   const std::vector<Who> who = {
       {"vary", Percent(20)}, {"infer", Percent(30)}, {"fresh", Percent(50)}};
   Play play;
   play.warm_up_ms = 0;
   play.count = 2;
-  // To the nanosecond. The clock takes a thread that the host keeps from running for too long to be
-  // stuck, which a busy or sanitized host may cause now and then: one pair of three has to agree.
-  Played first = Perform(who, play), second = Perform(who, play);
-  for (int more = 0; more < 2 && first.starts != second.starts; ++more) {
-    first = Perform(who, play);
-    second = Perform(who, play);
-  }
+  const Played first = Perform(who, play), second = Perform(who, play);
   EXPECT_EQ(first.served, second.served);
   EXPECT_EQ(first.starts, second.starts);
   EXPECT_EQ(first.ends, second.ends);

@@ -51,7 +51,7 @@ TEST(FleetPlan, IsSoundAndKeptWhenAskedAgain) {
     EXPECT_EQ(MakePlan(machine, spec, {}, TestCatalog(), {}), plan);
     ASSERT_TRUE(plan.cost_lower_bound_per_hour);
     EXPECT_LE(*plan.cost_lower_bound_per_hour, *plan.cost_per_hour);
-    EXPECT_GE(*plan.cost_lower_bound_per_hour, 0.8 * *plan.cost_per_hour);
+    EXPECT_GE(*plan.cost_lower_bound_per_hour, 0.85 * *plan.cost_per_hour);
 
     const World world = Applied(machine, {}, plan);
     EXPECT_FALSE(MakePlan(world.machine, spec, world.deployment, TestCatalog(), {}).HasChanges());
