@@ -9,7 +9,11 @@ namespace {
 enum FlightState : uint32_t { kFree = 0, kFilling, kFlying, kLanding };
 
 constexpr int64_t kShortestPoll = 10 * kMicrosecond;
+// What is longer holds work of others.
+constexpr int64_t kLongestMarker = 10 * kMicrosecond;
 constexpr int64_t kLongestPoll = 1 * kMillisecond;
+// A pause between two looks is no more than such a part of the time for which it has been due.
+constexpr int64_t kPollPart = 32;
 
 // Driver calls of ours must not disturb a capture of the program's: some are forbidden to every
 // thread while one captures.
@@ -99,9 +103,23 @@ bool Between(CUevent from, CUevent to, int64_t* ns) {
   return true;
 }
 
+// A sample of what a marker takes, where the flight holds one.
+void LearnMarkerTime(Metering& metering, const Batch& batch) {
+  int64_t apart = 0;
+  if (batch.before_start == nullptr || batch.start == nullptr ||
+      !Between(batch.before_start, batch.start, &apart))
+    return;
+  if (apart < 0 || apart > kLongestMarker) return;
+  const Guard guard(metering.flights_lock);
+  MarkerTime& known = metering.marker_time[batch.device];
+  if (known.samples == 0 || apart < known.ns) known.ns = apart;
+  __atomic_store_n(&known.samples, known.samples + 1, __ATOMIC_RELAXED);
+}
+
 // For how long the GPU worked on the flight that it had not worked on the one that landed before;
-// negative when that cannot be told. `end`: the marker that was reached last.
-int64_t GpuTime(const Flight& flight, const Landing& before, CUevent* end) {
+// negative when that cannot be told. `marker`: what its own marker takes of that. `end`: the marker
+// that was reached last.
+int64_t GpuTime(const Flight& flight, const Landing& before, int64_t marker, CUevent* end) {
   *end = flight.marker[0];
   for (uint32_t i = 1; i < flight.markers; ++i) {
     int64_t later = 0;
@@ -114,7 +132,7 @@ int64_t GpuTime(const Flight& flight, const Landing& before, CUevent* end) {
     if (!Between(before.end, *end, &since_last)) return -1;
     if (since_last < took) took = since_last;
   }
-  return took < 0 ? 0 : took;
+  return took < marker ? 0 : took - marker;
 }
 
 // With others on the GPU the time stamps hold their part as well.
@@ -157,13 +175,16 @@ void Land(State& state, Flight* flight, Seen seen) {
   const int32_t device = flight->batch.device;
   const Admission admission = flight->batch.admission;
   Landing before;
+  int64_t marker = 0;
+  LearnMarkerTime(metering, flight->batch);
   {
     const Guard guard(metering.flights_lock);
     before = metering.last_landing[device];
+    marker = metering.marker_time[device].ns;
   }
   const int64_t now = libc::Now();
   Landing landing = {nullptr, flight->batch.context, now, now};
-  const int64_t took = GpuTime(*flight, before, &landing.end);
+  const int64_t took = GpuTime(*flight, before, marker, &landing.end);
   if (took >= 0) {
     const int64_t from =
         before.ended_at > flight->batch.begun ? before.ended_at : flight->batch.begun;
@@ -184,6 +205,7 @@ void Land(State& state, Flight* flight, Seen seen) {
       if (flight->marker[i] != landing.end) GiveBackEvent(metering, flight->marker[i]);
     }
     GiveBackEvent(metering, flight->batch.start);
+    GiveBackEvent(metering, flight->batch.before_start);
     // Another thread may have landed a later one meanwhile; either will do.
     GiveBackEvent(metering, metering.last_landing[device].end);
     metering.last_landing[device] = landing;
@@ -200,14 +222,38 @@ void Land(State& state, Flight* flight, Seen seen) {
 
 }  // namespace
 
+namespace {
+
+// nullptr when there is none to be had, or the driver refused it.
+CUevent PutMarker(Metering& metering, CUcontext context, CUstream stream) {
+  CUevent event = TakeEvent(metering, context);
+  if (event == nullptr || REAL(cuEventRecord)(event, stream) == CUDA_SUCCESS) return event;
+  ReturnEvent(metering, event);
+  return nullptr;
+}
+
+}  // namespace
+
 void MarkStart(Batch* batch, CUstream stream) {
   Metering& metering = TheState().metering;
-  batch->start = TakeEvent(metering, batch->context);
-  if (batch->start == nullptr || REAL(cuEventRecord)(batch->start, stream) == CUDA_SUCCESS) return;
-  const Guard guard(metering.flights_lock);
-  GiveBackEvent(metering, batch->start);
-  batch->start = nullptr;
+  const MarkerTime& known = metering.marker_time[batch->device];
+  const bool learns = __atomic_load_n(&known.samples, __ATOMIC_RELAXED) < MarkerTime::kSamples;
+  batch->before_start = learns ? PutMarker(metering, batch->context, stream) : nullptr;
+  batch->start = PutMarker(metering, batch->context, stream);
 }
+
+namespace {
+
+// How long after its begin it is worth to look whether a closed batch is complete: while somebody
+// waits for that, as soon as it may be.
+int64_t LookAfter(State& state, const Batch& batch) {
+  int64_t earliest = batch.leased - batch.left;
+  if (!GateOf(state, batch.device).Contended()) return earliest;
+  for (uint32_t i = 0; i < batch.parts; ++i) earliest -= Predictions::Doubt(batch.part[i]);
+  return earliest < 0 ? 0 : earliest;
+}
+
+}  // namespace
 
 void CloseBatch(Batch* batch, bool foreign) {
   State& state = TheState();
@@ -217,17 +263,11 @@ void CloseBatch(Batch* batch, bool foreign) {
   Flight* flight = batch->launches == 0 ? nullptr : TakeFlight(metering);
   uint32_t markers = 0;
   for (uint32_t i = 0; flight != nullptr && i < batch->streams; ++i) {
-    CUevent event = TakeEvent(metering, batch->context);
-    if (event == nullptr) continue;
     // Another thread's own default stream cannot be named; the legacy one comes after it.
     CUstream stream = batch->stream[i];
     if (foreign && stream == PerThreadStream()) stream = LegacyStream();
-    if (REAL(cuEventRecord)(event, stream) == CUDA_SUCCESS) {
-      flight->marker[markers++] = event;
-      continue;
-    }
-    const Guard guard(metering.flights_lock);
-    GiveBackEvent(metering, event);
+    CUevent event = PutMarker(metering, batch->context, stream);
+    if (event != nullptr) flight->marker[markers++] = event;
   }
   if (foreign) {
     CUcontext same = nullptr;
@@ -235,7 +275,7 @@ void CloseBatch(Batch* batch, bool foreign) {
   }
   const int32_t device = batch->device;
   const Admission admission = batch->admission;
-  const int64_t expected = batch->begun + batch->leased, used = batch->used;
+  const int64_t expected = batch->begun + LookAfter(state, *batch), used = batch->used;
   if (flight != nullptr) {
     flight->batch = *batch;
     flight->markers = markers;
@@ -251,10 +291,8 @@ void CloseBatch(Batch* batch, bool foreign) {
   }
   // Nothing was launched, or nothing will tell when it is done.
   for (uint32_t i = 0; i < batch->parts; ++i) Predictions::GiveUp(batch->part[i].what);
-  if (batch->start != nullptr) {
-    const Guard guard(metering.flights_lock);
-    GiveBackEvent(metering, batch->start);
-  }
+  ReturnEvent(metering, batch->start);
+  ReturnEvent(metering, batch->before_start);
   GateOf(state, device).Leave({admission.admitted, -1, 0, Seen::kByMarker, used});
 }
 
@@ -284,13 +322,38 @@ bool NextFlight(Metering& metering, uint32_t flights, Begun* place) {
   return found;
 }
 
+// When to look again at what is not complete, of which this and that is due at some time. The
+// longer it has been due, the less often it is worth to look.
+class Looks {
+ public:
+  explicit Looks(int64_t now) : now_(now) {}
+
+  void Due(int64_t at) {
+    if (at > now_ && at < next_) next_ = at;
+    if (at <= now_ && at > last_) last_ = at;
+  }
+
+  int64_t Next(bool landed) const {
+    if (last_ == 0) return next_ != kNever || !landed ? next_ : now_ + kShortestPoll;
+    int64_t pause = (now_ - last_) / kPollPart;
+    if (pause < kShortestPoll) pause = kShortestPoll;
+    if (pause > kLongestPoll) pause = kLongestPoll;
+    return now_ + pause < next_ ? now_ + pause : next_;
+  }
+
+ private:
+  int64_t now_;
+  int64_t last_ = 0;
+  int64_t next_ = kNever;
+};
+
 }  // namespace
 
 int64_t PollFlights(Seen by) {
   State& state = TheState();
   Metering& metering = state.metering;
   const CaptureApart apart(metering);
-  int64_t expected = kNever;
+  Looks looks(libc::Now());
   bool landed = false;
   const uint32_t flights = __atomic_load_n(&metering.flight_count, __ATOMIC_ACQUIRE);
   for (Begun place = {INT64_MIN, 0}; NextFlight(metering, flights, &place);) {
@@ -314,7 +377,7 @@ int64_t PollFlights(Seen by) {
       if (lands) flight.state = kLanding;
       const int64_t before = metering.last_landing[flight.batch.device].ended_at;
       const int64_t begun = flight.batch.begun > before ? flight.batch.begun : before;
-      if (!lands && begun + flight.batch.leased < expected) expected = begun + flight.batch.leased;
+      if (!lands) looks.Due(begun + LookAfter(state, flight.batch));
       tells = !lands && flight.told == 0 && flight.batch.launches == 1 &&
               libc::Now() - begun >= kOverlapAfter;
       if (tells) flight.told = 1;
@@ -323,13 +386,7 @@ int64_t PollFlights(Seen by) {
     if (lands) Land(state, &flight, by);
     landed = landed || lands;
   }
-  if (expected == kNever && !landed) return kNever;
-  // The later it is, the less often it is worth to look.
-  const int64_t now = libc::Now();
-  int64_t pause = expected == kNever ? kShortestPoll : (now - expected) / 8;
-  if (pause < kShortestPoll) pause = kShortestPoll;
-  if (pause > kLongestPoll) pause = kLongestPoll;
-  return expected != kNever && expected > now + pause ? expected : now + pause;
+  return looks.Next(landed);
 }
 
 void ForgetContext(CUcontext context) {

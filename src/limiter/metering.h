@@ -55,7 +55,8 @@ struct Batch {
   int64_t used;  // under MPS: what its launches are charged, as far as they were measured before
   // The last kernel of it, while that is in flight, for its name; nullptr where it was a graph.
   const void* last;
-  CUevent start;  // ahead of the first launch; nullptr: there is none
+  CUevent start;         // ahead of the first launch; nullptr: there is none
+  CUevent before_start;  // ahead of that, while it is being learnt what a marker takes; or nullptr
   uint32_t launches;
   uint32_t unmeasured;  // it is one launch of which nothing was known
   uint32_t demand;      // under MPS, of the last launch: the part of the GPU that it fills, ppm
@@ -112,18 +113,27 @@ struct Landing {
   int64_t ended_at;  // when the GPU was done, by its own time stamps; else as seen_at
 };
 
+// What a marker takes of a stream's time: as little as was seen of the first ones, so that nobody
+// is given back what it used.
+struct MarkerTime {
+  static constexpr uint32_t kSamples = 16;
+  uint32_t samples;
+  int64_t ns;
+};
+
 struct Metering {
   Predictions predictions;
   Launcher launchers[kMaxLaunchers];
   uint32_t launcher_count;  // of those ever used
 
-  Lock flights_lock;  // the flights, the events and `last_done`
+  Lock flights_lock;  // the flights, the events and what was learnt of them
   uint32_t flight_count;
   uint32_t flying;
   Flight flights[kMaxFlights];
   EventSlot events[kMaxEvents];
   uint32_t event_count;
   Landing last_landing[16];  // by device
+  MarkerTime marker_time[16];
 
   uint32_t done_word;  // changes with every batch that is done
   uint32_t captures;   // streams that capture now

@@ -64,6 +64,15 @@ class Predictions {
     return Measured(p) && Load(p->deviation) > Load(p->mean);
   }
 
+  // How much less than predicted a part may well take. Of one that was measured once or twice
+  // nothing is known of that.
+  static int64_t Doubt(const PredictedPart& part) {
+    const int64_t mean = Load(part.what->mean), deviation = Load(part.what->deviation);
+    if (Load(part.what->batches) < kFirstSamples || 2 * deviation >= mean) return part.predicted;
+    return static_cast<int64_t>(static_cast<double>(part.predicted) * 2 *
+                                static_cast<double>(deviation) / static_cast<double>(mean));
+  }
+
   // Where only a run alone on the GPU measures: whether the `launch`-th launch of a key should be
   // such a run. The first few are, and where kernels of one key differ, one in 16 goes on being.
   static bool DeservesSample(const Prediction* p, uint64_t launch) {

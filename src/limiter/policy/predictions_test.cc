@@ -67,6 +67,20 @@ TEST_F(PredictionsTest, LiarIsErratic) {
   EXPECT_TRUE(Predictions::Erratic(p));
 }
 
+TEST_F(PredictionsTest, DoubtGrowsWithHowFarKernelsAreFromTheirMean) {
+  Prediction* p = table_->Find(7);
+  const PredictedPart part = {p, 500000, 5};
+  Learn(p, 100000);
+  EXPECT_EQ(Predictions::Doubt(part), part.predicted) << "one measurement says nothing of that";
+  for (int i = 0; i < 10; ++i) Learn(p, 100000);
+  EXPECT_EQ(Predictions::Doubt(part), 0);
+  for (int i = 0; i < 40; ++i) Learn(p, i % 2 == 0 ? 80000 : 120000);
+  EXPECT_GT(Predictions::Doubt(part), 100000);
+  EXPECT_LT(Predictions::Doubt(part), 300000);
+  for (int i = 0; i < 40; ++i) Learn(p, i % 2 == 0 ? 10000 : 1000000);
+  EXPECT_EQ(Predictions::Doubt(part), part.predicted);
+}
+
 TEST_F(PredictionsTest, TheErraticAreSampledForEver) {
   Prediction* p = table_->Find(7);
   for (int i = 0; i < 3; ++i) {
