@@ -27,6 +27,8 @@ void EngineImpl::CheckHandshakes() {
       const auto file = ReadProcessVariable(process.pid, "TRANCHE_SLICE_FILE", root_);
       const std::string told = file ? leases_.IdOfSliceFile(*file) : "";
       for (const Lease& lease : leases) {
+        // Of a whole GPU there is nothing to go beyond.
+        if (lease.mechanism == Mechanism::kExclusive) continue;
         const bool its =
             replica ? lease.workload == replica->workload && lease.replica == replica->replica
                     : lease.id == told || (lease.workload.empty() && lease.pid != 0 &&

@@ -48,6 +48,15 @@ Bytes PromisedMemory(const Installation& installed, const std::string& gpu_uuid)
   return sum;
 }
 
+// Whose the whole GPU is, or "".
+std::string HeldWhole(const std::vector<Lease>& leases, const std::string& gpu_uuid) {
+  for (const Lease& lease : leases) {
+    if (lease.gpu_uuid == gpu_uuid && lease.mechanism == Mechanism::kExclusive)
+      return fmt::format("lease {} ({}) has it for itself", lease.id, lease.program);
+  }
+  return "";
+}
+
 // How a GPU stands to a wish.
 struct Room {
   Bytes memory;         // free
@@ -63,12 +72,21 @@ Room RoomOn(const Gpu& gpu, const std::vector<Lease>& leases, const Installation
     if (!process.gpu_instance) room.memory = room.memory - process.memory_used.value_or(Bytes{0});
   }
   room.time = 1 - PromisedTime(leases, installed, gpu.uuid, "");
+  const bool whole = request.mechanism == Mechanism::kExclusive;
   if (!gpu.health.usable) {
     room.why_not = "the driver cannot use it";
   } else if (gpu.mig_mode && gpu.mig_mode->current) {
     room.why_not = "it is divided by MIG";
-  } else if (gpu.compute_mode && *gpu.compute_mode != ComputeMode::kDefault) {
+  } else if (gpu.compute_mode && *gpu.compute_mode == ComputeMode::kProhibited) {
+    room.why_not = "its compute mode lets no process in";
+  } else if (!whole && gpu.compute_mode && *gpu.compute_mode != ComputeMode::kDefault) {
     room.why_not = "its compute mode lets no second process in";
+  } else {
+    room.why_not = HeldWhole(leases, gpu.uuid);
+  }
+  if (whole && room.why_not.empty() && !gpu.processes.empty()) {
+    const GpuProcess& process = gpu.processes.front();
+    room.why_not = fmt::format("process {} ({}) uses it", process.pid, process.command);
   }
   for (const DeployedReplica& replica : installed.deployment.replicas) {
     const auto& more = replica.slice.more_gpu_uuids;
@@ -78,7 +96,7 @@ Room RoomOn(const Gpu& gpu, const std::vector<Lease>& leases, const Installation
     const Launch* launch = installed.FindLaunch(replica.workload, replica.replica);
     const bool trusted =
         launch != nullptr && (launch->workload.trusted || launch->uid == caller.uid);
-    if (replica.slice.mechanism != Mechanism::kFraction) {
+    if (whole || replica.slice.mechanism != Mechanism::kFraction) {
       room.why_not = fmt::format("workload {} is deployed on it", replica.workload);
     } else if (!trusted) {
       room.why_not = fmt::format(
@@ -113,7 +131,10 @@ Machine EngineImpl::WithLeases(Machine machine) {
       GpuProcess holder;
       holder.pid = lease.pid;
       holder.command = fmt::format("tranche run {}", lease.program);
-      holder.memory_used = lease.memory.value_or(lease.memory_used);
+      // Of a GPU that is leased whole nothing is left.
+      holder.memory_used = lease.mechanism == Mechanism::kExclusive
+                               ? planning::UsableMemory(gpu)
+                               : lease.memory.value_or(lease.memory_used);
       gpu.processes.push_back(std::move(holder));
     }
   }
@@ -170,14 +191,16 @@ Result<Lease> EngineImpl::GrantLease(const LeaseRequest& request, const Caller& 
     would.gpu_index = best->index;
     would.uid = caller.uid;
     would.pid = pid;
-    would.memory = request.memory;
+    would.mechanism = request.mechanism;
+    if (would.mechanism != Mechanism::kExclusive) would.memory = request.memory;
     would.compute = request.compute;
     would.since = clock_->Now();
     leases_.ForeseeGuarantee(*best, &would);
     return would;
   }
   if (best != nullptr) {
-    if (request.memory) TakeBackFor(*read, installed, {{best->uuid, *request.memory}});
+    if (request.memory && request.mechanism == Mechanism::kFraction)
+      TakeBackFor(*read, installed, {{best->uuid, *request.memory}});
     return leases_.Grant(request, *best, caller.uid, runner->id);
   }
   if (!reasons.empty()) {
@@ -210,6 +233,11 @@ Result<Lease> EngineImpl::ChangeLease(const std::string& id, const LeaseChange& 
   if (!lease) return lease;
   const Result<Machine> read = Inventory();
   if (!read) return tl::unexpected(read.error());
+  if (lease->mechanism == Mechanism::kExclusive) {
+    return Fail(ErrorCode::kUnsupported,
+                fmt::format("lease {} is of a whole GPU, which has no limits to change", id),
+                "end it, and run the program with --memory or --compute");
+  }
   const Machine machine = WithoutReplicas(WithLeases(*read));
   const Installation installed = installation();
   const Gpu* gpu = machine.FindGpu(lease->gpu_uuid);

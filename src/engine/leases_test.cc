@@ -104,5 +104,42 @@ TEST(Leases, GrowOnlyIntoWhatIsFree) {
   EXPECT_THAT(time.error().message, HasSubstr("30%"));
 }
 
+LeaseRequest Whole() {
+  LeaseRequest request = Wish(std::nullopt, std::nullopt);
+  request.mechanism = Mechanism::kExclusive;
+  return request;
+}
+
+TEST(Leases, OfAWholeGpuLeaveNothingOfIt) {
+  World world(TestMachine({TestH100(0, false)}));
+  Engine& engine = world.Open();
+  const auto whole = engine.GrantLease(Whole(), kMe, getpid());
+  ASSERT_TRUE(whole) << whole.error().message;
+  EXPECT_EQ(whole->mechanism, Mechanism::kExclusive);
+  EXPECT_EQ(whole->guarantee().memory, Guarantee::kHardware);
+  const auto beside = engine.GrantLease(Wish(GiB(1), std::nullopt), kMe, getpid());
+  ASSERT_FALSE(beside);
+  EXPECT_THAT(beside.error().message, HasSubstr("lease run-1 (serve.py) has it for itself"));
+  EXPECT_FALSE(engine.GrantLease(Whole(), kMe, getpid()));
+  const auto plan = engine.MakePlan(SpecOf({Sleeper("phi", GiB(1))}), {});
+  ASSERT_TRUE(plan);
+  EXPECT_FALSE(plan->feasible());
+  EXPECT_EQ(engine.ChangeLease("run-1", {GiB(20), {}}, kMe).error().code, ErrorCode::kUnsupported);
+  ASSERT_TRUE(engine.EndLease("run-1", kMe));
+  EXPECT_TRUE(engine.GrantLease(Wish(GiB(1), std::nullopt), kMe, getpid()));
+}
+
+TEST(Leases, AWholeGpuIsOneThatNobodyUses) {
+  World world(TestMachine({TestH100(0, false)}));
+  Engine& engine = world.Open();
+  LeaseRequest large = Whole();
+  large.memory = GiB(200);
+  EXPECT_FALSE(engine.GrantLease(large, kMe, getpid()));
+  ASSERT_TRUE(engine.GrantLease(Wish(GiB(1), std::nullopt), kMe, getpid()));
+  const auto whole = engine.GrantLease(Whole(), kMe, getpid());
+  ASSERT_FALSE(whole);
+  EXPECT_THAT(whole.error().message, HasSubstr("tranche run serve.py) uses it"));
+}
+
 }  // namespace
 }  // namespace tranche

@@ -11,13 +11,14 @@
 
 namespace tranche {
 
-// A part of a GPU for one program that `tranche run` starts, for as long as it runs. Held by the
-// `fraction` mechanism.
+// A part of a GPU for one program that `tranche run` starts, for as long as it runs: a fraction of
+// one, or one for itself (kExclusive).
 
 struct LeaseRequest {
   std::string program;  // for people
   std::string gpu;      // UUID, index or model; "": whichever will do
-  std::optional<Bytes> memory;
+  Mechanism mechanism = Mechanism::kFraction;
+  std::optional<Bytes> memory;             // of a whole GPU: that it has so much at least
   std::optional<Share<Fraction>> compute;  // of the GPU's time
   int priority = 0;                        // for what is spare
   OnUnenforced on_unenforced = OnUnenforced::kStop;
@@ -43,6 +44,7 @@ struct Lease {
   int gpu_index = 0;
   uint32_t uid = 0;
   int pid = 0;  // of the `tranche run`, or the replica, that holds it
+  Mechanism mechanism = Mechanism::kFraction;
   std::optional<Bytes> memory;
   std::optional<Bytes> lent;  // what it may hold for now, where that is more than `memory`
   std::optional<Share<Fraction>> compute;
@@ -58,9 +60,13 @@ struct Lease {
   std::string slice_file;  // what the limiter in the program is told of
   bool operator==(const Lease&) const = default;
 
-  // By the limiter, inside the program; its memory by the kernel as well where it can.
+  // By the limiter, inside the program; its memory by the kernel as well where it can. A whole GPU
+  // needs nobody to divide it.
   Guarantees guarantee() const {
     Guarantees hard;
+    if (mechanism == Mechanism::kExclusive) {
+      hard.memory = hard.compute = hard.fault = Guarantee::kHardware;
+    }
     if (memory) hard.memory = cgroup.empty() ? Guarantee::kCooperative : Guarantee::kKernel;
     if (compute) hard.compute = Guarantee::kCooperative;
     hard.access = Guarantee::kCooperative;

@@ -53,12 +53,23 @@ OnUnenforced ReadOnUnenforced(JsonReader& reader) {
   return OnUnenforced::kStop;
 }
 
+// Of the mechanisms that need nothing made before a program starts.
+Mechanism ReadMechanism(JsonReader& reader) {
+  if (!reader.Has("mechanism")) return Mechanism::kFraction;
+  const Result<Mechanism> what = ParseMechanism(reader.String("mechanism"));
+  if (what && (*what == Mechanism::kFraction || *what == Mechanism::kExclusive)) return *what;
+  reader.Add(Fail(ErrorCode::kInvalid, reader.where() + ".mechanism is no way to lease a GPU",
+                  "fraction or exclusive"));
+  return Mechanism::kFraction;
+}
+
 }  // namespace
 
 Json ToJson(const LeaseRequest& request) {
   Json json = {{"format_version", kFormatVersion},
                {"program", request.program},
                {"gpu", request.gpu},
+               {"mechanism", MechanismName(request.mechanism)},
                {"priority", request.priority},
                {"on_unenforced", OnUnenforcedName(request.on_unenforced)},
                {"dry_run", request.dry_run},
@@ -73,6 +84,7 @@ Result<LeaseRequest> LeaseRequestFromJson(const Json& json) {
   LeaseRequest request;
   request.program = reader.String("program");
   if (reader.Has("gpu")) request.gpu = reader.String("gpu");
+  request.mechanism = ReadMechanism(reader);
   request.memory = ReadBytes(reader, "memory_bytes");
   request.compute = ReadShare(reader, "compute");
   if (reader.Has("priority")) request.priority = ReadInt(reader, "priority");
@@ -80,7 +92,10 @@ Result<LeaseRequest> LeaseRequestFromJson(const Json& json) {
   request.context_bytes = Bytes{reader.Unsigned("context_bytes")};
   if (reader.Has("dry_run")) request.dry_run = reader.Bool("dry_run");
   if (!reader.status()) return tl::unexpected<Error>(reader.status().error());
-  if (!request.memory && !request.compute)
+  const bool whole = request.mechanism == Mechanism::kExclusive;
+  if (whole && request.compute)
+    return Fail(ErrorCode::kInvalid, "a share of a GPU that is leased whole", "leave out compute");
+  if (!whole && !request.memory && !request.compute)
     return Fail(ErrorCode::kInvalid, "a lease of nothing", "ask for memory_bytes or compute");
   return request;
 }
@@ -108,6 +123,7 @@ Json ToJson(const Lease& lease) {
                {"gpu_index", lease.gpu_index},
                {"uid", lease.uid},
                {"pid", lease.pid},
+               {"mechanism", MechanismName(lease.mechanism)},
                {"guarantee",
                 {{"memory", GuaranteeName(guarantee.memory)},
                  {"compute", GuaranteeName(guarantee.compute)},
@@ -147,6 +163,7 @@ Result<Lease> LeaseFromJson(const Json& json) {
   lease.gpu_index = ReadInt(reader, "gpu_index");
   lease.uid = static_cast<uint32_t>(reader.Unsigned("uid"));
   lease.pid = ReadInt(reader, "pid");
+  lease.mechanism = ReadMechanism(reader);
   lease.memory = ReadBytes(reader, "memory_bytes");
   lease.compute = ReadShare(reader, "compute");
   lease.memory_used = Bytes{reader.Unsigned("memory_used_bytes")};

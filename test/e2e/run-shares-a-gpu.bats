@@ -137,3 +137,24 @@ SPEC
   fails_with 125 tranche run --memory 1GiB -- true
   [[ $output == *"--local"* ]]
 }
+
+@test "a program may have a GPU for itself, and nobody else comes onto it meanwhile" {
+  machine H100-SXM5-80GB
+  fails_with 125 tranche run --mechanism exclusive --compute 30% -- true
+  [[ $output == *"leave it out"* ]]
+  fails_with 125 tranche run --local --mechanism exclusive -- true
+  [[ $output == *"nobody keeps others"* ]]
+  fails_with 125 tranche run --mechanism mig --memory 5GiB -- true
+  [[ $output == *"tranche apply"* ]]
+  start_daemon
+  run tranche run --mechanism exclusive --explain -o json -- true
+  [[ $(jq -r '.mechanism + " " + .guarantee.memory' <<<"$output") == "exclusive hardware" ]]
+  tranche run --mechanism exclusive --memory 40GiB -- sleep 60 3>&- &
+  local runner=$!
+  eventually eval '[[ $(tranche status -o json | jq -r ".leases[].mechanism") == exclusive ]]'
+  fails_with 125 tranche run --memory 5GiB -- true
+  [[ $output == *"has it for itself"* ]]
+  pkill -TERM -f "tranche run --mechanism exclusive --memory 40GiB"
+  wait $runner || true
+  eventually tranche run --memory 5GiB -- true
+}

@@ -209,7 +209,9 @@ Result<Lease> LeaseBook::Add(Entry entry, const LeaseRequest& request, const Gpu
   lease.gpu_uuid = gpu.uuid;
   lease.gpu_index = gpu.index;
   lease.pid = entry.runner.pid;
-  lease.memory = request.memory;
+  lease.mechanism = request.mechanism;
+  // A whole GPU is held to nothing.
+  if (lease.mechanism != Mechanism::kExclusive) lease.memory = request.memory;
   lease.compute = request.compute;
   lease.on_unenforced = request.on_unenforced;
   lease.since = clock_->Now();
@@ -223,7 +225,7 @@ Result<Lease> LeaseBook::Add(Entry entry, const LeaseRequest& request, const Gpu
   const std::string party = PartyOf(lease);
   auto store = SliceStore::Create(
       folder_ + "/" + party, lease.id,
-      {{gpu.uuid, request.memory.value_or(gpu.memory_total), request.context_bytes, std::nullopt,
+      {{gpu.uuid, lease.memory.value_or(gpu.memory_total), request.context_bytes, std::nullopt,
         entry.line, gpu.sm_count.value_or(0)}},
       lease.uid);
   Status made = store ? Status() : tl::unexpected<Error>(store.error());

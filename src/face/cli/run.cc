@@ -17,6 +17,7 @@
 #include "edge/broker/slice_store.h"
 #include "edge/driver/kernel_limits.h"
 #include "face/cli/context.h"
+#include "face/cli/run_view.h"
 #include "face/cli/share_options.h"
 #include "face/cli/verb.h"
 
@@ -33,14 +34,6 @@ constexpr int kNotFound = 127;
 constexpr Duration kHandshakeInterval = std::chrono::milliseconds(200);
 // How soon the share of a dead process is given back at the latest.
 constexpr Duration kReapInterval = std::chrono::milliseconds(50);
-
-constexpr const char* kByLimiter =
-    "a limiter inside the program holds what goes through the driver's libraries; a program that "
-    "talks to the device behind them would pass";
-constexpr const char* kByKernel =
-    "the kernel holds its memory, whatever it does, but for managed memory, which like its time "
-    "only a limiter inside the program holds";
-constexpr const char* kHarder = "For a harder guarantee use a MIG instance or a GPU of its own";
 
 // By UUID, index or model. Without a wish: the first that can be divided.
 Result<const Gpu*> ChooseGpu(const Machine& machine, const std::string& wish) {
@@ -86,25 +79,6 @@ void RemoveLeftGroups(KernelLimits& kernel) {
   }
 }
 
-bool LimitsSms(const Gpu& gpu, const MpsService& mps) {
-  return mps.sms != 0 && gpu.sm_count && mps.sms < *gpu.sm_count;
-}
-
-// A server's limits are for each process; the slice as a whole is the limiter's to hold.
-std::string WhatMpsAdds(const Gpu& gpu, const MpsService& mps) {
-  std::string text =
-      "It becomes a client of an MPS server, so its kernels run beside those of others, and it "
-      "shares their faults: what it is charged is what they take alone times the part of the GPU "
-      "that they fill";
-  if (LimitsSms(gpu, mps)) {
-    text += fmt::format("; the server lets each process of it run on {} of {} SMs at most", mps.sms,
-                        *gpu.sm_count);
-  }
-  if (mps.memory)
-    text += fmt::format("; and hold {} at most, its context included", FormatBytes(*mps.memory));
-  return text;
-}
-
 // What is known before the program starts.
 struct Preflight {
   LimiterFiles limiter;
@@ -121,6 +95,7 @@ class RunVerb final : public Verb {
         "Runs one program within a slice of a GPU",
         {"tranche run --memory 10GiB --compute 30% -- python serve.py",
          "tranche run --memory 10GiB --compute 10% --compute-limit 100% -- python train.py",
+         "tranche run --mechanism exclusive --memory 40GiB -- python train.py",
          "tranche run --local --memory 1GiB --gpu 1 --explain -- ./program"},
         "The program and all its children together hold at most the memory given; what would be "
         "more is answered with 'out of memory', as on a smaller GPU. They have their share of the "
@@ -133,7 +108,8 @@ class RunVerb final : public Verb {
   void Declare(Arguments& arguments) override {
     shares_.Declare(arguments);
     arguments.Option("--gpu", "GPU", gpu_, "UUID, index or model (default: whichever has room)")
-        .Option("--mechanism", "MECHANISM", mechanism_, "how the GPU is shared (default: fraction)")
+        .Option("--mechanism", "MECHANISM", mechanism_,
+                "fraction, or exclusive: a GPU of its own (default: fraction)")
         .Option("--on-unenforced", "stop|warn", on_unenforced_,
                 "what happens to a process that uses the GPU past its limit (default: stop)")
         .Flag("--local", local_, "without the daemon: limits only")
@@ -149,9 +125,9 @@ class RunVerb final : public Verb {
   }
 
   Result<int> Run(Context& context) override {
-    const auto wish = shares_.Read();
-    if (!wish) return tl::unexpected<Error>(wish.error());
     if (const Status can = CheckMechanism(); !can) return tl::unexpected<Error>(can.error());
+    const auto wish = whole() ? shares_.ReadWhole() : shares_.Read();
+    if (!wish) return tl::unexpected<Error>(wish.error());
     const auto on_unenforced = ParseOnUnenforced(on_unenforced_);
     if (!on_unenforced) {
       return Fail(ErrorCode::kInvalid,
@@ -169,7 +145,7 @@ class RunVerb final : public Verb {
     const Machine& named = Named(*machine, context);
     const auto gpu = ChooseGpu(named, gpu_);
     if (!gpu) return tl::unexpected<Error>(gpu.error());
-    if (wish->memory && *wish->memory > (*gpu)->memory_total) {
+    if (wish->memory && (local_ || !gpu_.empty()) && *wish->memory > (*gpu)->memory_total) {
       return Fail(ErrorCode::kDoesNotFit,
                   fmt::format("{} is more than GPU {} has: {}", FormatBytes(*wish->memory),
                               (*gpu)->index, FormatBytes((*gpu)->memory_total)),
@@ -184,7 +160,8 @@ class RunVerb final : public Verb {
       context.SayError(file.error());
       return file.error().code == ErrorCode::kNotFound ? kNotFound : kCannotExecute;
     }
-    if (Status checked = CheckProgram(*file, geteuid()); !checked && !warn_only_) {
+    const bool must_load = !warn_only_ && !whole();
+    if (Status checked = CheckProgram(*file, geteuid()); !checked && must_load) {
       checked.error().hint += "; or say --on-unenforced warn, and nothing holds it";
       return tl::unexpected<Error>(checked.error());
     }
@@ -197,6 +174,8 @@ class RunVerb final : public Verb {
  private:
   using Wish = ShareOptions::Wish;
 
+  bool whole() const { return mechanism_ == "exclusive"; }
+
   // Slices of the other mechanisms are made before a program starts, by a plan that shows what that
   // changes on the machine.
   Status CheckMechanism() const {
@@ -206,9 +185,15 @@ class RunVerb final : public Verb {
                   mechanism.error().hint);
     }
     if (*mechanism == Mechanism::kFraction) return {};
+    if (*mechanism == Mechanism::kExclusive) {
+      if (!local_) return {};
+      return Fail(ErrorCode::kUnsupported, "without the daemon nobody keeps others from a GPU",
+                  "start tranched, or leave out --mechanism and limit the program alone");
+    }
     return Fail(
         ErrorCode::kUnsupported,
-        fmt::format("run shares a GPU by 'fraction', not by '{}'", mechanism_),
+        fmt::format("run gives a program a 'fraction' of a GPU or all of it, and no slice by '{}'",
+                    mechanism_),
         fmt::format("write a spec with `mechanism: {}` and 'tranche apply' it", mechanism_));
   }
 
@@ -252,7 +237,9 @@ class RunVerb final : public Verb {
     KernelLimits kernel(driver, OpenCgroupTree(), KernelGroupPrefix(run + "/local"));
     if (explain_) {
       const Status can = kernel.CanHold(gpu);
-      return Explain(context, gpu, wish, *cost, found.file, can ? "" : can.error().message);
+      context.Print(
+          ViewFraction({found.file, gpu, wish, *cost, can ? "" : can.error().message, local_}));
+      return 0;
     }
     std::optional<ComputeShares> compute;
     if (wish.compute) compute = ComputeShares{wish.compute->request, wish.compute->limit, {}, 0};
@@ -318,6 +305,7 @@ class RunVerb final : public Verb {
     LeaseRequest request;
     request.program = std::filesystem::path(program_[0]).filename();
     request.gpu = gpu_;
+    request.mechanism = whole() ? Mechanism::kExclusive : Mechanism::kFraction;
     request.memory = wish.memory;
     request.compute = wish.compute;
     request.on_unenforced = warn_only_ ? OnUnenforced::kWarn : OnUnenforced::kStop;
@@ -332,7 +320,12 @@ class RunVerb final : public Verb {
     }
     const auto cost = Measure(driver, found, *gpu, wish);
     if (!cost) return tl::unexpected<Error>(cost.error());
-    if (explain_) return Explain(context, *gpu, wish, *cost, found.file, lease->why_not_harder);
+    if (explain_) {
+      context.Print(
+          whole() ? ViewWhole(*gpu, *lease, found.file)
+                  : ViewFraction({found.file, *gpu, wish, *cost, lease->why_not_harder, local_}));
+      return 0;
+    }
     request.dry_run = false;
     request.gpu = gpu->uuid;
     request.context_bytes = cost->bytes;
@@ -370,76 +363,6 @@ class RunVerb final : public Verb {
     if (end) return end->signal ? 128 + *end->signal : end->exit_code.value_or(kOurs);
     context.SayError(end.error());
     return end.error().code == ErrorCode::kNotFound ? kNotFound : kCannotExecute;
-  }
-
-  // `no_kernel`: why the kernel cannot hold its memory; "" when it can.
-  Result<int> Explain(Context& context, const Gpu& gpu, const Wish& wish, const ContextCost& cost,
-                      const std::string& file, const std::string& no_kernel) {
-    const bool by_kernel = wish.memory && no_kernel.empty();
-    const char* memory_guarantee = !wish.memory ? "none" : by_kernel ? "kernel" : "cooperative";
-    const char* compute_guarantee = wish.compute ? "cooperative" : "none";
-    std::string why_not_harder = by_kernel ? kByKernel : kByLimiter;
-    if (!by_kernel && wish.memory) why_not_harder += ". The kernel does not: " + no_kernel;
-    if (cost.mps) why_not_harder += ". " + WhatMpsAdds(gpu, *cost.mps);
-    why_not_harder += fmt::format(". {}", kHarder);
-    Json memory_by = Json::array(), compute_by = Json::array();
-    if (by_kernel) memory_by.push_back("kernel");
-    if (cost.mps && cost.mps->memory) memory_by.push_back("mps");
-    if (wish.memory) memory_by.push_back("limiter");
-    if (cost.mps && LimitsSms(gpu, *cost.mps)) compute_by.push_back("mps");
-    if (wish.compute) compute_by.push_back("limiter");
-    Answer answer;
-    answer.json = {{"format_version", "1.0"},
-                   {"program", file},
-                   {"mechanism", "fraction"},
-                   {"gpu_uuid", gpu.uuid},
-                   {"memory_limit_bytes", nullptr},
-                   {"compute_request", nullptr},
-                   {"compute_limit", nullptr},
-                   {"context_bytes", cost.bytes.value},
-                   {"guarantee",
-                    {{"memory", memory_guarantee},
-                     {"compute", compute_guarantee},
-                     {"fault", "none"},
-                     {"access", "cooperative"}}},
-                   {"enforced_by", {{"memory", memory_by}, {"compute", compute_by}}},
-                   {"why_not_harder", why_not_harder}};
-    if (cost.mps) {
-      answer.json["mps"] = {{"sms", cost.mps->sms},
-                            {"sms_of_gpu", gpu.sm_count.value_or(0)},
-                            {"memory_bytes", nullptr}};
-      if (cost.mps->memory) answer.json["mps"]["memory_bytes"] = cost.mps->memory->value;
-    }
-    std::string memory = "not limited", compute = "not limited";
-    if (wish.memory) {
-      answer.json["memory_limit_bytes"] = wish.memory->value;
-      memory = fmt::format("{} over all its processes, of which {} for each context",
-                           FormatBytes(*wish.memory), FormatBytes(cost.bytes));
-    }
-    if (wish.compute) {
-      answer.json["compute_request"] = wish.compute->request.value;
-      answer.json["compute_limit"] = wish.compute->limit.value;
-      const std::string limit = FormatPercent(wish.compute->limit.value);
-      compute = local_ ? fmt::format(
-                             "at most {} of the GPU's time; without the daemon nobody else "
-                             "is held back for it",
-                             limit)
-                       : fmt::format("{} of the GPU's time whenever it wants it, {} at most",
-                                     FormatPercent(wish.compute->request.value), limit);
-    }
-    Table table;
-    table.columns = {{"what", "WHAT"}, {"value", "VALUE"}};
-    table.rows = {{"program", file},
-                  {"GPU", fmt::format("{} {} ({})", gpu.index, gpu.name, gpu.uuid)},
-                  {"memory", memory},
-                  {"compute", compute},
-                  {"mechanism", "fraction"},
-                  {"guarantee", fmt::format("memory {}, compute {}, fault none", memory_guarantee,
-                                            compute_guarantee)},
-                  {"why not harder", why_not_harder}};
-    answer.blocks.emplace_back(std::move(table));
-    context.Print(answer);
-    return 0;
   }
 
   ShareOptions shares_;

@@ -34,16 +34,30 @@ Result<ShareOptions::Wish> ShareOptions::Read() const {
     }
     wish.compute->limit = *limit;
   }
-  if (!memory_.empty()) {
-    const auto memory = ParseBytes(memory_);
-    if (!memory) return FailedWhile("--memory", memory.error());
-    if (memory->value == 0) {
-      return Fail(ErrorCode::kInvalid, "--memory 0: a program that may hold nothing cannot run",
-                  "say how much it needs, or leave it out");
-    }
-    wish.memory = *memory;
-  }
+  if (const Status read = ReadMemory(&wish); !read) return tl::unexpected<Error>(read.error());
   return wish;
+}
+
+Result<ShareOptions::Wish> ShareOptions::ReadWhole() const {
+  Wish wish;
+  if (!compute_.empty() || !compute_limit_.empty()) {
+    return Fail(ErrorCode::kInvalid, "--compute of a GPU that is its own",
+                "leave it out, or --mechanism exclusive");
+  }
+  if (const Status read = ReadMemory(&wish); !read) return tl::unexpected<Error>(read.error());
+  return wish;
+}
+
+Status ShareOptions::ReadMemory(Wish* wish) const {
+  if (memory_.empty()) return {};
+  const auto memory = ParseBytes(memory_);
+  if (!memory) return FailedWhile("--memory", memory.error());
+  if (memory->value == 0) {
+    return Fail(ErrorCode::kInvalid, "--memory 0: a program that may hold nothing cannot run",
+                "say how much it needs, or leave it out");
+  }
+  wish->memory = *memory;
+  return {};
 }
 
 }  // namespace tranche

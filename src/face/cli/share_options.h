@@ -20,8 +20,12 @@ class ShareOptions {
   void Declare(Arguments& arguments);
   // kInvalid when nothing is asked for, or something makes no sense.
   Result<Wish> Read() const;
+  // Of a GPU for itself, of which nothing need be said and no share can be.
+  Result<Wish> ReadWhole() const;
 
  private:
+  Status ReadMemory(Wish* wish) const;
+
   std::string memory_;
   std::string compute_;
   std::string compute_limit_;
