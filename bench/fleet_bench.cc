@@ -8,6 +8,7 @@
 #include <map>
 #include <random>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "catalog/catalog.h"
@@ -18,7 +19,9 @@
 // How near the cheapest the fleet solver comes, and how long it takes: workloads of random size on
 // MIG slices of six kinds of GPUs, 20 instances of a seed each.
 //
-//   fleet_bench [WORKLOADS...]        100 1000 5000
+//   fleet_bench [--shared] [WORKLOADS...]        100 1000 5000
+//
+// With --shared a third of the workloads may also share a GPU that is not divided.
 namespace tranche::bench {
 namespace {
 
@@ -42,9 +45,10 @@ struct Slice {
 struct Machines {
   std::vector<fleet::GpuKind> kinds;
   std::vector<std::vector<Slice>> slices;
+  std::vector<double> compute;  // of a whole GPU of each kind, in SMs of an A100
 };
 
-Machines MachinesOf(const Catalog& catalog) {
+Machines MachinesOf(const Catalog& catalog, bool shared) {
   Machines machines;
   for (const Kind& known : kKinds) {
     const auto gpu = catalog.FindGpu(known.gpu);
@@ -73,6 +77,8 @@ Machines MachinesOf(const Catalog& catalog) {
       }
       if (seen.emplace(counts, true).second) kind.layouts.push_back(counts);
     }
+    if (shared) kind.memory = static_cast<int64_t>((*gpu)->memory->value >> 20);
+    machines.compute.push_back(*(*gpu)->sm_count * known.speed);
     machines.kinds.push_back(std::move(kind));
     machines.slices.push_back(std::move(slices));
   }
@@ -81,10 +87,12 @@ Machines MachinesOf(const Catalog& catalog) {
 
 // Memory lognormal around 12 GiB, compute around 14 SMs of an A100; what no slice holds is drawn
 // again. Those whom the same slices suit are one class.
-fleet::Problem Instance(const Machines& machines, int workloads, uint64_t seed) {
+fleet::Problem Instance(const Machines& machines, int workloads, bool shared, uint64_t seed) {
   std::mt19937_64 random(seed);
   std::lognormal_distribution<double> memory(std::log(12.0), 0.9), compute(std::log(14.0), 0.7);
-  std::map<std::vector<std::pair<int, int>>, int64_t> classes;
+  // By the slices that suit, and by memory and compute where it may share.
+  using Class = std::tuple<std::vector<std::pair<int, int>>, int64_t, double>;
+  std::map<Class, int64_t> classes;
   for (int n = 0; n < workloads;) {
     const double gib = memory(random), sms = compute(random);
     std::vector<std::pair<int, int>> ways;
@@ -97,18 +105,29 @@ fleet::Problem Instance(const Machines& machines, int workloads, uint64_t seed) 
       }
     }
     if (ways.empty()) continue;
-    ++classes[ways];
+    const bool shares = shared && random() % 3 == 0;
+    ++classes[{ways, shares ? static_cast<int64_t>(gib * 1024) : 0, shares ? sms : 0}];
     ++n;
   }
   fleet::Problem problem;
   problem.kinds = machines.kinds;
-  for (const auto& [ways, count] : classes) {
+  for (const auto& [what, count] : classes) {
+    const auto& [ways, mib, sms] = what;
     fleet::ItemClass item;
     item.count = count;
     for (const auto& [kind, shape] : ways) {
       fleet::Way way;
       way.kind = kind;
       way.shape = shape;
+      item.ways.push_back(way);
+    }
+    for (size_t k = 0; mib > 0 && k < machines.kinds.size(); ++k) {
+      fleet::Way way;
+      way.kind = static_cast<int>(k);
+      way.use = fleet::Way::Use::kShare;
+      way.share = {mib, static_cast<int64_t>(sms / machines.compute[k] * 1e9)};
+      if (way.share.memory > machines.kinds[k].memory) continue;
+      if (way.share.compute > fleet::kWholeCompute) continue;
       item.ways.push_back(way);
     }
     problem.classes.push_back(std::move(item));
@@ -121,10 +140,11 @@ double Median(std::vector<double> values) {
   return (values[values.size() / 2] + values[(values.size() - 1) / 2]) / 2;
 }
 
-void Measure(const Machines& machines, int workloads) {
+void Measure(const Machines& machines, int workloads, bool shared) {
   std::vector<double> gaps, seconds, greedy_gaps, counts;
   for (int i = 0; i < kInstances; ++i) {
-    const fleet::Problem problem = Instance(machines, workloads, static_cast<uint64_t>(i + 1));
+    const fleet::Problem problem =
+        Instance(machines, workloads, shared, static_cast<uint64_t>(i + 1));
     const std::clock_t start = std::clock();
     const fleet::Answer answer = fleet::Solve(problem);
     const double took = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
@@ -153,14 +173,21 @@ int Main(int argc, char** argv) {
     std::fprintf(stderr, "%s\n", catalog.error().message.c_str());
     return 1;
   }
-  const Machines machines = MachinesOf(**catalog);
+  bool shared = false;
   std::vector<int> sizes;
-  for (int i = 1; i < argc; ++i) sizes.push_back(std::atoi(argv[i]));
+  for (int i = 1; i < argc; ++i) {
+    if (std::string(argv[i]) == "--shared") {
+      shared = true;
+    } else {
+      sizes.push_back(std::atoi(argv[i]));
+    }
+  }
+  const Machines machines = MachinesOf(**catalog, shared);
   if (sizes.empty()) sizes = {100, 1000, 5000};
   fmt::print(
       "| workloads | classes | gap, median % | gap, worst % | first-fit-decreasing, median % | "
       "CPU seconds, median | CPU seconds, worst |\n|---|---|---|---|---|---|---|\n");
-  for (const int size : sizes) Measure(machines, size);
+  for (const int size : sizes) Measure(machines, size, shared);
   return 0;
 }
 

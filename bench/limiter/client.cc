@@ -134,28 +134,33 @@ void Await(pid_t pid) {
   std::exit(1);
 }
 
-void PrintSince(Instant begin) {
+void WriteSince(Instant begin, std::FILE* out) {
   const std::chrono::duration<double, std::nano> passed = std::chrono::steady_clock::now() - begin;
-  std::printf("%.0f\n", passed.count());
+  std::fprintf(out, "%.0f\n", passed.count());
 }
 
 }  // namespace
 
-int StartOthers(const char* self, int count, bool at_once) {
+int StartOthers(const char* self, int count, bool at_once, const char* path) {
+  std::FILE* out = std::fopen(path, "we");
+  if (out == nullptr) {
+    std::fprintf(stderr, "cannot write %s\n", path);
+    return 1;
+  }
   if (!at_once) {
     for (int i = 0; i < count; ++i) {
       const Instant begin = std::chrono::steady_clock::now();
       Await(Spawn(self));
-      PrintSince(begin);
+      WriteSince(begin, out);
     }
-    return 0;
+    return std::fclose(out) == 0 ? 0 : 1;
   }
   const Instant begin = std::chrono::steady_clock::now();
   std::vector<pid_t> pids;
   for (int i = 0; i < count; ++i) pids.push_back(Spawn(self));
   for (const pid_t pid : pids) Await(pid);
-  PrintSince(begin);
-  return 0;
+  WriteSince(begin, out);
+  return std::fclose(out) == 0 ? 0 : 1;
 }
 
 }  // namespace tranche::bench

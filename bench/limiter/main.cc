@@ -9,6 +9,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <map>
 #include <sstream>
 #include <string>
@@ -85,10 +87,15 @@ double Since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - begin).count();
 }
 
-std::string RunWithin(const Setup& setup, std::vector<std::string> words) {
+void RunWithin(const Setup& setup, std::vector<std::string> words) {
   std::vector<std::string> argv = setup.before;
   argv.insert(argv.end(), words.begin(), words.end());
-  return Run(argv, setup.variables);
+  Run(argv, setup.variables);
+}
+
+std::string TextOf(const std::string& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
 }
 
 double MedianOf(const std::string& lines) {
@@ -98,23 +105,27 @@ double MedianOf(const std::string& lines) {
   return Median(std::move(values));
 }
 
-// One round.
-void Measure(const Setup& setup, const std::string& self, Times* times) {
-  const std::string output =
-      RunWithin(setup, {self, "--client", "--benchmark_format=json", "--benchmark_min_time=0.05"});
-  const auto json = ParseJson(output.substr(std::min(output.find("{\n"), output.size())));
+// One round. `results`: a file for what the programs measured.
+void Measure(const Setup& setup, const std::string& self, const std::string& results,
+             Times* times) {
+  RunWithin(setup, {self, "--client", "--benchmark_out_format=json", "--benchmark_out=" + results,
+                    "--benchmark_min_time=0.05"});
+  const std::string output = TextOf(results);
+  const auto json = ParseJson(output);
   if (!json) {
-    std::fprintf(stderr, "%s\n", output.c_str());
+    std::fprintf(stderr, "%s: %s\n", json.error().message.c_str(), output.c_str());
     std::exit(1);
   }
   for (const Json& one : (*json)["benchmarks"]) {
     times->real[one["name"]].push_back(one["real_time"]);
     times->cpu[one["name"]].push_back(one["cpu_time"]);
   }
-  times->real["Start"].push_back(
-      MedianOf(RunWithin(setup, {self, "--starts", std::to_string(kStartsInARow)})));
-  times->real[fmt::format("Start{}", kStarts)].push_back(
-      MedianOf(RunWithin(setup, {self, "--starts-at-once", std::to_string(kStarts)})));
+  const auto starts = [&](const char* how, int count) {
+    RunWithin(setup, {self, how, std::to_string(count), results});
+    return MedianOf(TextOf(results));
+  };
+  times->real["Start"].push_back(starts("--starts", kStartsInARow));
+  times->real[fmt::format("Start{}", kStarts)].push_back(starts("--starts-at-once", kStarts));
   const auto begin = std::chrono::steady_clock::now();
   RunWithin(setup, {self, "--start"});
   times->real["StartAndPrepare"].push_back(Since(begin));
@@ -155,7 +166,7 @@ int Main(int argc, char** argv) {
   for (int round = 0; round < kRounds; ++round) {
     for (const Setup& setup : setups) {
       std::fprintf(stderr, "round %d of %d: %s\n", round + 1, kRounds, setup.name.c_str());
-      Measure(setup, self, &all[setup.name]);
+      Measure(setup, self, folder.path + "/results", &all[setup.name]);
     }
   }
   Json json = {{"format_version", "1.0"},
@@ -181,8 +192,8 @@ int main(int argc, char** argv) {
   if (argc >= 2 && std::strcmp(argv[1], "--client") == 0)
     return tranche::bench::RunClient(argc - 1, argv + 1);
   if (argc >= 2 && std::strcmp(argv[1], "--start") == 0) return tranche::bench::StartClient();
-  if (argc == 3 && std::strncmp(argv[1], "--starts", 8) == 0)
+  if (argc == 4 && std::strncmp(argv[1], "--starts", 8) == 0)
     return tranche::bench::StartOthers(argv[0], std::atoi(argv[2]),
-                                       std::strcmp(argv[1], "--starts-at-once") == 0);
+                                       std::strcmp(argv[1], "--starts-at-once") == 0, argv[3]);
   return tranche::bench::Main(argc, argv);
 }

@@ -1,6 +1,9 @@
 #include <algorithm>
+#include <array>
+#include <optional>
 
 #include "sim/cuda/memory.h"
+#include "sim/cuda/vmm.h"
 
 // Arrays and mipmapped arrays: memory without an address, in steps of kArrayStep. Sparse arrays and
 // those whose mapping is deferred take nothing until memory is mapped to them.
@@ -9,6 +12,7 @@ namespace {
 
 constexpr uint64_t kArrayStep = uint64_t{64} << 10;
 constexpr unsigned int kSparse = 0x40, kDeferred = 0x80;
+constexpr unsigned int kMostLevels = 18;
 
 struct Array {
   CUDA_ARRAY3D_DESCRIPTOR descriptor = {};
@@ -17,6 +21,8 @@ struct Array {
   uint64_t bytes = 0;
   uint64_t owner = 0;            // a level of that mipmapped array
   std::vector<uint64_t> levels;  // of a mipmapped array
+  using Place = std::array<uint64_t, 6>;
+  std::map<Place, uint64_t> mapped;  // of a sparse one: to where, physical memory by its handle
 };
 
 // Under the library's lock, as all here.
@@ -56,7 +62,9 @@ uint64_t Footprint(const CUDA_ARRAY3D_DESCRIPTOR& d) {
       kArrayStep);
 }
 
-CUresult Create(uint64_t* handle, const CUDA_ARRAY3D_DESCRIPTOR& descriptor, unsigned int levels) {
+// `room`: of memory that is held elsewhere, for the array to lie in.
+CUresult Create(uint64_t* handle, const CUDA_ARRAY3D_DESCRIPTOR& descriptor, unsigned int levels,
+                std::optional<uint64_t> room = {}) {
   return CallInContext([&](Library& library, Library::Context& context) {
     Array array;
     array.descriptor = descriptor;
@@ -72,7 +80,8 @@ CUresult Create(uint64_t* handle, const CUDA_ARRAY3D_DESCRIPTOR& descriptor, uns
       array.bytes += Footprint(level);
       shapes.push_back(level);
     }
-    if ((descriptor.Flags & (kSparse | kDeferred)) == 0) {
+    if (room && array.bytes > *room) return CUDA_ERROR_INVALID_VALUE;
+    if (!room && (descriptor.Flags & (kSparse | kDeferred)) == 0) {
       const CUresult allocated = AllocateIn(library, array.context, context, array.bytes,
                                             Library::Kind::kLinear, &array.memory);
       if (allocated != CUDA_SUCCESS) return allocated;
@@ -93,12 +102,48 @@ CUresult Create(uint64_t* handle, const CUDA_ARRAY3D_DESCRIPTOR& descriptor, uns
   });
 }
 
+void Unuse(Library& library, uint64_t physical) {
+  --FindPhysical(physical)->mappings;
+  DropUnused(library, physical);
+}
+
+// Where in an array.
+Array::Place PlaceOf(const CUarrayMapInfo& map) {
+  if (map.subresourceType == CU_ARRAY_SPARSE_SUBRESOURCE_TYPE_MIPTAIL)
+    return {1, map.subresource.miptail.layer, map.subresource.miptail.offset};
+  const auto& level = map.subresource.sparseLevel;
+  return {0, level.level, level.layer, level.offsetX, level.offsetY, level.offsetZ};
+}
+
+CUresult MapPiece(Library& library, const CUarrayMapInfo& map) {
+  const auto found =
+      Arrays().find(map.resourceType == CU_RESOURCE_TYPE_ARRAY ? Number(map.resource.array)
+                                                               : Number(map.resource.mipmap));
+  if (found == Arrays().end() || (found->second.descriptor.Flags & kSparse) == 0)
+    return CUDA_ERROR_INVALID_VALUE;
+  auto& mapped = found->second.mapped;
+  const Array::Place place = PlaceOf(map);
+  if (map.memOperationType == CU_MEM_OPERATION_TYPE_MAP) {
+    Physical* physical = FindPhysical(map.memHandle.memHandle);
+    if (physical == nullptr) return CUDA_ERROR_INVALID_VALUE;
+    ++physical->mappings;
+  }
+  const auto before = mapped.find(place);
+  if (before != mapped.end()) {
+    Unuse(library, before->second);
+    mapped.erase(before);
+  }
+  if (map.memOperationType == CU_MEM_OPERATION_TYPE_MAP) mapped[place] = map.memHandle.memHandle;
+  return CUDA_SUCCESS;
+}
+
 CUresult Destroy(uint64_t handle) {
   return Call([&](Library& library) {
     const auto found = Arrays().find(handle);
     if (found == Arrays().end() || found->second.owner != 0) return CUDA_ERROR_INVALID_HANDLE;
     for (const uint64_t level : found->second.levels) Arrays().erase(level);
     if (found->second.memory != 0) FreeAllocation(library, found->second.memory);
+    for (const auto& [place, physical] : found->second.mapped) Unuse(library, physical);
     Arrays().erase(handle);
     return CUDA_SUCCESS;
   });
@@ -145,6 +190,27 @@ bool FindArray(CUarray handle, ArrayPlace* place) {
   return true;
 }
 
+CUresult MapMipmap(CUmipmappedArray* array, const CUDA_ARRAY3D_DESCRIPTOR& descriptor,
+                   unsigned int levels, uint64_t room) {
+  if (levels == 0 || levels > kMostLevels) return CUDA_ERROR_INVALID_VALUE;
+  uint64_t number = 0;
+  const CUresult created = Create(&number, descriptor, levels, room);
+  if (created == CUDA_SUCCESS) *array = MakeHandle<CUmipmappedArray>(number);
+  return created;
+}
+
+// At once, though a driver would do it in the order of the stream.
+CUDA_EXPORT CUresult cuMemMapArrayAsync(CUarrayMapInfo* maps, unsigned int count, CUstream) {
+  return CallInContext([&](Library& library, const Library::Context&) {
+    if (maps == nullptr || count == 0) return CUDA_ERROR_INVALID_VALUE;
+    for (unsigned int i = 0; i < count; ++i) {
+      const CUresult mapped = MapPiece(library, maps[i]);
+      if (mapped != CUDA_SUCCESS) return mapped;
+    }
+    return CUDA_SUCCESS;
+  });
+}
+
 CUDA_EXPORT CUresult cuArrayCreate_v2(CUarray* array, const CUDA_ARRAY_DESCRIPTOR* d) {
   if (d == nullptr) return CUDA_ERROR_INVALID_VALUE;
   return CreateTo(array, {d->Width, d->Height, 0, d->Format, d->NumChannels, 0}, 0);
@@ -183,7 +249,7 @@ CUDA_EXPORT CUresult cuArrayGetMemoryRequirements(CUDA_ARRAY_MEMORY_REQUIREMENTS
 
 CUDA_EXPORT CUresult cuMipmappedArrayCreate(CUmipmappedArray* array,
                                             const CUDA_ARRAY3D_DESCRIPTOR* d, unsigned int levels) {
-  if (d == nullptr || levels == 0 || levels > 18) return CUDA_ERROR_INVALID_VALUE;
+  if (d == nullptr || levels == 0 || levels > kMostLevels) return CUDA_ERROR_INVALID_VALUE;
   return CreateTo(array, *d, levels);
 }
 CUDA_EXPORT CUresult cuMipmappedArrayDestroy(CUmipmappedArray array) {

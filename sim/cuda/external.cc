@@ -1,17 +1,15 @@
 #include <unistd.h>
 
-#include <set>
-
 #include "sim/cuda/memory.h"
 
 // Memory of another interface (Vulkan and the like), by a file descriptor: charged where it was
-// made, and mapped here.
+// made, and mapped here. What is mapped is freed by itself, and not to be used once the object is
+// gone.
 namespace tranche::sim::cuda {
 namespace {
 
 struct External {
   uint64_t bytes = 0;
-  std::set<CUdeviceptr> mapped;
 };
 // Under the library's lock.
 std::map<uint64_t, External>& All() {
@@ -55,18 +53,27 @@ cuExternalMemoryGetMappedBuffer(CUdeviceptr* pointer, CUexternalMemory handle,
     allocation.bytes = description->size;
     allocation.context = ContextStack().back();
     allocation.device = context.device;
-    found->second.mapped.insert(*pointer);
     return CUDA_SUCCESS;
   });
 }
-// What is mapped of it goes with it.
-CUDA_EXPORT CUresult cuDestroyExternalMemory(CUexternalMemory handle) {
-  return CallInContext([&](Library& library, const Library::Context&) {
-    const auto found = All().find(Number(handle));
-    if (found == All().end()) return CUDA_ERROR_INVALID_HANDLE;
-    for (const CUdeviceptr pointer : found->second.mapped) library.allocations().erase(pointer);
-    All().erase(found);
+CUDA_EXPORT CUresult cuExternalMemoryGetMappedMipmappedArray(
+    CUmipmappedArray* array, CUexternalMemory handle,
+    const CUDA_EXTERNAL_MEMORY_MIPMAPPED_ARRAY_DESC* description) {
+  uint64_t bytes = 0;
+  const CUresult found = CallInContext([&](Library&, const Library::Context&) {
+    const auto object = All().find(Number(handle));
+    if (array == nullptr || description == nullptr || object == All().end() ||
+        description->offset >= object->second.bytes)
+      return CUDA_ERROR_INVALID_VALUE;
+    bytes = object->second.bytes - description->offset;
     return CUDA_SUCCESS;
+  });
+  if (found != CUDA_SUCCESS) return found;
+  return MapMipmap(array, description->arrayDesc, description->numLevels, bytes);
+}
+CUDA_EXPORT CUresult cuDestroyExternalMemory(CUexternalMemory handle) {
+  return CallInContext([&](Library&, const Library::Context&) {
+    return All().erase(Number(handle)) == 1 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
   });
 }
 

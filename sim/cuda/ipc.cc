@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <optional>
 
 #include "sim/cuda/memory.h"
 #include "sim/cuda/work.h"
@@ -78,21 +79,51 @@ struct Handle {
 };
 static_assert(sizeof(Handle) <= sizeof(CUipcMemHandle));
 
-CUresult Open(CUdeviceptr* pointer, const CUipcMemHandle& from) {
+// What this context has opened of it already; 0: nothing.
+CUdeviceptr FindOpened(Library& library, const Handle& handle) {
+  for (const auto& [address, allocation] : library.allocations()) {
+    if (allocation.kind == Library::Kind::kImported && allocation.exporter == handle.pid &&
+        allocation.exported_at == handle.base && allocation.context == ContextStack().back())
+      return address;
+  }
+  return 0;
+}
+
+// Of a GPU that the process sees; the number of the device, or none.
+std::optional<int> DeviceOf(Library& library, const Handle& handle) {
+  for (size_t i = 0; i < library.devices().size(); ++i) {
+    const Target target = library.devices()[i].target;
+    if (target.gpu == handle.gpu && target.ci == handle.ci) return static_cast<int>(i);
+  }
+  return {};
+}
+
+// It lies where it was made, also in the eyes of who opens it: peer access to another GPU comes
+// with it.
+CUresult Open(CUdeviceptr* pointer, const CUipcMemHandle& from, unsigned int flags) {
   return CallInContext([&](Library& library, const Library::Context& context) {
     Handle handle;
     std::memcpy(static_cast<void*>(&handle), &from, sizeof(handle));
-    if (pointer == nullptr || handle.magic != kMagic) return CUDA_ERROR_INVALID_VALUE;
+    if (pointer == nullptr || handle.magic != kMagic || flags != CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS)
+      return CUDA_ERROR_INVALID_VALUE;
     // A process does not open what it exported itself.
     if (handle.pid == getpid()) return CUDA_ERROR_INVALID_CONTEXT;
-    const Target target = library.devices()[static_cast<size_t>(context.device)].target;
-    if (target.gpu != handle.gpu || target.ci != handle.ci) return CUDA_ERROR_INVALID_DEVICE;
-    *pointer = library.NextAddress(handle.bytes);
-    Library::Allocation& allocation = library.allocations()[*pointer];
-    allocation.kind = Library::Kind::kImported;
-    allocation.bytes = handle.bytes;
-    allocation.context = ContextStack().back();
-    allocation.device = context.device;
+    const auto device = DeviceOf(library, handle);
+    if (!device) return CUDA_ERROR_INVALID_DEVICE;
+    if (*device != context.device && !Reaches(library, context.device, *device))
+      return CUDA_ERROR_PEER_ACCESS_UNSUPPORTED;
+    *pointer = FindOpened(library, handle);
+    if (*pointer == 0) {
+      *pointer = library.NextAddress(handle.bytes);
+      Library::Allocation& made = library.allocations()[*pointer];
+      made.kind = Library::Kind::kImported;
+      made.bytes = handle.bytes;
+      made.context = ContextStack().back();
+      made.device = *device;
+      made.exporter = handle.pid;
+      made.exported_at = handle.base;
+    }
+    ++library.allocations()[*pointer].opened;
     return CUDA_SUCCESS;
   });
 }
@@ -195,12 +226,13 @@ CUDA_EXPORT CUresult cuIpcGetMemHandle(CUipcMemHandle* out, CUdeviceptr pointer)
     return CUDA_SUCCESS;
   });
 }
-CUDA_EXPORT CUresult cuIpcOpenMemHandle(CUdeviceptr* pointer, CUipcMemHandle handle, unsigned int) {
-  return Open(pointer, handle);
+CUDA_EXPORT CUresult cuIpcOpenMemHandle(CUdeviceptr* pointer, CUipcMemHandle handle,
+                                        unsigned int flags) {
+  return Open(pointer, handle, flags);
 }
 CUDA_EXPORT CUresult cuIpcOpenMemHandle_v2(CUdeviceptr* pointer, CUipcMemHandle handle,
-                                           unsigned int) {
-  return Open(pointer, handle);
+                                           unsigned int flags) {
+  return Open(pointer, handle, flags);
 }
 CUDA_EXPORT CUresult cuIpcCloseMemHandle(CUdeviceptr pointer) {
   return CallInContext([&](Library& library, const Library::Context&) {
@@ -208,7 +240,7 @@ CUDA_EXPORT CUresult cuIpcCloseMemHandle(CUdeviceptr pointer) {
     if (found == library.allocations().end() || found->second.kind != Library::Kind::kImported) {
       return CUDA_ERROR_INVALID_VALUE;
     }
-    library.allocations().erase(found);
+    if (--found->second.opened == 0) library.allocations().erase(found);
     return CUDA_SUCCESS;
   });
 }

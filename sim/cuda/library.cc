@@ -58,6 +58,7 @@ CUresult Library::Init(unsigned int flags) {
   if ((*machine)->spec().driver.mismatched) return CUDA_ERROR_SYSTEM_DRIVER_MISMATCH;
   const auto list = Variable("CUDA_VISIBLE_DEVICES");
   devices_.clear();
+  EnsureMpsServer(machine->get());
   const Rc rc = (*machine)->Read([&](const MachineState& state) {
     Connect((*machine)->spec(), state, VisibleDevices((*machine)->spec(), state, list));
     return Rc::kOk;
@@ -69,6 +70,17 @@ CUresult Library::Init(unsigned int flags) {
   pthread_atfork(nullptr, nullptr, [] { Get().forked_.store(true, std::memory_order_relaxed); });
   TakePart();
   return CUDA_SUCCESS;
+}
+
+void Library::EnsureMpsServer(Machine* machine) {
+  const std::string pipe = MpsPipeDirectory(Variable("CUDA_MPS_PIPE_DIRECTORY"));
+  bool starts = false;
+  machine->Read([&](const MachineState& state) {
+    const MpsServer* server = FindMpsServer(state, pipe);
+    starts = server != nullptr && !IsMpsServerUp(*server);
+    return Rc::kOk;
+  });
+  if (starts) AskForMpsServer(pipe);
 }
 
 void Library::Connect(const MachineSpec& spec, const MachineState& state,
@@ -98,12 +110,15 @@ void Library::Connect(const MachineSpec& spec, const MachineState& state,
     const uint64_t of_server = server->memory_limits[device.target.gpu];
     device.sms = SmsOfClient(SmsOf(spec, state, device.target), percentage);
     device.below_normal = BelowNormal(server->below_normal, Variable("CUDA_MPS_CLIENT_PRIORITY"));
-    if (server->partition_count > 0) {
-      device.partition =
+    if (server->must_be_in_partition != 0 || server->partition_count > 0) {
+      const uint32_t in =
           PartitionOf(Variable("CUDA_MPS_SM_PARTITION"), uuids[i], server->partition_count);
-      device.must_be_in_one = device.partition == 0;
-      if (device.partition != 0)
-        device.sms = std::min(device.sms, server->partition_sms[device.partition - 1]);
+      const bool there = in != 0 && server->partition_sms[in - 1] != 0 &&
+                         (server->partition_gpu[in - 1] == 0 ||
+                          server->partition_gpu[in - 1] == device.target.gpu + 1);
+      device.partition = there ? in : 0;
+      device.must_be_in_one = !there;
+      if (there) device.sms = std::min(device.sms, server->partition_sms[in - 1]);
     }
     device.memory_limit = std::min(of_server == 0 ? kNoLimit : of_server, limits[i]);
   }
@@ -263,6 +278,10 @@ CUresult ToCuda(Rc rc) {
 
 CUresult ErrorOfXid(uint32_t xid) {
   switch (xid) {
+    case kMpsServerDied:
+      return CUDA_ERROR_MPS_RPC_FAILURE;
+    case kMpsClientTerminated:
+      return CUDA_ERROR_MPS_CLIENT_TERMINATED;
     case 31:  // MMU fault
       return CUDA_ERROR_ILLEGAL_ADDRESS;
     case 48:  // double-bit ECC error

@@ -34,6 +34,10 @@ class Library {
     CUcontext context = nullptr;
     int device = 0;
     uint64_t pool = 0;  // handle of the pool that it is from
+    // Of what another process shares: whose, where it is there, and how often it was opened.
+    int64_t exporter = 0;
+    uint64_t exported_at = 0;
+    int opened = 0;
     std::shared_ptr<Contents> contents = std::make_shared<Contents>();
   };
   struct Context {
@@ -109,6 +113,8 @@ class Library {
   size_t ContentsHeld() const;
 
  private:
+  // The first client of a control daemon has it start a server.
+  static void EnsureMpsServer(Machine* machine);
   // Connects to MPS where the environment's directory has a server, and leaves only its devices.
   void Connect(const MachineSpec& spec, const MachineState& state,
                const std::vector<Target>& targets);

@@ -47,11 +47,17 @@ struct ArrayPlace {
   size_t pitch = 0, height = 0;
 };
 bool FindArray(CUarray array, ArrayPlace* place);
+// A mipmapped array in memory that is held elsewhere, of which there are `room` bytes.
+CUresult MapMipmap(CUmipmappedArray* array, const CUDA_ARRAY3D_DESCRIPTOR& descriptor,
+                   unsigned int levels, uint64_t room);
 
 // copies.cc: as above, of a copy of which the sides are right.
 uint64_t CopyTime(const CUDA_MEMCPY3D& copy);
 // A copy of which only its parameters are known to be right.
 CUresult Copy3D(Library& library, const CUDA_MEMCPY3D& copy);
+
+// peers.cc: whether a GPU reaches the memory of another one, or of itself.
+bool Reaches(Library& library, int from, int to);
 
 // pool.cc
 CUresult FreeToPool(Library& library, CUdeviceptr pointer);

@@ -335,10 +335,52 @@ TEST_F(CudaModels, MemoryFromElsewhereIsChargedThere) {
     EXPECT_EQ(Used(), before);
     buffer.size = 4 * kMiB;
     EXPECT_EQ(cuExternalMemoryGetMappedBuffer(&pointer, memory, &buffer), CUDA_ERROR_INVALID_VALUE);
+    CUDA_EXTERNAL_MEMORY_MIPMAPPED_ARRAY_DESC mipmap = {};
+    mipmap.arrayDesc = {256, 256, 0, CU_AD_FORMAT_FLOAT, 4, 0};
+    mipmap.numLevels = 2;
+    CUmipmappedArray array = nullptr;
+    EXPECT_EQ(cuExternalMemoryGetMappedMipmappedArray(&array, memory, &mipmap), CUDA_SUCCESS);
+    EXPECT_EQ(Used(), before);
+    mipmap.arrayDesc.Width = 4096;
+    CUmipmappedArray larger = nullptr;
+    EXPECT_EQ(cuExternalMemoryGetMappedMipmappedArray(&larger, memory, &mipmap),
+              CUDA_ERROR_INVALID_VALUE);
     EXPECT_EQ(cuDestroyExternalMemory(memory), CUDA_SUCCESS);
+    EXPECT_EQ(cuDestroyExternalMemory(memory), CUDA_ERROR_INVALID_HANDLE);
+    // What was mapped is freed by itself.
+    EXPECT_EQ(cuMemFree_v2(pointer), CUDA_SUCCESS);
     EXPECT_EQ(cuMemsetD8_v2(pointer, 3, 1), CUDA_ERROR_INVALID_VALUE);
+    EXPECT_EQ(cuMipmappedArrayDestroy(array), CUDA_SUCCESS);
     description.type = CU_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_WIN32;
     EXPECT_EQ(cuImportExternalMemory(&memory, &description), CUDA_ERROR_NOT_SUPPORTED);
+  });
+}
+
+TEST_F(CudaModels, WhatIsMappedToASparseArrayLivesOnInIt) {
+  InContext([&] {
+    const uint64_t before = Used();
+    CUmemAllocationProp properties = {};
+    properties.type = CU_MEM_ALLOCATION_TYPE_PINNED;
+    properties.location = {CU_MEM_LOCATION_TYPE_DEVICE, 0};
+    CUmemGenericAllocationHandle memory = 0;
+    EXPECT_EQ(cuMemCreate(&memory, 4 * kMiB, &properties, 0), CUDA_SUCCESS);
+    const CUDA_ARRAY3D_DESCRIPTOR shape = {1024, 1024, 0, CU_AD_FORMAT_FLOAT, 4, 0x40};
+    CUarray array = nullptr;
+    EXPECT_EQ(cuArray3DCreate_v2(&array, &shape), CUDA_SUCCESS);
+    CUarrayMapInfo map = {};
+    map.resourceType = CU_RESOURCE_TYPE_ARRAY;
+    map.resource.array = array;
+    map.memOperationType = CU_MEM_OPERATION_TYPE_MAP;
+    map.memHandle.memHandle = memory;
+    map.deviceBitMask = 1;
+    EXPECT_EQ(cuMemMapArrayAsync(&map, 1, nullptr), CUDA_SUCCESS);
+    EXPECT_EQ(cuMemRelease(memory), CUDA_SUCCESS);
+    EXPECT_EQ(Used(), before + 4 * kMiB);
+    CUarrayMapInfo nothing = map;
+    nothing.memHandle.memHandle = memory + 1;
+    EXPECT_EQ(cuMemMapArrayAsync(&nothing, 1, nullptr), CUDA_ERROR_INVALID_VALUE);
+    EXPECT_EQ(cuArrayDestroy(array), CUDA_SUCCESS);
+    EXPECT_EQ(Used(), before);
   });
 }
 

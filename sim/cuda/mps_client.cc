@@ -1,5 +1,9 @@
 #include "sim/cuda/mps_client.h"
 
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <sstream>
@@ -29,6 +33,27 @@ size_t Ordinal(const std::string& name, const std::vector<std::string>& uuids) {
 
 std::string MpsPipeDirectory(const std::optional<std::string>& variable) {
   return variable && !variable->empty() ? *variable : "/tmp/nvidia-mps";
+}
+
+bool AskForMpsServer(const std::string& pipe_directory) {
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  const std::string path = pipe_directory + "/control";
+  if (path.size() >= sizeof(address.sun_path)) return false;
+  path.copy(address.sun_path, path.size());
+  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return false;
+  const std::string words = "client " + std::to_string(geteuid()) + "\n";
+  std::string answer;
+  if (connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0 &&
+      send(fd, words.data(), words.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(words.size()) &&
+      shutdown(fd, SHUT_WR) == 0) {
+    char some[64];
+    for (ssize_t n; (n = read(fd, some, sizeof(some))) > 0;)
+      answer.append(some, static_cast<size_t>(n));
+  }
+  close(fd);
+  return answer == "ready\n";
 }
 
 uint32_t ThreadPercentage(uint32_t of_server, const std::optional<std::string>& variable) {

@@ -11,6 +11,9 @@ namespace tranche::sim::cuda {
 
 // The directory through which it looks for a server.
 std::string MpsPipeDirectory(const std::optional<std::string>& variable);
+// Has the control daemon of that directory start its server for the caller's user, and waits for
+// that. False: there is no daemon, or it serves another user.
+bool AskForMpsServer(const std::string& pipe_directory);
 
 // A limit of the environment may only lower the server's. In percent; what is no number from above
 // 0 to 100 is ignored.

@@ -171,6 +171,7 @@ TEST_F(CudaMps, AServerHasRoomForSoManyClients) {
       state.contexts[i].serial = 1000 + i;
       state.contexts[i].pid = 100000 + i;
       state.contexts[i].mps_server = client.server;
+      state.contexts[i].kind = kMps;
     }
     EXPECT_EQ(AdmitMpsClient(machine_->spec(), &state, client, {0, 0}, geteuid()), Rc::kMpsFull);
     return Rc::kInvalid;  // as if it had not been

@@ -15,12 +15,6 @@ std::set<std::pair<uint64_t, uint64_t>>& Enabled() {
   return *enabled;
 }
 
-bool Reaches(Library& library, int from, int to) {
-  const Target a = library.devices()[static_cast<size_t>(from)].target;
-  const Target b = library.devices()[static_cast<size_t>(to)].target;
-  return a.gpu != b.gpu && a.ci == 0 && b.ci == 0;
-}
-
 struct Multicast {
   CUmulticastObjectProp properties = {};
   std::set<int> devices;
@@ -61,6 +55,12 @@ CUresult Bind(Library& library, uint64_t handle, uint64_t offset, uint64_t memor
 }
 
 }  // namespace
+
+bool Reaches(Library& library, int from, int to) {
+  const Target a = library.devices()[static_cast<size_t>(from)].target;
+  const Target b = library.devices()[static_cast<size_t>(to)].target;
+  return a.gpu != b.gpu && a.ci == 0 && b.ci == 0;
+}
 
 CUDA_EXPORT CUresult cuDeviceCanAccessPeer(int* can, CUdevice device, CUdevice peer) {
   return CallOnDevice(device, [&](Library& library, const Library::Device&) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "sim/cuda/memory.h"
 
@@ -37,6 +38,7 @@ struct Exported {
   uint64_t handle = 0;
   uint64_t bytes = 0;
   CUmemAllocationProp properties = {};
+  uint64_t gpu = 0, ci = 0;  // where it lies, whatever its number is to who made it
 };
 
 Physical* Find(uint64_t handle) { return FindPhysical(handle); }
@@ -53,6 +55,15 @@ bool IsReserved(CUdeviceptr address, uint64_t bytes) {
   if (next == All().reserved.begin()) return false;
   const auto& [base, size] = *std::prev(next);
   return address - base <= size && bytes <= size - (address - base);
+}
+
+// The number of that device in this process, if it sees it.
+std::optional<int> FindTarget(Library& library, uint64_t gpu, uint64_t ci) {
+  for (size_t i = 0; i < library.devices().size(); ++i) {
+    const Target target = library.devices()[i].target;
+    if (target.gpu == gpu && target.ci == ci) return static_cast<int>(i);
+  }
+  return {};
 }
 
 }  // namespace
@@ -248,7 +259,7 @@ CUDA_EXPORT CUresult cuMemGetAccess(unsigned long long* flags, const CUmemLocati
 CUDA_EXPORT CUresult cuMemExportToShareableHandle(void* out, CUmemGenericAllocationHandle handle,
                                                   CUmemAllocationHandleType type,
                                                   unsigned long long flags) {
-  return Call([&](Library&) {
+  return Call([&](Library& library) {
     const Physical* physical = Find(handle);
     if (physical == nullptr || out == nullptr || flags != 0) return CUDA_ERROR_INVALID_VALUE;
     if (type != CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR) return CUDA_ERROR_NOT_SUPPORTED;
@@ -259,6 +270,11 @@ CUDA_EXPORT CUresult cuMemExportToShareableHandle(void* out, CUmemGenericAllocat
     exported.handle = handle;
     exported.bytes = physical->bytes;
     exported.properties = physical->properties;
+    if (!OnHost(physical->properties)) {
+      const Target target = library.devices()[static_cast<size_t>(physical->device)].target;
+      exported.gpu = target.gpu;
+      exported.ci = target.ci;
+    }
     if (descriptor < 0 || write(descriptor, &exported, sizeof(exported)) != sizeof(exported)) {
       if (descriptor >= 0) close(descriptor);
       return CUDA_ERROR_OPERATING_SYSTEM;
@@ -292,7 +308,12 @@ CUDA_EXPORT CUresult cuMemImportFromShareableHandle(CUmemGenericAllocationHandle
     physical.bytes = exported.bytes;
     physical.handles = 1;
     physical.properties = exported.properties;
-    physical.device = exported.properties.location.id;
+    if (!OnHost(exported.properties)) {
+      const auto device = FindTarget(library, exported.gpu, exported.ci);
+      if (!device) return CUDA_ERROR_INVALID_DEVICE;
+      physical.device = *device;
+      physical.properties.location.id = *device;
+    }
     *handle = library.NextHandle();
     All().physical.emplace(*handle, std::move(physical));
     return CUDA_SUCCESS;

@@ -130,6 +130,7 @@ void Reap(MachineState* state, uint64_t wall_ns) {
   for (const Process& process : state->processes) {
     if (process.pid != 0 && !IsAlive(process)) RemoveProcess(state, process.pid, wall_ns);
   }
+  ReapMps(state);
 }
 
 }  // namespace
@@ -266,7 +267,7 @@ Rc Machine::CreateContext(const Target& target, ContextKind kind, uint64_t overh
   PlaceInCgroup(&self);
   return Update([&](MachineState& state) {
     const Rc admitted =
-        mps.server == 0 ? Rc::kOk : AdmitMpsClient(*spec_, &state, mps, target, self.uid);
+        kind != kMps ? Rc::kOk : AdmitMpsClient(*spec_, &state, mps, target, self.uid);
     if (admitted != Rc::kOk) return admitted;
     return sim::CreateContext(*spec_, &state, target, self, kind, overhead_bytes, WallNs(), mps,
                               context);

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "sim/machine/mig.h"
+#include "sim/machine/process_table.h"
 #include "sim/machine/usage.h"
 
 namespace tranche::sim {
@@ -19,14 +20,16 @@ uint32_t MostClients(const MachineSpec& spec, const MachineState& state, const T
   return ci == nullptr || slices == 0 ? most : most * ci->size / slices;
 }
 
-uint32_t Clients(const MachineState& state, uint64_t server, const Target* target) {
-  std::set<uint32_t> pids;
-  for (const Context& context : state.contexts) {
-    if (context.serial == 0 || context.mps_server != server) continue;
-    if (target == nullptr || (context.gpu == target->gpu && context.ci == target->ci))
-      pids.insert(context.pid);
-  }
-  return static_cast<uint32_t>(pids.size());
+// The server's own context is of no client.
+bool IsClient(const Context& context, uint64_t server) {
+  return context.serial != 0 && context.mps_server == server && context.kind == kMps;
+}
+
+bool Runs(const Watched& watched) {
+  Process process;
+  process.pid = watched.pid;
+  process.start_ticks = watched.start_ticks;
+  return watched.pid != 0 && IsAlive(process);
 }
 
 }  // namespace
@@ -49,6 +52,23 @@ const MpsServer* FindMpsServer(const MachineState& state, uint64_t serial) {
     if (serial != 0 && server.serial == serial) return &server;
   }
   return nullptr;
+}
+
+bool IsMpsServerUp(const MpsServer& server) {
+  return server.serial != 0 && (server.daemon.pid == 0 || Runs(server.server));
+}
+
+void ReapMps(MachineState* state) {
+  for (MpsServer& server : state->mps_servers) {
+    if (server.serial == 0 || server.daemon.pid == 0) continue;
+    const bool daemon_runs = Runs(server.daemon);
+    if (server.server.pid != 0 && !(daemon_runs && Runs(server.server))) {
+      EndMpsClients(state, server.serial, 0, kMpsServerDied);
+      server.server = Watched{};
+      server.faulted = 0;
+    }
+    if (!daemon_runs) server = MpsServer{};
+  }
 }
 
 Rc StartMpsServer(const MachineSpec& spec, MachineState* state, const MpsServer& wanted) {
@@ -77,7 +97,7 @@ Rc StartMpsServer(const MachineSpec& spec, MachineState* state, const MpsServer&
 Rc StopMpsServer(MachineState* state, std::string_view pipe_directory) {
   auto* server = const_cast<MpsServer*>(FindMpsServer(*state, pipe_directory));
   if (server == nullptr) return Rc::kNotFound;
-  if (Clients(*state, server->serial, nullptr) > 0) return Rc::kInUse;
+  if (!MpsClients(*state, server->serial).empty()) return Rc::kInUse;
   *server = MpsServer{};
   return Rc::kOk;
 }
@@ -86,18 +106,40 @@ Rc AdmitMpsClient(const MachineSpec& spec, MachineState* state, const MpsClient&
                   const Target& target, uint32_t uid) {
   auto* server = const_cast<MpsServer*>(FindMpsServer(*state, client.server));
   if (server == nullptr) return Rc::kMpsNoServer;
+  if (!IsMpsServerUp(*server)) return Rc::kMpsNoServer;
+  if (server->quitting != 0) return Rc::kMpsNotReady;
   if (server->any_user == 0 && server->uid != uid) return Rc::kNoPermission;
   const uint32_t gpu = uint32_t{1} << target.gpu;
   if ((server->faulted & gpu) != 0) {
     bool over = true;
     for (const Context* context : ContextsOn(*state, target.gpu))
-      over = over && context->mps_server != server->serial;
+      over = over && !IsClient(*context, server->serial);
     if (!over) return Rc::kMpsNotReady;
     server->faulted &= ~gpu;
   }
-  if (Clients(*state, server->serial, &target) >= MostClients(spec, *state, target))
+  if (MpsClients(*state, server->serial, &target).size() >= MostClients(spec, *state, target))
     return Rc::kMpsFull;
   return Rc::kOk;
+}
+
+std::vector<uint32_t> MpsClients(const MachineState& state, uint64_t server, const Target* target) {
+  std::set<uint32_t> pids;
+  for (const Context& context : state.contexts) {
+    const bool there =
+        target == nullptr || (context.gpu == target->gpu && context.ci == target->ci);
+    if (there && IsClient(context, server)) pids.insert(context.pid);
+  }
+  return {pids.begin(), pids.end()};
+}
+
+void EndMpsClients(MachineState* state, uint64_t server, uint32_t pid, uint32_t why) {
+  for (Context& context : state->contexts) {
+    if (!IsClient(context, server) || (pid != 0 && context.pid != pid)) continue;
+    if (context.fault_xid == 0) context.fault_xid = why;
+    context.load = context.memory_load = 0;
+  }
+  // So that they look.
+  ++state->next_event;
 }
 
 uint64_t MemoryOfMpsClient(const MachineState& state, uint32_t gpu, uint32_t pid) {
@@ -113,7 +155,7 @@ void SpreadMpsFault(MachineState* state, uint64_t number, uint32_t gpu, uint32_t
   if (server == nullptr) return;
   server->faulted |= uint32_t{1} << gpu;
   for (Context& context : state->contexts) {
-    if (context.serial == 0 || context.mps_server != number || context.gpu != gpu) continue;
+    if (!IsClient(context, number) || context.gpu != gpu) continue;
     context.fault_xid = xid;
     context.load = context.memory_load = 0;
   }

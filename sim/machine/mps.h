@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string_view>
+#include <vector>
 
 #include "sim/machine/machine.h"
 
@@ -15,6 +16,13 @@ uint32_t SmsOfChunk(const GpuSpec& gpu);
 const MpsServer* FindMpsServer(const MachineState& state, std::string_view pipe_directory);
 const MpsServer* FindMpsServer(const MachineState& state, uint64_t serial);
 
+// Whether the server can take clients at once: it has no process, or that runs.
+bool IsMpsServerUp(const MpsServer& server);
+
+// Daemons that died are forgotten, and so are their servers; clients of a server that died are
+// ended.
+void ReapMps(MachineState* state);
+
 // kInvalid for a directory that is taken, or no GPUs; kInsufficientResources when there are too
 // many servers, or partitions for the SMs of a GPU; kNotSupported where a GPU has no partitions.
 // The serial is chosen here.
@@ -26,6 +34,14 @@ Rc StopMpsServer(MachineState* state, std::string_view pipe_directory);
 // over), kMpsFull, kNoPermission (another user's).
 Rc AdmitMpsClient(const MachineSpec& spec, MachineState* state, const MpsClient& client,
                   const Target& target, uint32_t uid);
+
+// The pids of a server's clients, on `target` or on any GPU, in order.
+std::vector<uint32_t> MpsClients(const MachineState& state, uint64_t server,
+                                 const Target* target = nullptr);
+
+// Ends all contexts of a client, or of all clients (pid 0), with kMpsServerDied or
+// kMpsClientTerminated.
+void EndMpsClients(MachineState* state, uint64_t server, uint32_t pid, uint32_t why);
 
 // What a client holds of a GPU, over all its contexts there.
 uint64_t MemoryOfMpsClient(const MachineState& state, uint32_t gpu, uint32_t pid);

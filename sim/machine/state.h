@@ -119,10 +119,20 @@ struct MemoryLimit {
 
 inline constexpr uint32_t kMaxSmPartitions = 16;
 
+// A process that is watched, by pid and start time; pid 0 = none.
+struct Watched {
+  uint32_t pid = 0;
+  uint64_t start_ticks = 0;
+};
+
 // An MPS control daemon with its server: contexts of its clients share a GPU at the same time, and
 // its faults.
 struct MpsServer {
   uint64_t serial = 0;  // 0 = a free entry
+  // nvidia-cuda-mps-control and what it started for its first client. Without a daemon
+  // (`tranche-sim mps`) the server has no process and is always there.
+  Watched daemon, server;
+  uint32_t quitting = 0;  // takes no new clients
   uint32_t uid = 0;
   uint32_t any_user = 0;  // whose clients it takes: all, or that uid's
   uint32_t gpus = 0;      // bit i: GPU i
@@ -130,9 +140,12 @@ struct MpsServer {
   uint32_t thread_percentage = 100;  // of a GPU's SMs, for each client
   uint32_t faulted = 0;              // bit i: takes no client on GPU i until those there have ended
   uint32_t below_normal = 0;         // its clients' priority, unless they say otherwise
-  // Static partitions of each GPU, by their SMs; with any, a client must be in one.
+  // Static partitions, by their SMs (0: it was removed) and their GPU + 1 (0: one on each). With
+  // any, or where the daemon was started for them, a client must be in one.
+  uint32_t must_be_in_partition = 0;
   uint32_t partition_count = 0;
   uint32_t partition_sms[kMaxSmPartitions] = {};
+  uint32_t partition_gpu[kMaxSmPartitions] = {};
   uint64_t memory_limits[kMaxGpus] = {};  // of each client, by GPU; 0 = none
   char pipe_directory[160] = {};
 };
@@ -166,6 +179,9 @@ struct MachineState {
   FailingCall failing[kMaxFailingCalls];
   char missing_symbols[kMaxMissingSymbols][72] = {};
 };
+
+// Instead of an XID: what ends a client of MPS that had no fault.
+inline constexpr uint32_t kMpsServerDied = 0x10001, kMpsClientTerminated = 0x10002;
 
 enum ContextKind : uint32_t { kCompute = 0, kGraphics = 1, kMps = 2 };
 

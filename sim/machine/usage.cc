@@ -197,7 +197,7 @@ Rc CreateContext(const MachineSpec& spec, MachineState* state, const Target& tar
   if (gpu.compute_mode == kProhibited) return Rc::kExclusive;
   if (gpu.compute_mode == kExclusiveProcess) {
     for (const Context* other : ContextsOn(*state, target.gpu, target.ci)) {
-      bool through_mps = kind == kMps && other->kind == kMps;
+      const bool through_mps = mps.server != 0 && other->mps_server != 0;
       if (other->pid != owner.pid && !through_mps) return Rc::kExclusive;
     }
   }

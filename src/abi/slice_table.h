@@ -52,7 +52,8 @@ typedef struct {
   uint64_t foreign_tables;  /* cuGetExportTable: private entry points that nothing can meter */
   uint64_t untracked_frees; /* frees of what this limiter did not see being allocated */
   uint64_t turns_missing;   // the GPU's table could not be joined: turns are not taken
-  uint64_t reserved[8];
+  uint64_t unmetered; /* memory came in that another interface allocated, or that moves by itself */
+  uint64_t reserved[7];
 } TrancheCounters;
 
 typedef struct {

@@ -89,7 +89,8 @@ EngineImpl::EngineImpl(Parts parts, EngineEdges edges, StateLock lock, std::uniq
       runtime_(std::move(edges.runtime)),
       kernel_(driver_, OpenCgroupTree(root_), KernelGroupPrefix(paths_.run)),
       leases_(paths_.run + "/slices", clock_, &kernel_),
-      fractions_(leases_, driver_),
+      mps_(paths_.run),
+      fractions_(leases_, driver_, mps_),
       supervisor_(Supervisor::Parts{*store_, *runtime_, std::move(edges.router),
                                     std::move(edges.health), catalog_, clock_,
                                     [this](const Slice& slice) -> Result<SliceDevice> {
@@ -256,6 +257,15 @@ void EngineImpl::Close(int64_t apply_id, const Receipt& receipt, const Installat
   }
   const Status aligned = supervisor_.Align(result);
   Warn(kWorkloads, aligned ? "" : aligned.error().message);
+  EndMpsDaemons();
+}
+
+void EngineImpl::EndMpsDaemons() {
+  std::set<std::string> used;
+  for (const DeployedReplica& replica : installation().deployment.replicas) {
+    if (replica.slice.mechanism == Mechanism::kMps) used.insert(replica.slice.gpu_uuid);
+  }
+  mps_.EndOthers(used);
 }
 
 Result<std::vector<ReplicaKey>> EngineImpl::Select(const std::string& workload,

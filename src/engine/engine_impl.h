@@ -13,6 +13,7 @@
 #include "edge/store/state_lock.h"
 #include "engine/engine.h"
 #include "engine/fraction_slices.h"
+#include "engine/lease_wishes.h"
 #include "engine/locked_driver.h"
 #include "engine/supervisor.h"
 #include "stage/apply/next_installation.h"
@@ -85,6 +86,8 @@ class EngineImpl final : public Engine {
   Result<std::vector<ReplicaKey>> Select(const std::string& workload, std::optional<int> replica);
   // Records for them that they are to run, or not.
   Status SetStopped(const std::vector<ReplicaKey>& keys, bool stopped);
+  // Ends MPS daemons that nothing of what is installed uses.
+  void EndMpsDaemons();
 
   void HandleEvents();
   void HandleEvent(const DriverEvent& event);
@@ -109,11 +112,13 @@ class EngineImpl final : public Engine {
   std::unique_ptr<Runtime> runtime_;
   KernelLimits kernel_;
   LeaseBook leases_;
+  MpsDaemons mps_;
   FractionSlices fractions_;
   Supervisor supervisor_;
 
   std::mutex change_mutex_;  // held by whoever changes the machine or what is to run
 
+  LeaseWishes wishes_;  // guarded by change_mutex_
   // Since when borrowers hold more than they may; guarded by change_mutex_.
   std::map<std::string, Duration> overdue_;
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 
@@ -69,6 +71,13 @@ Result<LimiterUse> FractionSlices::Make(const ReplicaLaunch& start, const Launch
   if (gpu == nullptr)
     return Fail(ErrorCode::kNotFound, fmt::format("GPU {} is not on this machine", slice.gpu_uuid));
 
+  std::map<std::string, std::string> env;
+  if (slice.mechanism == Mechanism::kMps) {
+    auto client = MpsEnvironment(start, workload, slice);
+    if (!client) return tl::unexpected(client.error());
+    env = std::move(*client);
+  }
+
   LeaseRequest request;
   request.program = std::filesystem::path(start.argv.front()).filename();
   request.memory = slice.memory;
@@ -85,7 +94,32 @@ Result<LimiterUse> FractionSlices::Make(const ReplicaLaunch& start, const Launch
                             GuaranteeName(workload.isolation.axes.memory), lease->why_not_harder),
                 "put that right, or ask for `isolation: process`");
   }
-  return LimiterUse{files->folder, *libcuda, lease->slice_file, lease->cgroup};
+  return LimiterUse{files->folder, *libcuda, lease->slice_file, lease->cgroup, std::move(env)};
+}
+
+Result<std::map<std::string, std::string>> FractionSlices::MpsEnvironment(
+    const ReplicaLaunch& start, const Workload& workload, const Slice& slice) {
+  for (const Lease& lease : leases_.List()) {
+    if (lease.gpu_uuid != slice.gpu_uuid || lease.uid == start.uid) continue;
+    return Fail(
+        ErrorCode::kBusy,
+        fmt::format("an MPS server is of one user, and {} of user {} is on the GPU",
+                    lease.workload.empty() ? lease.id : "workload " + lease.workload, lease.uid),
+        "run them as one user, or put them on different GPUs");
+  }
+  const auto files = mps_.Ensure(slice.gpu_uuid);
+  if (!files) return tl::unexpected(files.error());
+  std::map<std::string, std::string> env = {
+      {"CUDA_MPS_PIPE_DIRECTORY", files->pipe_directory},
+      {"CUDA_MPS_LOG_DIRECTORY", files->log_directory},
+      // For each of its processes; the limiter holds all of them together.
+      {"CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", fmt::format("0={}M", slice.memory.value >> 20)},
+  };
+  if (workload.compute && workload.compute->limit.value < 1) {
+    const double percent = std::ceil(workload.compute->limit.value * 100 - 1e-9);
+    env["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] = fmt::format("{:.0f}", std::max(1.0, percent));
+  }
+  return env;
 }
 
 void FractionSlices::Hold(const ReplicaMark& mark, ProcessId process) {

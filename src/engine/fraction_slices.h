@@ -9,15 +9,21 @@
 #include "edge/runtime/runtime.h"
 #include "edge/store/installation.h"
 #include "engine/locked_driver.h"
+#include "engine/mps_daemons.h"
 #include "model/deployment.h"
 
 namespace tranche {
 
-// The slices of replicas that are held by the limiter: a lease in the book for each that runs, and
-// what its process must be told. Any thread.
+// The slices of replicas that are held by the limiter, alone or beneath it by an MPS server: a
+// lease in the book for each that runs, and what its process must be told. Any thread.
 class FractionSlices {
  public:
-  FractionSlices(LeaseBook& leases, LockedDriver& driver) : leases_(leases), driver_(driver) {}
+  FractionSlices(LeaseBook& leases, LockedDriver& driver, MpsDaemons& mps)
+      : leases_(leases), driver_(driver), mps_(mps) {}
+
+  static bool Holds(Mechanism mechanism) {
+    return mechanism == Mechanism::kFraction || mechanism == Mechanism::kMps;
+  }
 
   // The slice of a replica that is about to be started so. kUnsupported when nothing could hold its
   // program, and the spec does not say `on_unenforced: warn`.
@@ -31,8 +37,14 @@ class FractionSlices {
   Result<Bytes> ContextCost(const LimiterFiles& files, const std::string& libcuda,
                             const std::string& gpu_uuid);
 
+  // Of a client of that GPU's server.
+  Result<std::map<std::string, std::string>> MpsEnvironment(const ReplicaLaunch& start,
+                                                            const Workload& workload,
+                                                            const Slice& slice);
+
   LeaseBook& leases_;
   LockedDriver& driver_;
+  MpsDaemons& mps_;
   std::mutex mutex_;
   std::map<std::string, Bytes> context_costs_;  // by GPU; guarded by mutex_
 };

@@ -170,6 +170,7 @@ Result<Lease> EngineImpl::GrantLease(const LeaseRequest& request, const Caller& 
   const Installation installed = installation();
   const Gpu* best = nullptr;
   Bytes least_free;
+  int most_points = 0;
   std::string reasons;
   std::vector<std::string> names;
   for (const Gpu& gpu : machine.gpus) {
@@ -178,12 +179,20 @@ Result<Lease> EngineImpl::GrantLease(const LeaseRequest& request, const Caller& 
     const Room room = RoomOn(gpu, leases, installed, request, caller);
     if (!room.why_not.empty()) {
       reasons += fmt::format("{}GPU {}: {}", reasons.empty() ? "" : "; ", gpu.index, room.why_not);
-    } else if (best == nullptr || room.memory < least_free) {
-      // The fullest that still has room, so that the empty ones stay whole.
+      continue;
+    }
+    const int points =
+        wishes_.PointsOn(planning::UsableMemory(gpu), room.memory, room.time, request, leases);
+    // Where it keeps most room for what was asked for lately; of equals the fullest, so that the
+    // empty ones stay whole.
+    if (best == nullptr || points > most_points ||
+        (points == most_points && room.memory < least_free)) {
       best = &gpu;
       least_free = room.memory;
+      most_points = points;
     }
   }
+  if (!request.dry_run) wishes_.Add(request);
   if (best != nullptr && request.dry_run) {
     Lease would;
     would.program = request.program;

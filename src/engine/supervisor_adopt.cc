@@ -58,7 +58,7 @@ Status Supervisor::Adopt(const std::vector<const Installation*>& candidates) {
       }
     }
     for (const auto& [key, entry] : table_) {
-      if (entry.record.process && entry.record.slice.mechanism == Mechanism::kFraction)
+      if (entry.record.process && FractionSlices::Holds(entry.record.slice.mechanism))
         fractions_.Hold(MarkOf(key, entry.record.generation), *entry.record.process);
     }
   }

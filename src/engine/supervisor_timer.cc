@@ -82,7 +82,7 @@ Status Supervisor::Start(const ReplicaKey& key, Entry& entry) {
   launch.devices = device->grants;
   launch.port = entry.record.port;
   launch.log_path = LogPath(key);
-  const bool fraction = entry.record.slice.mechanism == Mechanism::kFraction;
+  const bool fraction = FractionSlices::Holds(entry.record.slice.mechanism);
   if (fraction) {
     const Result<LimiterUse> limiter = fractions_.Make(launch, entry.launch, entry.record.slice);
     if (!limiter) return tl::unexpected(limiter.error());

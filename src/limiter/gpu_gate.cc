@@ -40,6 +40,12 @@ bool GpuGate::IsOpen(int64_t now) const {
          kBrokerIsGone;
 }
 
+bool GpuGate::StillOpen() const {
+  if (gate_ == nullptr) return true;
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+  return IsOpen(libc::Now());
+}
+
 void GpuGate::Ring() const {
   __atomic_fetch_add(&table_->bell, 1, __ATOMIC_RELEASE);
   libc::SharedFutexWake(&table_->bell, 1);

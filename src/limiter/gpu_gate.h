@@ -24,6 +24,9 @@ class GpuGate {
   void Await() const {
     if (gate_ != nullptr && (__atomic_load_n(&gate_->open, __ATOMIC_ACQUIRE) & 1) == 0) Knock();
   }
+  // To be asked after an admission: a gate that was passed may have been closed before the broker
+  // could see that anybody did. Either it sees the admission, or this says that it is closed.
+  bool StillOpen() const;
   // When somebody of another party last wanted the GPU, in libc::Now(); 0: never.
   int64_t WantedAt() const {
     return gate_ == nullptr

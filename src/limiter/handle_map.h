@@ -27,7 +27,9 @@ enum class Kind : uint8_t {
   kPooled,     // an address that came out of a pool; value.other: the pool's handle, value.bytes
   kModule,     // what loading it was seen to take, and what was loaded of it later
   kLibrary,
-  kLimits,  // of a context: what raising its limits was seen to take
+  kExternal,      // memory that another interface allocated
+  kArrayMapping,  // a place in a sparse array to which memory is mapped; value.other: its handle
+  kLimits,        // of a context: what raising its limits was seen to take
 };
 
 struct Charge {

@@ -23,5 +23,7 @@ bool FutexWaitUntil(uint32_t* word, uint32_t expected, int64_t until);
 void Yield();
 // Nanoseconds of CLOCK_MONOTONIC: the same for all processes of a host.
 int64_t Now();
+// Of a core, that the calling thread has used.
+int64_t ThreadTime();
 
 }  // namespace tranche::limiter::libc

@@ -34,6 +34,15 @@ struct Pool {
       free;  // what was taken out of it and given back, as far as it certainly still holds it
 };
 
+// Arrays that may share a granule, with each other and with small linear memory, without showing
+// where they lie (hooks/small_arrays.h).
+struct SmallArrays {
+  uint32_t live;    // each charged for a granule
+  uint32_t spared;  // granules of those charges that were given back, since they are not there
+  uint32_t known;   // whether `unseen` is
+  int64_t unseen;   // what the process held beyond its charges before the first of them
+};
+
 // Everything that changes in this process. It lies in memory that a fork empties, so that a child
 // begins as if it had just started: with a slot of its own, knowing nothing of its parent's memory.
 struct State {
@@ -65,8 +74,10 @@ struct State {
   HandleMap handles;
   GranuleStore granules;
   SmallGate small_gate;
-  // Arrays that may share a granule with small memory, without showing where they lie.
-  uint32_t small_arrays;
+  Lock arrays_lock;
+  SmallArrays small_arrays[TRANCHE_SLICE_DEVICES];
+  uint32_t managed;         // pieces of managed memory
+  uint32_t array_mappings;  // of physical memory to sparse arrays
   Lock pools_lock;
   uint32_t pool_count;  // of those below that were ever used
   Pool pools[kMaxPools];
@@ -80,8 +91,16 @@ struct State {
   uint32_t primary_busy[kMaxOrdinals];     // calls that may make it
   uint64_t primary_epoch[kMaxOrdinals];    // counts them, so that a stale reading is recognised
   uint64_t primary_contexts[kMaxOrdinals];
-  // One call at a time whose cost shows only in what is free before and after it.
+  // One call at a time whose cost shows only in what is held before and after it.
   SmallGate measure_gate;
+  SmallGate call_gate;  // around calls between their charge and their effect (see InCall)
+  uint32_t measuring;   // such calls
+  // What the process held beyond its charges when that was last measured, with measure_gate closed;
+  // and whether nobody says.
+  struct OwnUse {
+    uint32_t unsaid, known;
+    int64_t unseen;
+  } own_use[TRANCHE_SLICE_DEVICES];
 
   // By device of the slice: the table that holds its share of time, once joined (turns_joined).
   TrancheSlice* turns[TRANCHE_SLICE_DEVICES];

@@ -122,8 +122,12 @@ Admission Turnstile::Enter(const Unit& unit) {
       admission = decision.admission;
     }
     Wake((due | decision.wake) & ~(uint64_t{1} << line_));
-    if (decision.allow) break;
+    if (decision.allow && gate_.StillOpen()) break;
     if (waiting_since == 0) waiting_since = now;
+    if (decision.allow) {
+      Leave({admission.admitted, -1, 0, Seen::kByMarker, 0});
+      continue;
+    }
     // Whoever it waits for may have died.
     const int64_t look = now + kLookForDead;
     if (!libc::SharedFutexWait(word, seen, decision.until < look ? decision.until : look)) {

@@ -46,6 +46,11 @@ class TurnstileTest : public testing::Test {
   }
   ComputeTable* table() { return ComputeOf(&slice_->devices[0]); }
   const TenantLine& line() { return table()->device.tenants[Turnstile::kOwnLine]; }
+  // While others may write to the line.
+  bool SomeoneWaits() {
+    const TableLock lock(table(), path_.c_str(), ComputeTable::kOutside);
+    return line().waiting != 0;
+  }
 
   // A process of the slice that does `body` and then waits to be killed; returns when it is dead.
   template <typename Body>
@@ -82,12 +87,14 @@ TEST_F(TurnstileTest, UnmeteredUntilThereAreShares) {
 
 TEST_F(TurnstileTest, TheDeadHoldNoLock) {
   SetLimit(kWhole);
+  uint32_t own = 0;
+  ASSERT_NE(SliceFile::Join(path_.c_str(), &own), nullptr);
   InAKilledProcess([&](TrancheSlice* slice, uint32_t slot) {
     // Never freed.
     new TableLock(ComputeOf(&slice->devices[0]), path_.c_str(), slot);
   });
   EXPECT_NE(table()->lock, 0u);
-  Turnstile gate(slice_, 0, ComputeTable::kOutside, path_.c_str());
+  Turnstile gate(slice_, 0, own, path_.c_str());
   gate.Enter(1000);
   gate.Leave({1000, -1});
   EXPECT_EQ(table()->counters.lock_taken_from_dead, 1u);
@@ -119,11 +126,7 @@ TEST_F(TurnstileTest, AHigherLimitActsAtOnceOnWhoWaitsForTheLower) {
     Turnstile(slice_, 0, 0, path_.c_str()).Enter(kMillisecond);
     through = true;
   });
-  const auto waits = [&] {
-    const TableLock lock(table(), path_.c_str(), ComputeTable::kOutside);
-    return line().waiting != 0;
-  };
-  while (!waits()) std::this_thread::yield();
+  while (!SomeoneWaits()) std::this_thread::yield();
   EXPECT_FALSE(through);
   SetLimit(kWhole);
   waiter.join();
@@ -147,8 +150,10 @@ TEST_F(TurnstileTest, ThreadsAndProcessesLeaveNothingBehind) {
     }
     for (std::thread& thread : threads) thread.join();
   };
+  uint32_t own = 0;
+  ASSERT_NE(SliceFile::Join(path_.c_str(), &own), nullptr);
   InAKilledProcess(work);
-  work(slice_, ComputeTable::kOutside);
+  work(slice_, own);
   EXPECT_EQ(line().units, 0u);
   EXPECT_EQ(line().in_flight, 0);
   EXPECT_EQ(table()->counters.leases, 2u * kThreads * kUnits);
@@ -289,7 +294,7 @@ TEST_F(TurnstileTest, WhoWaitsGoesOnWhenThePolicyChanges) {
     const Admission next = other.Enter(Unit{kMillisecond, true, 1000000, true});
     other.Leave({next.admitted});
   });
-  while (__atomic_load_n(&line().waiting, __ATOMIC_RELAXED) == 0) libc::Yield();
+  while (!SomeoneWaits()) libc::Yield();
   gate.Say(Sharing::kTimeSlice);
   EXPECT_FALSE(gate.mps());
   // What was in flight is complete, and had taken nothing.

@@ -33,10 +33,14 @@ TEST(LeaseCodec, ALeaseComesBackAsItWas) {
   lease.processes = 2;
   lease.since = *ParseTime("2026-11-21T02:13:00.000Z");
   lease.slice_file = "/run/x";
+  lease.cgroup = "/tranche/a-run-1";
   EXPECT_EQ(LeaseFromJson(ToJson(lease)), lease);
   lease.memory.reset();
   lease.compute_used.reset();
   EXPECT_EQ(LeaseFromJson(ToJson(lease)), lease) << "what is unknown stays unknown";
+  lease.cgroup.clear();
+  lease.why_not_harder = "the driver has no memory limits";
+  EXPECT_EQ(LeaseFromJson(ToJson(lease)), lease) << "held by the limiter alone";
 }
 
 TEST(LeaseCodec, NonsenseIsRefusedWithItsPlace) {

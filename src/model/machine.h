@@ -99,6 +99,14 @@ struct GpuProcess {
   bool operator==(const GpuProcess&) const = default;
 };
 
+// An MPS control daemon that serves the GPU.
+struct MpsDaemon {
+  int pid = 0;
+  bool ours = false;           // Tranche started it
+  std::string pipe_directory;  // "" when that cannot be read
+  bool operator==(const MpsDaemon&) const = default;
+};
+
 struct RemappedRows {
   uint64_t correctable = 0, uncorrectable = 0;
   bool pending = false, failed = false;
@@ -137,6 +145,7 @@ struct Gpu {
   std::vector<MigProfile> mig_profiles;    // empty without MIG
   std::vector<MigInstance> mig_instances;  // by placement
   std::vector<GpuProcess> processes;
+  std::vector<MpsDaemon> mps_daemons;  // by pid
   GpuHealth health;
   std::optional<double> price_per_hour;  // of the whole GPU, where the fleet or the spec states it
   std::optional<double> spot_price_per_hour;
@@ -173,8 +182,8 @@ struct Machine {
 };
 
 // A short digest of what a plan rests on: UUIDs, driver, MIG modes, instances with placements,
-// compute modes and MPS daemons; not of who is busy, nor of instance ids and UUIDs. "m1:" and 16
-// hex digits.
+// compute modes and the MPS daemons of others; not of who is busy, nor of instance ids and UUIDs.
+// "m1:" and 16 hex digits.
 std::string MachineFingerprint(const Machine& machine);
 // Only what the fingerprint covers, and the names that sentences need; everything else is as if not
 // read. It has the fingerprint of the whole.

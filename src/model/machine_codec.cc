@@ -204,6 +204,11 @@ Json ToJson(const Gpu& gpu) {
           ArrayOf(gpu.mig_instances, [](const MigInstance& instance) { return ToJson(instance); }));
   out.Put("processes",
           ArrayOf(gpu.processes, [](const GpuProcess& process) { return ToJson(process); }));
+  out.Put("mps_daemons", ArrayOf(gpu.mps_daemons, [](const MpsDaemon& daemon) {
+            return Json{{"pid", daemon.pid},
+                        {"ours", daemon.ours},
+                        {"pipe_directory", daemon.pipe_directory}};
+          }));
   out.Put("health", ToJson(gpu.health));
   if (gpu.price_per_hour) out.Put("price_per_hour", *gpu.price_per_hour);
   if (gpu.spot_price_per_hour) out.Put("spot_price_per_hour", *gpu.spot_price_per_hour);
@@ -439,6 +444,10 @@ void CheckSlots(const Gpu& gpu, Reader& in) {
   }
 }
 
+MpsDaemon ReadMpsDaemon(Reader& in) {
+  return {in.Count("pid"), in.Bool("ours"), in.String("pipe_directory")};
+}
+
 Gpu ReadGpu(Reader& in) {
   Gpu gpu;
   gpu.uuid = in.NonEmpty("uuid");
@@ -475,6 +484,7 @@ Gpu ReadGpu(Reader& in) {
   gpu.mig_profiles = in.ArrayOf("mig_profiles", ReadProfile);
   gpu.mig_instances = in.ArrayOf("mig_instances", ReadInstance);
   gpu.processes = in.ArrayOf("processes", ReadProcess);
+  if (in.Has("mps_daemons")) gpu.mps_daemons = in.ArrayOf("mps_daemons", ReadMpsDaemon);
   gpu.health = in.Nested("health", ReadHealth);
   gpu.price_per_hour = ReadPrice(in, "price_per_hour");
   gpu.spot_price_per_hour = ReadPrice(in, "spot_price_per_hour");

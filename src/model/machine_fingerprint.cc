@@ -1,7 +1,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <map>
+#include <set>
 
 #include "model/machine.h"
 
@@ -61,6 +63,17 @@ std::map<std::string, const Gpu*> ByUuid(const Machine& machine) {
   return gpus;
 }
 
+// Of those that are not ours, which come and go without our doing.
+std::multiset<std::string> ForeignMpsDaemons(const Gpu& gpu) {
+  std::multiset<std::string> folders;
+  for (const MpsDaemon& daemon : gpu.mps_daemons) {
+    if (!daemon.ours)
+      folders.insert(daemon.pipe_directory.empty() ? "an unknown directory"
+                                                   : daemon.pipe_directory);
+  }
+  return folders;
+}
+
 // One line per fact, in an order that does not depend on how the driver enumerates.
 std::string CanonicalText(const Machine& machine) {
   std::string text = "driver " + DriverText(machine) + "\n";
@@ -70,6 +83,7 @@ std::string CanonicalText(const Machine& machine) {
       text += fmt::format("instance {} {}:{} compute {}\n", instance->profile, placement.start,
                           placement.size, ComputeInstancesText(*instance));
     }
+    for (const std::string& folder : ForeignMpsDaemons(*gpu)) text += "mps " + folder + "\n";
   }
   return text;
 }
@@ -103,6 +117,15 @@ void AddGpuDifferences(const Gpu& before, const Gpu& after, std::vector<std::str
       add(fmt::format("instance {} at {} is new", instance->profile, SlotsText(placement)));
     }
   }
+  const auto daemons_before = ForeignMpsDaemons(before), daemons_now = ForeignMpsDaemons(after);
+  std::vector<std::string> gone, come;
+  std::set_difference(daemons_before.begin(), daemons_before.end(), daemons_now.begin(),
+                      daemons_now.end(), std::back_inserter(gone));
+  std::set_difference(daemons_now.begin(), daemons_now.end(), daemons_before.begin(),
+                      daemons_before.end(), std::back_inserter(come));
+  for (const std::string& folder : gone) add(fmt::format("the MPS daemon of {} is gone", folder));
+  for (const std::string& folder : come)
+    add(fmt::format("an MPS daemon of {} is new, and not Tranche's", folder));
 }
 
 }  // namespace
@@ -171,6 +194,10 @@ Machine MachineLayout(const Machine& machine) {
     kept.memory_slots = gpu.memory_slots;
     kept.mig_instances = gpu.mig_instances;
     for (MigInstance& instance : kept.mig_instances) instance.memory_used = {};
+    for (const MpsDaemon& daemon : gpu.mps_daemons) {
+      if (!daemon.ours) kept.mps_daemons.push_back(daemon);
+    }
+    for (MpsDaemon& daemon : kept.mps_daemons) daemon.pid = 0;
     layout.gpus.push_back(std::move(kept));
   }
   return layout;

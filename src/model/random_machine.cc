@@ -96,6 +96,7 @@ class Maker {
       if (Chance()) gpu.mig_instances.push_back(MakeInstance(start));
     }
     if (Chance()) gpu.processes.push_back(MakeProcess());
+    if (Chance()) gpu.mps_daemons.push_back({Small(), Chance(), Text()});
     gpu.health.usable = Chance();
     if (Chance()) gpu.health.problems = {Text(), Text()};
     gpu.health.recovery_action = Maybe<std::string>([this] { return Text(); });

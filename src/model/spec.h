@@ -72,6 +72,16 @@ struct Slo {
   bool operator==(const Slo&) const = default;
 };
 
+// What the plan works out from `traffic` and `slo` because the spec does not state it. What it came
+// to stands where it would have been stated.
+struct ByTraffic {
+  bool replicas = false;
+  bool batch = false;    // model.concurrency
+  bool compute = false;  // the share, where there is one
+  bool any() const { return replicas || batch || compute; }
+  bool operator==(const ByTraffic&) const = default;
+};
+
 struct SourceMark {
   std::string file;
   int line = 0;
@@ -104,6 +114,7 @@ struct Workload {
       port;           // of replica 0; replica n takes the next free one. Absent: chosen at start
   std::string route;  // "/phi"; "" = not routed
   int replicas = 1;
+  ByTraffic by_traffic;
   Duration startup_grace = std::chrono::minutes(5);  // may be unhealthy this long after a start
   std::optional<Duration> lease;
   bool preemptible = false;
@@ -145,7 +156,8 @@ struct Spec {
 };
 
 // A digest of everything that a running replica was started from. Equal digest: nothing to restart.
-// Where the spec came from (`at`) and what only concerns other replicas (`replicas`) are left out.
+// Where the spec came from (`at`) and what only concerns other replicas (`replicas`, `by_traffic`)
+// are left out.
 std::string WorkloadDigest(const Workload& workload);
 
 Json ToJson(const Spec& spec);

@@ -175,8 +175,8 @@ Slo SloFromJson(JsonReader& parent) {
   return slo;
 }
 
-// Everything but `at`, `replicas` and the name of the file: what a running replica was started
-// from.
+// Everything but `at`, `replicas`, `by_traffic` and the name of the file: what a running replica
+// was started from.
 Json MeaningToJson(const Workload& workload) {
   Json json = {{"name", workload.name},
                {"team", workload.team},
@@ -322,6 +322,11 @@ std::string WorkloadDigest(const Workload& workload) {
 Json ToJson(const Workload& workload) {
   Json json = MeaningToJson(workload);
   json["replicas"] = workload.replicas;
+  if (workload.by_traffic.any()) {
+    json["by_traffic"] = {{"replicas", workload.by_traffic.replicas},
+                          {"batch", workload.by_traffic.batch},
+                          {"compute", workload.by_traffic.compute}};
+  }
   json["at"] = {
       {"file", workload.at.file}, {"line", workload.at.line}, {"column", workload.at.column}};
   return json;
@@ -420,6 +425,11 @@ Result<Workload> WorkloadFromJson(const Json& json) {
   workload.on_unenforced = ReadEnum(reader, "on_unenforced", ParseOnUnenforced);
   workload.allow_root = reader.Bool("allow_root");
   workload.replicas = ReadInt(reader, "replicas", 1, kMaxReplicas);
+  if (reader.Has("by_traffic")) {
+    JsonReader by(reader.Object("by_traffic"), "workload.by_traffic");
+    workload.by_traffic = {by.Bool("replicas"), by.Bool("batch"), by.Bool("compute")};
+    reader.Add(by.status());
+  }
   JsonReader at(reader.Object("at"), "workload.at");
   workload.at = {at.String("file"), ReadInt(at, "line", 0, 1 << 30),
                  ReadInt(at, "column", 0, 1 << 30)};

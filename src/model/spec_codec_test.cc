@@ -43,6 +43,7 @@ Workload FullWorkload() {
   workload.port = 8100;
   workload.route = "/chat";
   workload.replicas = 3;
+  workload.by_traffic = {true, false, true};
   workload.startup_grace = std::chrono::milliseconds(1500);
   workload.lease = std::chrono::hours(24 * 3650);
   workload.preemptible = true;

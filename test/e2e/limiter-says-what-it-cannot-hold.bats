@@ -42,3 +42,26 @@ TENANTS=${TRANCHE_TENANTS:-$TRANCHE_BIN/../test/tenants}
   exec 9>&-
   wait $exporter
 }
+
+@test "memory of another process on another GPU ends turns" {
+  machine H100-SXM5-80GB H100-SXM5-80GB
+  mkfifo "$DIR/in"
+  on_machine "$TENANTS/cuda_peers" export 1 <"$DIR/in" >"$DIR/handle" 3>&- &
+  local exporter=$!
+  exec 9>"$DIR/in"
+  eventually test -s "$DIR/handle"
+  run tranche run --local --gpu 0 --compute 10% -- bash -c \
+    '"$1/cuda_peers" open "$2" && "$1/slice_tells"' - "$TENANTS" "$(cat "$DIR/handle")"
+  echo "$output"
+  [[ ${lines[0]} == "turns_off 1" ]]
+  exec 9>&-
+  wait $exporter
+}
+
+@test "memory that another interface allocated is charged when it comes in, and told of" {
+  machine H100-SXM5-80GB
+  run tranche run --local --memory 4GiB -- "$TENANTS/cuda_cases" external
+  echo "$output"
+  [ "$status" -eq 0 ]
+  [[ $output == *"memory that was not allocated through CUDA came in 1 time: "* ]]
+}

@@ -3,7 +3,8 @@ load common
 @test "a spec with a fleet is planned with no GPU, no daemon and no rights" {
   run "$TRANCHE_BIN/tranche" plan -f "$TRANCHE_SOURCE/examples/fleet.yaml" --socket "$DIR/none"
   [[ $status -eq 0 ]]
-  [[ ${lines[-1]} == "Plan: "*" to create, "*" to keep, "*" to change, "*" to destroy. Cost "*" USD per hour, at most "*"% above the least there is ("*" USD or more)." ]]
+  [[ ${lines[-1]} == "Plan: "*" to create, "*" to keep, "*" to change, "*" to destroy. Cost "*" USD per hour, "*"the least there is"*"." ]]
+  [[ $output == *"x spot A100-SXM4-80GB at 0.45 USD per hour instead of 1.05 USD"* ]]
 }
 
 @test "what does not fit says why, what would fit, and exits with 3" {
@@ -20,4 +21,28 @@ SPEC
 
 @test "--detailed-exitcode says 2 when there are changes" {
   fails_with 2 "$TRANCHE_BIN/tranche" plan -f "$TRANCHE_SOURCE/examples/fleet.yaml" --detailed-exitcode
+}
+
+@test "prices come from a list, spot only for what is preemptible, and what no list knows is unknown" {
+  cat >"$DIR/prices.csv" <<'CSV'
+gpu,price_per_hour,spot,provider
+L40S,1.10,false,a
+L40S,0.40,true,a
+H100,2.20,false,b
+CSV
+  spec priced <<'SPEC'
+version: 1
+fleet: [{gpu: H100-SXM5-80GB, count: 2}, {gpu: L40S, count: 2}, {gpu: T4, count: 1}]
+workloads:
+  - {name: firm, isolation: none, memory: 60GiB, command: [a]}
+  - {name: nightly, isolation: none, memory: 30GiB, preemptible: true, command: [b], replicas: 2}
+SPEC
+  "$TRANCHE_BIN/tranche" plan -f "$DIR/priced.yaml" --prices "$DIR/prices.csv" -o json >"$DIR/priced.json"
+  # One H100 on demand, two L40S that may be taken away.
+  jq -e '(.cost_per_hour - 3.0 | fabs) < 1e-9 and ([.notes[]] | any(test("2 x spot L40S")) and any(test("no price for T4")))' "$DIR/priced.json"
+  "$TRANCHE_BIN/tranche" plan -f "$DIR/priced.yaml" -o json >"$DIR/unpriced.json"
+  jq -e '.cost_per_hour == null and ([.notes[]] | any(test("the cost per hour is not known")))' "$DIR/unpriced.json"
+  sed -i 's/version: 1/version: 1\ncurrency: EUR/' "$DIR/priced.yaml"
+  fails_with 64 "$TRANCHE_BIN/tranche" plan -f "$DIR/priced.yaml" --prices "$DIR/prices.csv"
+  [[ $output == *"does not convert money"* ]]
 }

@@ -109,3 +109,9 @@ CSV
   fails_with 64 "$TRANCHE_BIN/tranche" calibrate "$DIR/bad.csv"
   [[ $output == *bad.csv:2* && $output == *bad.csv:3* && $output == *bad.csv:4* ]]
 }
+
+@test "everything that is wrong is told at once" {
+  fails_with 64 size --model lama-3.1-8b --gpu H1000 --precision fp7 --context 0 --utilization 2
+  [[ $output == *"--context is 0"* && $output == *"--utilization"* && $output == *"did you mean 'llama-3.1-8b'"* ]]
+  [[ $output == *"did you mean 'H100-SXM5-80GB'"* && $output == *"no precision 'fp7'"* ]]
+}

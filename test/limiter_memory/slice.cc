@@ -11,7 +11,7 @@
 
 namespace tranche::limiter_memory {
 
-Slice::Slice(const std::string& path, const std::string& uuid, uint64_t limit,
+Slice::Slice(const std::string& path, const std::vector<std::string>& uuids, uint64_t limit,
              uint64_t context_bytes)
     : path_(path) {
   const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -22,16 +22,19 @@ Slice::Slice(const std::string& path, const std::string& uuid, uint64_t limit,
   table_ = static_cast<TrancheSlice*>(memory);
   table_->magic = TRANCHE_SLICE_MAGIC;
   table_->version = TRANCHE_SLICE_VERSION;
-  table_->device_count = 1;
+  table_->device_count = static_cast<uint32_t>(uuids.size());
   table_->bytes = TRANCHE_SLICE_BYTES;
-  table_->devices[0].memory_limit = limit;
-  table_->devices[0].context_bytes = context_bytes;
-  int digits = 0;
-  for (const char c : uuid.substr(4)) {
-    if (c == '-' || digits == 32) continue;
-    const char text[] = {c, 0};
-    uint8_t& byte = table_->devices[0].uuid[digits++ / 2];
-    byte = static_cast<uint8_t>(byte * 16 + std::strtoul(text, nullptr, 16));
+  for (size_t i = 0; i < uuids.size(); ++i) {
+    TrancheDevice& device = table_->devices[i];
+    device.memory_limit = limit;
+    device.context_bytes = context_bytes;
+    int digits = 0;
+    for (const char c : uuids[i].substr(4)) {
+      if (c == '-' || digits == 32) continue;
+      const char text[] = {c, 0};
+      uint8_t& byte = device.uuid[digits++ / 2];
+      byte = static_cast<uint8_t>(byte * 16 + std::strtoul(text, nullptr, 16));
+    }
   }
 }
 
@@ -40,7 +43,7 @@ Slice::~Slice() {
   unlink(path_.c_str());
 }
 
-uint64_t Slice::Used() const { return limiter::MemoryLedger(table_, 0).Used(); }
+uint64_t Slice::Used(uint32_t device) const { return limiter::MemoryLedger(table_, device).Used(); }
 
 void Slice::Meter() {
   constexpr uint32_t kAll = 1000000;

@@ -8,10 +8,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <ostream>
+#include <thread>
 
 #include "abi/cuda.h"
 
@@ -199,10 +201,12 @@ class Worker {
     shape.NumChannels = 4;
     return shape;
   }
+  static std::string Image(uint64_t code) {
+    return "tranche-kernels 1\nkernel nothing 0\ncode " + std::to_string(code) + "\n";
+  }
   int LoadModule(uint64_t bytes) {
     if (bytes > uint64_t{64} << 20) return kNothing;
-    std::string image = "tranche-kernels 1\nkernel nothing 0\n";
-    image.resize(std::max<uint64_t>(image.size(), bytes), '#');
+    const std::string image = Image(bytes);
     CUmodule module = nullptr;
     const CUresult answer = DRIVER(cuModuleLoadData)(&module, image.c_str());
     return Made(answer, &modules_, module);
@@ -263,6 +267,92 @@ class Worker {
   int CloseShared() {
     return opened_.kind == 0 ? DRIVER(cuIpcCloseMemHandle)(opened_at_)
                              : DRIVER(cuMemRelease)(opened_handle_);
+  }
+
+  int LoadBesideThreads(uint64_t bytes) {
+    constexpr int kThreads = 3, kLoads = 16;
+    std::atomic<bool> done = false;
+    std::atomic<int> answer = CUDA_SUCCESS;
+    const auto note = [&](CUresult one) {
+      if (one != CUDA_SUCCESS) answer = one;
+    };
+    std::vector<std::thread> threads;
+    for (int i = 0; i < kThreads; ++i) {
+      threads.emplace_back([&, i] {
+        note(DRIVER(cuCtxSetCurrent)(primary_));
+        const uint64_t piece = i == 0 ? 4096 : 10 << 20;
+        while (!done) {
+          CUdeviceptr pointer = 0;
+          note(i == 2 ? DRIVER(cuMemAllocAsync)(&pointer, piece, nullptr)
+                      : DRIVER(cuMemAlloc_v2)(&pointer, piece));
+          note(i == 2 ? DRIVER(cuMemFreeAsync)(pointer, nullptr) : DRIVER(cuMemFree_v2)(pointer));
+        }
+      });
+    }
+    const std::string image = Image(bytes);
+    const auto load = [&] {
+      note(DRIVER(cuCtxSetCurrent)(primary_));
+      for (int i = 0; i < kLoads; ++i) {
+        CUmodule module = nullptr;
+        note(DRIVER(cuModuleLoadData)(&module, image.c_str()));
+        if (i % 2 == 1) note(DRIVER(cuModuleUnload)(module));
+      }
+    };
+    std::thread other(load);
+    load();
+    other.join();
+    done = true;
+    for (std::thread& thread : threads) thread.join();
+    DRIVER(cuCtxSynchronize)();
+    return answer;
+  }
+
+  int Import(uint64_t bytes) {
+    CUDA_EXTERNAL_MEMORY_HANDLE_DESC description = {};
+    description.type = CU_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD;
+    description.handle.fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    description.size = bytes;
+    CUexternalMemory memory = nullptr;
+    const CUresult answer = DRIVER(cuImportExternalMemory)(&memory, &description);
+    // Else it is the driver's.
+    if (answer != CUDA_SUCCESS) close(description.handle.fd);
+    return Made(answer, &imported_, memory);
+  }
+  int MapImported(uint64_t bytes) {
+    if (imported_.empty()) return kNothing;
+    CUDA_EXTERNAL_MEMORY_BUFFER_DESC buffer = {};
+    buffer.size = bytes;
+    const CUresult answer =
+        DRIVER(cuExternalMemoryGetMappedBuffer)(&mapped_, imported_.back(), &buffer);
+    CUDA_EXTERNAL_MEMORY_MIPMAPPED_ARRAY_DESC mipmap = {};
+    mipmap.arrayDesc = {256, 256, 0, CU_AD_FORMAT_FLOAT, 4, 0};
+    mipmap.numLevels = 2;
+    return answer != CUDA_SUCCESS ? answer
+                                  : DRIVER(cuExternalMemoryGetMappedMipmappedArray)(
+                                        &mapped_mipmap_, imported_.back(), &mipmap);
+  }
+  int FreeMapped() {
+    const CUresult answer = DRIVER(cuMemFree_v2)(mapped_);
+    return answer != CUDA_SUCCESS ? answer : DRIVER(cuMipmappedArrayDestroy)(mapped_mipmap_);
+  }
+  // All of a handle, to a place of its own.
+  int MapArray(uint32_t which, CUmemOperationType operation) {
+    if (sparse_ == nullptr) {
+      const CUDA_ARRAY3D_DESCRIPTOR shape = {4096, 4096, 0, CU_AD_FORMAT_FLOAT, 4, 0x40};
+      const CUresult answer = DRIVER(cuArray3DCreate_v2)(&sparse_, &shape);
+      if (answer != CUDA_SUCCESS) return answer;
+    }
+    CUarrayMapInfo map = {};
+    map.resourceType = CU_RESOURCE_TYPE_ARRAY;
+    map.resource.array = sparse_;
+    map.subresource.sparseLevel.offsetX = 512 * which;
+    map.memOperationType = operation;
+    map.deviceBitMask = 1;
+    if (operation == CU_MEM_OPERATION_TYPE_MAP) {
+      if (handles_.empty()) return kNothing;
+      map.memHandle.memHandle = handles_.back().handle;
+    }
+    return DRIVER(cuMemMapArrayAsync)(&map, 1, nullptr);
   }
 
   static int Mistake(uint32_t which) {
@@ -509,6 +599,38 @@ class Worker {
             DRIVER(cuDeviceGetAttribute)(&sms, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, 0);
         return answer == CUDA_SUCCESS ? sms : -answer;
       }
+      case Op::kImport:
+        return Import(bytes);
+      case Op::kMapImported:
+        return MapImported(bytes);
+      case Op::kFreeMapped:
+        return FreeMapped();
+      case Op::kEndImport:
+        return End(&imported_, which, DRIVER(cuDestroyExternalMemory));
+      case Op::kMapArray:
+        return MapArray(which, CU_MEM_OPERATION_TYPE_MAP);
+      case Op::kUnmapArray:
+        return MapArray(which, CU_MEM_OPERATION_TYPE_UNMAP);
+      case Op::kEndMapped: {
+        const CUresult answer = DRIVER(cuArrayDestroy)(sparse_);
+        sparse_ = nullptr;
+        return answer;
+      }
+      case Op::kSmallArray: {
+        CUarray array = nullptr;
+        const CUDA_ARRAY_DESCRIPTOR shape = {std::max<size_t>(1, bytes / 4), 1, CU_AD_FORMAT_FLOAT,
+                                             1};
+        return Made(DRIVER(cuArrayCreate_v2)(&array, &shape), &arrays_, array);
+      }
+      case Op::kLoadLibrary:
+        return DRIVER(cuLibraryLoadData)(&library_, Image(bytes).c_str(), nullptr, nullptr, 0,
+                                         nullptr, nullptr, 0);
+      case Op::kUseLibrary: {
+        CUmodule module = nullptr;
+        return DRIVER(cuLibraryGetModule)(&module, library_);
+      }
+      case Op::kLoadBesideThreads:
+        return LoadBesideThreads(bytes);
       case Op::kMistake:
         return Mistake(which);
       case Op::kCount:
@@ -533,6 +655,11 @@ class Worker {
   std::vector<CUarray> arrays_;
   std::vector<CUmipmappedArray> mipmaps_;
   std::vector<CUmodule> modules_;
+  CUlibrary library_ = nullptr;
+  std::vector<CUexternalMemory> imported_;
+  CUdeviceptr mapped_ = 0;
+  CUmipmappedArray mapped_mipmap_ = nullptr;
+  CUarray sparse_ = nullptr;
 };
 
 [[noreturn]] void Serve(int socket, const std::string& library) {
@@ -562,15 +689,20 @@ class Worker {
 
 std::ostream& operator<<(std::ostream& out, const Command& command) {
   constexpr const char* kNames[] = {
-      "Retain",        "Release",      "Reset",        "CreateContext", "DestroyContext",
-      "UseContext",    "CreateGreen",  "DestroyGreen", "SetHeap",       "SetStack",
-      "SetFifo",       "Linear",       "Managed",      "Pitch",         "Free",
-      "Async",         "FromPool",     "FreeAsync",    "Synchronize",   "CreatePool",
-      "DestroyPool",   "TrimPool",     "KeepAll",      "KeepNone",      "CreateHandle",
-      "ReleaseHandle", "Map",          "Unmap",        "RetainHandle",  "Reimport",
-      "Array",         "DestroyArray", "Mipmap",       "DestroyMipmap", "Graph",
-      "TrimGraphs",    "LoadModule",   "UnloadModule", "Bind",          "Unbind",
-      "Share",         "OpenShared",   "MapShared",    "CloseShared",   "CountSms",
+      "Retain",         "Release",       "Reset",       "CreateContext",
+      "DestroyContext", "UseContext",    "CreateGreen", "DestroyGreen",
+      "SetHeap",        "SetStack",      "SetFifo",     "Linear",
+      "Managed",        "Pitch",         "Free",        "Async",
+      "FromPool",       "FreeAsync",     "Synchronize", "CreatePool",
+      "DestroyPool",    "TrimPool",      "KeepAll",     "KeepNone",
+      "CreateHandle",   "ReleaseHandle", "Map",         "Unmap",
+      "RetainHandle",   "Reimport",      "Array",       "DestroyArray",
+      "Mipmap",         "DestroyMipmap", "Graph",       "TrimGraphs",
+      "LoadModule",     "UnloadModule",  "Bind",        "Unbind",
+      "Share",          "OpenShared",    "MapShared",   "CloseShared",
+      "CountSms",       "Import",        "MapImported", "FreeMapped",
+      "EndImport",      "MapArray",      "UnmapArray",  "EndMapped",
+      "SmallArray",     "LoadLibrary",   "UseLibrary",  "LoadBesideThreads",
       "Mistake"};
   static_assert(sizeof(kNames) / sizeof(*kNames) == static_cast<size_t>(Op::kCount));
   return out << kNames[static_cast<size_t>(command.op)] << " #" << command.which << " "
@@ -584,8 +716,8 @@ Tenant::Tenant(const std::string& library,
   pid_ = fork();
   if (pid_ == 0) {
     close(ends[0]);
-    for (const auto& [name, value] : names) setenv(name.c_str(), value.c_str(), 1);
     unsetenv("CUDA_VISIBLE_DEVICES");
+    for (const auto& [name, value] : names) setenv(name.c_str(), value.c_str(), 1);
     Serve(ends[1], library);
   }
   close(ends[1]);
@@ -604,6 +736,13 @@ bool Tenant::Ask(const Command& command, Reply* reply) {
   Tell(command);
   return Hear(reply);
 }
+
+bool Tenant::AwaitStop() {
+  int status = 0;
+  return waitpid(pid_, &status, WUNTRACED) == pid_ && WIFSTOPPED(status);
+}
+
+void Tenant::GoOn() { kill(pid_, SIGCONT); }
 
 void Tenant::Kill() {
   if (pid_ <= 0) return;

@@ -57,8 +57,19 @@ enum class Op : uint32_t {
   kOpenShared,  // what another process shares
   kMapShared,
   kCloseShared,
-  kCountSms,  // answers how many it sees
-  kMistake,   // which of the mistakes that a program may make: null pointers, handles of nothing
+  kCountSms,     // answers how many it sees
+  kImport,       // memory that another interface allocated
+  kMapImported,  // as a buffer, and as a mipmapped array
+  kFreeMapped,
+  kEndImport,
+  kMapArray,  // a handle to a sparse array
+  kUnmapArray,
+  kEndMapped,  // the sparse array
+  kSmallArray,
+  kLoadLibrary,        // nothing of it is needed yet
+  kUseLibrary,         // in the current context
+  kLoadBesideThreads,  // modules, while other threads allocate and free
+  kMistake,  // which of the mistakes that a program may make: null pointers, handles of nothing
   kCount
 };
 constexpr uint32_t kMistakes = 42;
@@ -102,6 +113,9 @@ class Tenant {
   bool Ask(const Command& command, Reply* reply);
   void Tell(const Command& command);
   bool Hear(Reply* reply);
+  // Waits until it stops (TRANCHE_TEST_STOP_AT); false when it ended.
+  bool AwaitStop();
+  void GoOn();
   // SIGKILL, and waits for it.
   void Kill();
 

@@ -28,7 +28,7 @@ World::World(const sim::MachineSpec& spec) {
   });
 }
 
-std::unique_ptr<Slice> World::MakeSlice() {
+std::unique_ptr<Slice> World::MakeSlice(const std::vector<uint32_t>& gpus) {
   if (context_bytes_ == 0) {
     const uint64_t before = Used();
     const auto tenant = Unlimited();
@@ -36,15 +36,18 @@ std::unique_ptr<Slice> World::MakeSlice() {
     if (!tenant->Ask({Op::kRetain}, &reply) || reply.answer != 0) std::abort();
     context_bytes_ = Used() - before;
   }
-  return std::make_unique<Slice>(scratch_.path() + "/slice", machine_->spec().gpus[0].uuid, kLimit,
-                                 context_bytes_);
+  std::vector<std::string> uuids;
+  for (const uint32_t gpu : gpus) uuids.push_back(machine_->spec().gpus[gpu].uuid);
+  return std::make_unique<Slice>(scratch_.path() + "/slice" + std::to_string(slices_++), uuids,
+                                 kLimit, context_bytes_);
 }
 
 std::unique_ptr<Tenant> World::Limited(const Slice& slice, const std::string& library,
                                        const Variables& more) {
   Variables all = {{"TRANCHE_SIM_DIR", machine_->dir()},
                    {"TRANCHE_SLICE_FILE", slice.path()},
-                   {"TRANCHE_REAL_LIBCUDA", TRANCHE_SIM_LIBCUDA}};
+                   {"TRANCHE_REAL_LIBCUDA", TRANCHE_SIM_LIBCUDA},
+                   {"TRANCHE_REAL_LIBNVIDIA_ML", TRANCHE_SIM_LIBNVML}};
   all.insert(all.end(), more.begin(), more.end());
   return std::make_unique<Tenant>(library, all);
 }
@@ -82,9 +85,9 @@ void World::ChangeMpsLimit(const std::string& pipe, uint64_t bytes) {
   });
 }
 
-uint64_t World::Used() {
+uint64_t World::Used(uint32_t gpu) {
   sim::MemoryInfo memory;
-  machine_->GetMemory({0, 0}, &memory);
+  machine_->GetMemory({gpu, 0}, &memory);
   return memory.used;
 }
 

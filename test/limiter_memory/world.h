@@ -17,12 +17,13 @@ inline constexpr uint64_t kLimit = 700 * kMiB;
 
 const sim::MachineSpec& SmallMachine();
 
-// A machine with one GPU, and tenants on it.
+// A machine, and tenants on it.
 class World {
  public:
   explicit World(const sim::MachineSpec& spec);
 
-  std::unique_ptr<Slice> MakeSlice();
+  // With a part of each of these GPUs.
+  std::unique_ptr<Slice> MakeSlice(const std::vector<uint32_t>& gpus = {0});
   using Variables = std::vector<std::pair<std::string, std::string>>;
   // A process within the slice, of a build of the limiter.
   std::unique_ptr<Tenant> Limited(const Slice& slice, const std::string& library = TRANCHE_SHIM,
@@ -35,8 +36,8 @@ class World {
   void ServeMps(const std::string& pipe, uint64_t bytes, uint32_t percent);
   void ChangeMpsLimit(const std::string& pipe, uint64_t bytes);
 
-  // What all processes hold on the GPU.
-  uint64_t Used();
+  // What all processes hold on a GPU.
+  uint64_t Used(uint32_t gpu = 0);
   // From now on Peak() counts.
   void Watch();
   // The most that process held at any instant, and what all others hold; 0 when it took and gave
@@ -47,6 +48,7 @@ class World {
   sim::ScratchDir scratch_;
   std::unique_ptr<sim::Machine> machine_;
   uint64_t context_bytes_ = 0;  // 0: not measured yet
+  int slices_ = 0;
 };
 
 }  // namespace tranche::limiter_memory

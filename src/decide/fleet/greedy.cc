@@ -20,7 +20,7 @@ struct Open {
 
 class Greedy {
  public:
-  explicit Greedy(const Problem& problem) : problem_(problem) {
+  explicit Greedy(const Problem& problem) : problem_(problem), counted_(CountedBy(problem)) {
     for (const GpuKind& kind : problem.kinds) left_.push_back(kind.count);
   }
 
@@ -76,7 +76,7 @@ class Greedy {
     for (size_t w = 0; w < item.ways.size(); ++w) {
       const Way& way = item.ways[w];
       const size_t k = static_cast<size_t>(way.kind);
-      if (left_[k] < item.gpus) continue;
+      if (left_[counted_[k]] < item.gpus) continue;
       Open trial = NewOf(way.kind, way.use, item.gpus);
       const double part = PriceOfPart(problem_.kinds[k], way);
       if ((best < 0 || part < least) && Put(c, static_cast<int>(w), &trial)) {
@@ -88,7 +88,7 @@ class Greedy {
     const Way& way = item.ways[static_cast<size_t>(best)];
     open_.push_back(NewOf(way.kind, way.use, item.gpus));
     Put(c, best, &open_.back());
-    left_[static_cast<size_t>(way.kind)] -= item.gpus;
+    left_[counted_[static_cast<size_t>(way.kind)]] -= item.gpus;
     return true;
   }
 
@@ -149,6 +149,7 @@ class Greedy {
   }
 
   const Problem& problem_;
+  const std::vector<size_t> counted_;
   std::vector<int64_t> left_;  // of each kind
   std::vector<Open> open_;
 };

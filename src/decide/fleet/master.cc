@@ -75,8 +75,11 @@ Master::Master(const Problem& problem) : problem_(problem) {
   for (const ItemClass& item : problem.classes) {
     demand_rows_.push_back(program_.AddRow(static_cast<double>(item.count), kInfinity));
   }
-  for (const GpuKind& kind : problem.kinds) {
-    count_rows_.push_back(program_.AddRow(-kInfinity, static_cast<double>(kind.count)));
+  const std::vector<size_t> counted = CountedBy(problem);
+  for (size_t k = 0; k < problem.kinds.size(); ++k) {
+    count_rows_.push_back(
+        counted[k] < k ? count_rows_[counted[k]]
+                       : program_.AddRow(-kInfinity, static_cast<double>(problem.kinds[k].count)));
   }
   const int left_out_row = program_.AddRow(0, 0);
   left_out_column_ =

@@ -49,17 +49,32 @@ std::string WrongWithin(const Problem& problem, const Used& used) {
 
 }  // namespace
 
+std::vector<size_t> CountedBy(const Problem& problem) {
+  std::vector<size_t> counted;
+  for (size_t k = 0; k < problem.kinds.size(); ++k) {
+    size_t first = k;
+    for (size_t other = 0; other < k && problem.kinds[k].pool >= 0; ++other) {
+      if (problem.kinds[other].pool != problem.kinds[k].pool) continue;
+      first = other;
+      break;
+    }
+    counted.push_back(first);
+  }
+  return counted;
+}
+
 int64_t Answer::LeftOut() const {
   return std::accumulate(left_out.begin(), left_out.end(), int64_t{0});
 }
 
 std::string WhatIsWrong(const Problem& problem, const Answer& answer) {
   std::vector<int64_t> gpus(problem.kinds.size(), 0), placed(problem.classes.size(), 0);
+  const std::vector<size_t> counted = CountedBy(problem);
   int64_t cost = 0;
   for (const Used& used : answer.used) {
     const std::string wrong = WrongWithin(problem, used);
     if (!wrong.empty()) return wrong;
-    gpus[static_cast<size_t>(used.kind)] += used.gpus;
+    gpus[counted[static_cast<size_t>(used.kind)]] += used.gpus;
     cost += used.gpus * problem.kinds[static_cast<size_t>(used.kind)].price;
     for (const Used::Content& content : used.contents) {
       placed[static_cast<size_t>(content.item_class)] += content.count;

@@ -27,6 +27,9 @@ struct GpuKind {
   // For tenants that share it undivided; no memory, no such tenants.
   int64_t memory = 0;
   int64_t compute = kWholeCompute;
+  // The same GPUs on other terms (spot): those of all kinds with this number are no more than the
+  // count of the first of them. -1: its own only.
+  int pool = -1;
 };
 
 // One way to place an item. Several may be good for it.
@@ -67,6 +70,9 @@ struct Used {
   std::vector<Content> contents;
   bool operator==(const Used&) const = default;
 };
+
+// Whose count a kind's GPUs are taken from: the first kind of its pool.
+std::vector<size_t> CountedBy(const Problem& problem);
 
 struct Answer {
   std::vector<Used> used;

@@ -5,7 +5,9 @@
 #include <numeric>
 #include <random>
 
+#include "decide/fleet/fluid_bound.h"
 #include "decide/fleet/greedy.h"
+#include "decide/fleet/local_search.h"
 #include "decide/fleet/master.h"
 
 namespace tranche::fleet {
@@ -46,6 +48,16 @@ class Solver {
 
   Answer Run() {
     best_ = FirstFitDecreasing(problem_);
+    // Loads of shared GPUs are too many for a linear program over them.
+    if (master_.shares() && !small_) {
+      const int64_t left_out = best_.LeftOut();
+      FluidAnswer fluid = SolveFluid(problem_, left_out);
+      if (fluid.parts.empty()) return best_;
+      best_ = Improve(problem_, best_, fluid.parts, limits_.steps * kWorkPerStep, limits_.seed);
+      if (best_.LeftOut() < left_out) fluid = SolveFluid(problem_, best_.LeftOut());
+      best_.lower_bound = std::min(best_.cost, RoundedUp(fluid.bound));
+      return best_;
+    }
     if (!master_.Solve(Master::Loads::kAll)) return best_;
     root_ = master_.bound();
     // The linear program itself has to be solved, however long that takes.
@@ -61,6 +73,7 @@ class Solver {
   }
 
  private:
+  static constexpr int64_t kWorkPerStep = 750;  // of local search
   static constexpr int kDiveNodes = 400;
   static constexpr int kAgainNodes = 60;
 
@@ -93,40 +106,8 @@ class Solver {
   // at.
   bool Dive(int nodes) {
     nodes_ = nodes;
-    if (!small_ && master_.shares()) {
-      Plunge();
-      return false;
-    }
     Visit();
     return nodes_ >= 0 && master_.steps() < last_step_;
-  }
-
-  // Rounds the uses that miss the next whole number by least up, an eighth of them at a time, and
-  // never takes one back: loads of shared GPUs are too many to round one by one.
-  void Plunge() {
-    std::vector<std::pair<double, size_t>> fractions;
-    std::uniform_real_distribution<double> noise(0, 1);
-    while (--nodes_ >= 0 && master_.steps() < last_step_ &&
-           master_.Solve(Master::Loads::kQuickly) &&
-           master_.cost() <= Worth(best_) - 1 + kWholeTolerance) {
-      fractions.clear();
-      for (size_t u = 0; u < master_.uses().size(); ++u) {
-        const double part = PartOf(u);
-        if (part < kWholeTolerance || master_.uses()[u].gpus == 0) continue;
-        fractions.emplace_back(part + (noise_ > 0 ? noise_ * noise(random_) : 0), u);
-      }
-      if (fractions.empty()) {
-        Take();
-        break;
-      }
-      std::stable_sort(fractions.begin(), fractions.end(),
-                       [](const auto& a, const auto& b) { return a.first > b.first; });
-      fractions.resize(1 + fractions.size() / 8);
-      for (const auto& [score, u] : fractions) {
-        SetBounds(u, std::ceil(master_.value(u) - kWholeTolerance), LinearProgram::kInfinity);
-      }
-    }
-    for (size_t u = 0; u < master_.uses().size(); ++u) SetBounds(u, 0, LinearProgram::kInfinity);
   }
 
   double PartOf(size_t use) const {

@@ -16,7 +16,9 @@ struct SolverLimits {
 
 // The cheapest answer that was found which leaves out as few items as any that was found, and how
 // far from the cheapest it can be. Rounds the linear program by dives, then frees a part of the
-// GPUs again and again and dives anew. Never worse than FirstFitDecreasing. Pure, deterministic.
+// GPUs again and again and dives anew. Where many items may share GPUs, of which there are too many
+// loads for that, it searches from step to step by the prices of a program in which items may be
+// cut. Never worse than FirstFitDecreasing. Pure, deterministic.
 Answer Solve(const Problem& problem, const SolverLimits& limits = {});
 
 }  // namespace tranche::fleet

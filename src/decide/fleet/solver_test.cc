@@ -197,6 +197,33 @@ TEST(FleetSolver, TheSameProblemHasTheSameAnswer) {
 }
 
 // Eight H100 hold eight 4g and eight 3g, but not sixteen 4g.
+// The same two GPUs at two prices, of which only some may take the lower.
+TEST(FleetSolver, APoolIsCountedOnce) {
+  Problem problem;
+  problem.kinds.push_back({100, 2, {}, 80, kWholeCompute, 7});
+  problem.kinds.push_back({40, 2, {}, 80, kWholeCompute, 7});
+  const auto shares = [](int kind) {
+    Way way;
+    way.kind = kind;
+    way.use = Way::Use::kShare;
+    way.share.memory = 40;
+    return way;
+  };
+  problem.classes.push_back({1, 1, {shares(0)}});
+  problem.classes.push_back({2, 1, {shares(0), shares(1)}});
+  Answer answer = Solve(problem);
+  EXPECT_EQ(WhatIsWrong(problem, answer), "");
+  EXPECT_EQ(answer.LeftOut(), 0);
+  EXPECT_EQ(answer.cost, 140);
+  EXPECT_EQ(answer.lower_bound, 140);
+  // All that two GPUs hold, and one more: the one that the dearer terms are for.
+  problem.classes[1].count = 4;
+  answer = Solve(problem);
+  EXPECT_EQ(WhatIsWrong(problem, answer), "");
+  EXPECT_EQ(answer.left_out, (std::vector<int64_t>{1, 0}));
+  EXPECT_EQ(answer.cost, 80);
+}
+
 TEST(FleetSolver, SlotsNotCounts) {
   Problem problem;
   problem.kinds.push_back({100, 8, kSevenSlices, 0, kWholeCompute});

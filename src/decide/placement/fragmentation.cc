@@ -1,17 +1,19 @@
 #include "decide/placement/fragmentation.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <tuple>
 
 namespace tranche::placement {
 
 Fragmentation::Fragmentation(const std::vector<WeightedRequest>& mix) {
-  using Key = std::tuple<int, int, int, ModelSet>;
+  using Key = std::tuple<int, int, int, ModelSet, int>;
   std::map<Key, double> weights;
   double total = 0;
   for (const auto& [request, weight] : mix) {
-    weights[{request.cpu_milli, request.gpu_milli, request.gpus, request.models}] += weight;
+    weights[{request.cpu_milli, request.gpu_milli, request.gpus, request.models, request.mig}] +=
+        weight;
     total += weight;
   }
   std::vector<std::pair<Key, double>> sorted(weights.begin(), weights.end());
@@ -23,16 +25,47 @@ Fragmentation::Fragmentation(const std::vector<WeightedRequest>& mix) {
   while (count < sorted.size() && sum < 0.95 * total) sum += sorted[count++].second;
   for (size_t i = 0; i < count; ++i) {
     const auto& [key, weight] = sorted[i];
-    const auto& [cpu, milli, gpus, models] = key;
+    const auto& [cpu, milli, gpus, models, mig] = key;
     if (gpus == 0) {
       cpu_only_ += weight / sum;
     } else {
-      shapes_.push_back({cpu, milli, gpus, models, weight / sum});
+      shapes_.push_back({cpu, milli, gpus, models, weight / sum, mig});
     }
   }
 }
 
+double Fragmentation::OfMigNode(const Node& node) const {
+  std::array<int, kMaxGpusPerNode> free{};
+  int all = 0;
+  for (size_t g = 0; g < node.gpus; ++g) {
+    free[g] = node.gpu_free[g] + node.mig_free_milli(g);
+    all += free[g];
+  }
+  double lost = cpu_only_ * all;
+  for (const Shape& shape : shapes_) {
+    int wasted = 0;
+    int usable = 0;
+    for (size_t g = 0; g < node.gpus; ++g) {
+      bool fits = false;
+      if (shape.mig == 0) {
+        fits = node.gpu_free[g] >= shape.gpu_milli;
+      } else {
+        for (size_t place = 0; place < node.mig->places.size() && !fits; ++place) {
+          fits = Serves(*node.mig, node.mig_gpus[g], place, shape.mig) && node.HasPlace(g, place);
+        }
+      }
+      wasted += fits ? 0 : free[g];
+      usable += fits ? 1 : 0;
+    }
+    const bool never = node.cpu_free < shape.cpu_milli || (shape.models >> node.model & 1) == 0 ||
+                       usable < shape.gpus;
+    lost += shape.share * (never ? all : wasted);
+  }
+  return lost;
+}
+
 double Fragmentation::OfNode(const Node& node) const {
+  if (node.mig != nullptr) return OfMigNode(node);
   // What is free, sorted, and the sum of what is smaller than each.
   int free[kMaxGpusPerNode];
   const int count = node.gpus;

@@ -35,6 +35,10 @@ class Policy {
   virtual bool looks_beyond_state() const { return false; }
   // Which GPUs of the node it gets.
   virtual GpuSet ChooseGpus(const Node& node, int index, const TaskClass& task) = 0;
+  // The same for one that wants an instance of MIG.
+  virtual MigSpot ChooseSpot(const Node& node, int /*index*/, const TaskClass& task) {
+    return TightestSpot(node, task.request);
+  }
 
   // Among nodes of the best score, the largest wins. Asked only where breaks_ties() is true.
   virtual bool breaks_ties() const { return false; }

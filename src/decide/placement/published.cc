@@ -89,6 +89,7 @@ class PackingPolicy final : public TightestGpuPolicy {
   int Score(const Node& node, int, const TaskClass& task) override {
     const Request& request = task.request;
     if (request.cpu_only()) return 0;
+    if (request.mig != 0) return OfInstance(node, request);
     const int untouched = CountWithFree(node, kGpuMilli);
     if (untouched == node.gpus) return std::max(100 / 3 - untouched, untouched);
     const GpuSet chosen = TightestGpus(node, request);
@@ -102,6 +103,14 @@ class PackingPolicy final : public TightestGpuPolicy {
     if (opened > 0) return std::max(100 / 2 - opened, 100 / 3);
     return std::max(100 - free_percent / 10, 100 / 2);
   }
+
+ private:
+  // The same order: GPUs in use, free ones of nodes in use, empty nodes.
+  static int OfInstance(const Node& node, const Request& request) {
+    const size_t g = static_cast<size_t>(TightestSpot(node, request).gpu);
+    if (node.mig_gpus[g].slots != 0) return 100 - node.mig_free_milli(g) / 100;
+    return CountWithFree(node, kGpuMilli) == node.gpus ? 100 / 3 : 100 / 2;
+  }
 };
 
 class FgdPolicy final : public Policy {
@@ -109,17 +118,42 @@ class FgdPolicy final : public Policy {
   explicit FgdPolicy(const std::vector<WeightedRequest>& mix) : fragmentation_(mix) {}
 
   int Score(const Node& node, int, const TaskClass& task) override {
-    return Evaluate(node, task.request).score;
+    return task.request.mig != 0 ? OfInstance(node, task.request).score
+                                 : Evaluate(node, task.request).score;
   }
   GpuSet ChooseGpus(const Node& node, int, const TaskClass& task) override {
     return Evaluate(node, task.request).gpus;
+  }
+  MigSpot ChooseSpot(const Node& node, int, const TaskClass& task) override {
+    return OfInstance(node, task.request).spot;
   }
 
  private:
   struct Choice {
     int score = 0;
     GpuSet gpus = 0;
+    MigSpot spot = {};
   };
+
+  // Every place that would do, by the same measure.
+  Choice OfInstance(const Node& node, const Request& request) const {
+    const double before = fragmentation_.OfNode(node);
+    Choice best;
+    for (size_t g = 0; g < node.gpus; ++g) {
+      for (size_t place = 0; place < node.mig->places.size(); ++place) {
+        if (!Serves(*node.mig, node.mig_gpus[g], place, request.mig) || !node.HasPlace(g, place)) {
+          continue;
+        }
+        Node after = node;
+        Take(&after, request, static_cast<GpuSet>(1u << g), static_cast<int>(place), 1);
+        const int score = Points(before - fragmentation_.OfNode(after));
+        if (best.spot.place >= 0 && score <= best.score) continue;
+        best = {
+            score, static_cast<GpuSet>(1u << g), {static_cast<int>(g), static_cast<int>(place)}};
+      }
+    }
+    return best;
+  }
 
   static int Points(double lost_less) {
     return static_cast<int>(100.0 / (1.0 + std::exp(-lost_less / kGpuMilli)));

@@ -212,6 +212,10 @@ std::optional<Placement> Scheduler::Find(int id, int except) {
     if (renewed) column.renewed = column.scored;
   }
   if (!node) return std::nullopt;
+  if (task.request.mig != 0) {
+    const MigSpot spot = policy_->ChooseSpot(cluster_.node(*node), *node, task);
+    return Placement{*node, static_cast<GpuSet>(1u << spot.gpu), spot.place};
+  }
   return Placement{*node, policy_->ChooseGpus(cluster_.node(*node), *node, task)};
 }
 
@@ -230,18 +234,28 @@ std::optional<Placement> Scheduler::Place(int id) {
 }
 
 void Scheduler::Add(int id, const Placement& at) {
-  cluster_.Add(at.node, task(id).request, at.gpus);
+  cluster_.Add(at.node, task(id).request, at.gpus, at.place);
   Changed(at.node);
 }
 
 void Scheduler::Remove(int id, const Placement& at, bool departed) {
-  cluster_.Remove(at.node, task(id).request, at.gpus);
+  cluster_.Remove(at.node, task(id).request, at.gpus, at.place);
   Changed(at.node);
   if (departed) policy_->Departed(task(id));
 }
 
 void Scheduler::SetUp(int node, bool up) {
   cluster_.SetUp(node, up);
+  Changed(node);
+}
+
+void Scheduler::SetGpuUp(int node, int gpu, bool up) {
+  cluster_.SetGpuUp(node, gpu, up);
+  Changed(node);
+}
+
+void Scheduler::FixLayout(int node, int gpu, uint32_t places) {
+  cluster_.FixLayout(node, gpu, places);
   Changed(node);
 }
 

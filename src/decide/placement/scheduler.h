@@ -13,6 +13,7 @@ namespace tranche::placement {
 struct Placement {
   int node = 0;
   GpuSet gpus = 0;
+  int place = -1;  // of a MIG instance: index into MigKind::places
   bool operator==(const Placement&) const = default;
 };
 
@@ -46,6 +47,9 @@ class Scheduler {
   // Takes back what was placed. `departed`: its end, not a move.
   void Remove(int task, const Placement& at, bool departed = true);
   void SetUp(int node, bool up);
+  // As Cluster's.
+  void SetGpuUp(int node, int gpu, bool up);
+  void FixLayout(int node, int gpu, uint32_t places);
 
  private:
   static constexpr int kBlock = 64;

@@ -37,6 +37,34 @@ inline Request RandomRequest(Random& random) {
   return request;
 }
 
+// The profiles 1g (id 1), 1g with two slots (2), 2g (3), 3g (4), 4g (5), 7g (6) of a GPU with seven
+// compute slices and eight memory slots.
+inline MigKind SevenSlices() {
+  MigKind kind;
+  kind.compute = 7;
+  kind.slots = 8;
+  const std::vector<std::pair<MigRoomOfProfile, std::vector<int>>> table = {
+      {{1, 1, 1}, {0, 1, 2, 3, 4, 5, 6}},
+      {{2, 1, 2}, {0, 2, 4, 6}},
+      {{3, 2, 2}, {0, 2, 4}},
+      {{4, 3, 4}, {0, 4}},
+      {{5, 4, 4}, {0}},
+      {{6, 7, 8}, {0}}};
+  for (const auto& [profile, starts] : table) {
+    for (const int start : starts) {
+      kind.places.push_back({static_cast<int>(kind.profiles.size()),
+                             static_cast<uint16_t>(((1u << profile.slots) - 1) << start)});
+    }
+    kind.profiles.push_back(profile);
+  }
+  return kind;
+}
+
+inline Request InstanceOf(int profile, int cpu_milli = 1000) {
+  const int slices[] = {0, 1, 1, 2, 3, 4, 7};
+  return {cpu_milli, 1024, 1, (1000 * slices[profile] + 6) / 7, kAnyModel, profile};
+}
+
 inline std::vector<WeightedRequest> RandomMix(Random& random, int count) {
   std::vector<WeightedRequest> mix;
   for (int i = 0; i < count; ++i) {

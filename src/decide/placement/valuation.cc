@@ -1,6 +1,8 @@
 #include "decide/placement/valuation.h"
 
 #include <algorithm>
+#include <bit>
+#include <climits>
 #include <cmath>
 #include <map>
 
@@ -57,8 +59,11 @@ double Find(const std::vector<std::pair<int, double>>& sorted, int key, double o
 
 }  // namespace
 
+int PointsOfGain(float milli) { return static_cast<int>(std::floor(milli / kPointMilli + 0.9f)); }
+
 Valuation::Valuation(const std::vector<NodeShape>& types, const std::vector<int>& counts,
-                     const std::vector<WeightedRequest>& mix, const ValuationOptions& options)
+                     const std::vector<WeightedRequest>& mix, const ValuationOptions& options,
+                     const std::vector<MigKind>& kinds)
     : fragmentation_(mix) {
   const double pressure = CpuPressure(types, counts, TotalsOf(mix));
   // The least that CPU costs anywhere: nothing, unless the mix would use up all of it.
@@ -71,6 +76,7 @@ Valuation::Valuation(const std::vector<NodeShape>& types, const std::vector<int>
   cpu_prices_ = Lanes::Load(prices);
   for (const NodeShape& type : types) type_cpu_.push_back(type.cpu_milli);
   PriceSizes(mix, options.size_weight);
+  Divide(kinds, mix);
   FillTables(types, mix, options.softness);
   PriceHardware(types, counts, mix, options);
   PriceSlots(mix, options, pressure);
@@ -80,7 +86,7 @@ void Valuation::PriceSizes(const std::vector<WeightedRequest>& mix, double weigh
   std::map<int, double> demand;  // by size in steps
   std::map<int, int> sizes;      // milli-GPU to steps
   for (const auto& [request, count] : mix) {
-    if (request.cpu_only() || request.whole() || count <= 0) continue;
+    if (request.cpu_only() || request.whole() || request.mig != 0 || count <= 0) continue;
     const int step = kGpuMilli / kSteps;
     const int steps = (request.gpu_milli + step - 1) / step;
     demand[steps] += count * request.gpus;
@@ -121,7 +127,7 @@ void Valuation::FillTables(const std::vector<NodeShape>& types,
   };
   std::map<Key, double> weights;
   for (const auto& [request, weight] : mix) {
-    if (request.cpu_only() || weight <= 0) continue;
+    if (request.cpu_only() || request.mig != 0 || weight <= 0) continue;
     weights[{request.gpu_milli, static_cast<double>(request.cpu_milli) / request.gpus,
              request.models}] += weight * request.gpus;
   }
@@ -135,13 +141,17 @@ void Valuation::FillTables(const std::vector<NodeShape>& types,
   // Models on which the same candidates can run share a table.
   int models = 0;
   for (const NodeShape& type : types) models = std::max(models, type.model + 1);
-  std::map<std::vector<bool>, int> known;
+  std::map<std::pair<std::vector<bool>, const MigKind*>, int> known;
   table_of_.assign(static_cast<size_t>(models), 0);
   const float sharpness = static_cast<float>(1 / softness);
   for (int model = 0; model < models; ++model) {
+    const size_t index = static_cast<size_t>(model);
+    const Division* division =
+        index < divisions_.size() && divisions_[index] ? &*divisions_[index] : nullptr;
     std::vector<bool> runs;
     for (const Candidate& c : all) runs.push_back((c.models >> model & 1) != 0);
-    const auto [at, fresh] = known.try_emplace(runs, static_cast<int>(known.size()));
+    const auto [at, fresh] = known.try_emplace({runs, division ? division->kind : nullptr},
+                                               static_cast<int>(known.size()));
     table_of_[static_cast<size_t>(model)] = at->second;
     if (!fresh) continue;
 
@@ -187,7 +197,59 @@ void Valuation::FillTables(const std::vector<NodeShape>& types,
         row[l] = std::max({before[l], 0.0f, soft});
       }
     }
+    if (division == nullptr) continue;
+    // An empty GPU may become one that MIG divides.
+    float* empty = &table_[begin + static_cast<size_t>(kSteps) * Lanes::kCount];
+    const Lanes divided = division->per_gpu * static_cast<float>(division->valuation.worth({}));
+    double others = 0;
+    for (const Candidate& c : mine) others += c.weight;
+    const double part = division->weight / (division->weight + others);
+    for (int l = 0; l < Lanes::kCount; ++l) {
+      const double most = std::max(empty[l], divided[l]);
+      const double sum = part * std::exp((divided[l] - most) / softness) +
+                         (1 - part) * std::exp((empty[l] - most) / softness);
+      const float soft = static_cast<float>(most + softness * std::log(sum));
+      empty[l] = std::max({0.0f, soft, empty[l - Lanes::kCount]});
+    }
   }
+}
+
+void Valuation::Divide(const std::vector<MigKind>& kinds, const std::vector<WeightedRequest>& mix) {
+  divisions_.resize(kinds.size());
+  for (size_t model = 0; model < kinds.size(); ++model) {
+    const MigKind& kind = kinds[model];
+    std::vector<double> weights(kind.profiles.size(), 0.0);
+    double slices = 0;  // asked for
+    double cpu = 0;
+    double weight_sum = 0;
+    for (const auto& [request, weight] : mix) {
+      const int profile = request.mig != 0 ? kind.Find(request.mig) : -1;
+      if (profile < 0) continue;
+      weights[static_cast<size_t>(profile)] += weight;
+      slices += weight * kind.profiles[static_cast<size_t>(profile)].compute;
+      cpu += weight * request.cpu_milli;
+      weight_sum += weight;
+    }
+    if (slices <= 0) continue;
+    std::vector<MigShape> shapes;
+    for (const MigRoomOfProfile& profile : kind.profiles) {
+      shapes.push_back({profile.compute, profile.slots, {}});
+    }
+    for (const MigPlace& place : kind.places) {
+      shapes[static_cast<size_t>(place.profile)].starts.push_back(std::countr_zero(place.slots));
+    }
+    const double cpu_per_gpu = cpu / slices * kind.compute;
+    const Lanes costs = cpu_prices_ * static_cast<float>(-cpu_per_gpu);
+    const Lanes per_gpu =
+        Lanes::Larger(Lanes::Of(0), Lanes::Of(static_cast<float>(kGpuMilli)) + costs);
+    divisions_[model] =
+        Division{&kind, MigValuation(kind.slots, kind.compute, std::move(shapes), weights), per_gpu,
+                 weight_sum};
+  }
+}
+
+Lanes Valuation::WorthOfDivided(const Division& division, const MigGpu& gpu) const {
+  return division.per_gpu * static_cast<float>(division.valuation.worth({gpu.slots, gpu.compute}));
 }
 
 void Valuation::PriceHardware(const std::vector<NodeShape>& types, const std::vector<int>& counts,
@@ -215,6 +277,7 @@ void Valuation::PriceHardware(const std::vector<NodeShape>& types, const std::ve
       }
     }
     const bool bound = able > 0 && able < 0.5 * large;
+    if (of_models < all) insisting_ += wanted / all;
     for (size_t t = 0; t < types.size(); ++t) {
       if ((request.models >> types[t].model & 1) == 0) continue;
       if (of_models < all) pressure[t] += wanted / of_models;
@@ -268,9 +331,15 @@ void Valuation::PriceSlots(const std::vector<WeightedRequest>& mix, const Valuat
     sums.cpu += weight * request.cpu_milli;
     sums.gpus += weight * request.gpus;
   }
+  // The bonus must stay below the price of what some insist on, or everybody else flees from
+  // breaking a node of eight GPUs onto the model that those need.
+  const double most = 1.5 + 6.5 * (1 - Ramp(insisting_, 0, 0.02));
   for (const auto& [gpus, sums] : by_gpus) {
     const double share = sums.milli / asked;
-    slots_.push_back({gpus, options.slots * kGpuMilli * gpus * std::pow(share, 0.75),
+    const size_t k = static_cast<size_t>(gpus);
+    const double asked_for = k < options.slot_factors.size() ? options.slot_factors[k] : 1;
+    const double factor = std::min(asked_for, most);
+    slots_.push_back({gpus, factor * options.slots * kGpuMilli * gpus * std::pow(share, 0.75),
                       std::max(1.0, sums.cpu / sums.gpus)});
   }
 }
@@ -307,6 +376,13 @@ Valuation::Worth Valuation::Of(const Node& node) const {
   Worth worth{cpu_prices_ * static_cast<float>(node.cpu_free)};
   for (size_t g = 0; g < node.gpus; ++g) {
     worth.lanes += Lanes::Load(Row(node.model, node.gpu_free[g]));
+  }
+  if (node.mig != nullptr && divisions_[node.model]) {
+    for (size_t g = 0; g < node.gpus; ++g) {
+      const MigGpu& gpu = node.mig_gpus[g];
+      if (gpu.slots == 0 || gpu.fixed) continue;
+      worth.lanes += WorthOfDivided(*divisions_[node.model], gpu);
+    }
   }
   worth.value = worth.lanes.Least();
   worth.bonus = BonusOf(node, node.cpu_free, CountWithFree(node, kGpuMilli));
@@ -364,6 +440,64 @@ Valuation::Gain Valuation::Best(const Node& node, const Worth& worth, const Requ
                                 Lanes::Load(Row(node.model, free)));
     const float milli = after.Least() + fixed + bonus_change(whole - (free == kGpuMilli ? 1 : 0));
     if (milli > best.milli) best = {milli, static_cast<GpuSet>(1u << g)};
+  }
+  return best;
+}
+
+Valuation::MigGain Valuation::BestSpot(const Node& node, const Worth& worth, const Request& request,
+                                       bool churn) const {
+  // One that nobody learned of yet: as tight as can be.
+  const MigSpot tightest = TightestSpot(node, request);
+  const auto taken = [&](const MigSpot& spot) {
+    return static_cast<int>(node.mig_gpus[static_cast<size_t>(spot.gpu)].compute);
+  };
+  if (node.model >= divisions_.size() || !divisions_[node.model]) {
+    return {taken(tightest), tightest};
+  }
+  const Division& division = *divisions_[node.model];
+  const int wanted = division.kind->Find(request.mig);
+  const float price = static_cast<float>(kGpuMilli * division.valuation.price(wanted));
+  const int cpu_after = node.cpu_free - request.cpu_milli;
+  const int whole = CountWithFree(node, kGpuMilli);
+  const Lanes rest = worth.lanes - cpu_prices_ * static_cast<float>(request.cpu_milli);
+  float fixed = price - worth.value + room_weight(churn) * (CpuRoom(cpu_after) - worth.cpu_room) -
+                scarcity_[node.type] * static_cast<float>(request.total_milli()) / kGpuMilli;
+  if (!churn) {
+    fixed += worth.stranded - Stranded(MemoryInSight(node) - request.memory_mib,
+                                       node.free_milli() - request.total_milli());
+  }
+  MigGain best{INT_MIN, {}};
+  for (size_t g = 0; g < node.gpus; ++g) {
+    const MigGpu& gpu = node.mig_gpus[g];
+    // An equal GPU before it gave the same.
+    bool met = false;
+    for (size_t before = 0; before < g && !met; ++before) {
+      met = node.mig_gpus[before] == gpu && node.gpu_free[before] == node.gpu_free[g];
+    }
+    if (met) continue;
+    for (size_t place = 0; place < division.kind->places.size(); ++place) {
+      if (!Serves(*division.kind, gpu, place, request.mig) || !node.HasPlace(g, place)) continue;
+      const auto& at = division.kind->places[place];
+      const auto& profile = division.kind->profiles[static_cast<size_t>(at.profile)];
+      float milli = fixed;
+      if (gpu.fixed) {
+        // What is lost is the instance, at its own price.
+        milli +=
+            rest.Least() - static_cast<float>(kGpuMilli * division.valuation.price(at.profile));
+      } else {
+        MigGpu after = gpu;
+        after.slots = static_cast<uint16_t>(gpu.slots | at.slots);
+        after.compute = static_cast<uint8_t>(gpu.compute + profile.compute);
+        const bool opened = gpu.slots == 0;
+        const Lanes before =
+            opened ? Lanes::Load(Row(node.model, kGpuMilli)) : WorthOfDivided(division, gpu);
+        milli += (rest + (WorthOfDivided(division, after) - before)).Least();
+        if (churn) milli += BonusOf(node, cpu_after, whole - (opened ? 1 : 0)) - worth.bonus;
+      }
+      const int points = static_cast<int>(std::floor(milli / 100 + 0.9f)) * 16 + gpu.compute;
+      if (points <= best.points) continue;
+      best = {points, {static_cast<int>(g), static_cast<int>(place)}};
+    }
   }
   return best;
 }

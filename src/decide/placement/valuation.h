@@ -1,10 +1,12 @@
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "decide/placement/cluster.h"
 #include "decide/placement/fragmentation.h"
 #include "decide/placement/lanes.h"
+#include "decide/placement/mig_valuation.h"
 #include "decide/placement/policy.h"
 
 namespace tranche::placement {
@@ -17,6 +19,9 @@ struct ValuationOptions {
   double scarcity = 200;     // per GPU of the scarcest kind
   double scarcity_exponent = 0.25;
   double slots = 0.2;  // weight of the bonus for whole free GPUs
+  // What it is multiplied with for workloads of k GPUs, as far as that does not outbid the scarcity
+  // prices; 1 beyond.
+  std::vector<double> slot_factors = {};
   // Of the memory that workloads ask for with a milli-GPU on average, so much is kept for each that
   // is free, as long as workloads only come.
   double memory = 0.4;
@@ -24,6 +29,11 @@ struct ValuationOptions {
   // of each milli-CPU that is asked for; in full where the mix would use up most of the CPU.
   double cpu_slots = 0.023;
 };
+
+// Gains are compared in whole points: differences below 20 milli-GPU are noise, and packing by
+// order of nodes is worth more than them.
+constexpr float kPointMilli = 20;
+int PointsOfGain(float milli);
 
 // What is free on a node is worth what the workloads that usually come could still make of it. The
 // value of a placement is what it takes from the value of its node. Immutable; pure.
@@ -37,11 +47,14 @@ struct ValuationOptions {
 //   - scarce hardware costs extra: models that some workloads insist on, and node shapes that alone
 //     can hold some class;
 //   - whole free GPUs that could still hold a workload of k GPUs are worth a bonus, where workloads
-//     come and go.
+//     come and go;
+//   - a GPU that MIG divides is worth what its memory slots and compute slices can still hold
+//     (mig_valuation.h), less the CPU that this would take; an empty one may become either.
 class Valuation {
  public:
   Valuation(const std::vector<NodeShape>& types, const std::vector<int>& counts,
-            const std::vector<WeightedRequest>& mix, const ValuationOptions& options = {});
+            const std::vector<WeightedRequest>& mix, const ValuationOptions& options = {},
+            const std::vector<MigKind>& kinds = {});
 
   // What a node is worth now, by price of CPU; and the least of it, which is its value.
   struct Worth {
@@ -61,6 +74,13 @@ class Valuation {
     GpuSet gpus = 0;
   };
   Gain Best(const Node& node, const Worth& worth, const Request& request, bool churn) const;
+  // The same for one that wants an instance of MIG. Gains within a tenth of a GPU are noise, as in
+  // MigValuation: there, the GPU with the most compute slices taken is best.
+  struct MigGain {
+    int points = 0;  // the larger, the better; only of this request's own
+    MigSpot spot;
+  };
+  MigGain BestSpot(const Node& node, const Worth& worth, const Request& request, bool churn) const;
 
   const Fragmentation& fragmentation() const { return fragmentation_; }
   // For explanations and tests.
@@ -89,6 +109,17 @@ class Valuation {
                     static_cast<size_t>(free_milli / (kGpuMilli / kSteps))) *
                    Lanes::kCount];
   }
+  // MIG as one model of GPU sees it.
+  struct Division {
+    const MigKind* kind = nullptr;
+    MigValuation valuation;
+    Lanes per_gpu;  // what a GPU's worth of it is worth, by price of CPU
+    double weight = 0;
+  };
+  void Divide(const std::vector<MigKind>& kinds, const std::vector<WeightedRequest>& mix);
+  // What is left of a GPU in MIG mode is worth.
+  Lanes WorthOfDivided(const Division& division, const MigGpu& gpu) const;
+
   float BonusOf(const Node& node, int cpu_free, int whole_free) const;
   float CpuRoom(int cpu_free) const;
   // Free GPU that `memory` is too little for, in milli-GPU.
@@ -101,11 +132,13 @@ class Valuation {
   std::vector<float> table_;   // [table][free, in steps][price of CPU]
   std::vector<float> scarcity_;
   std::vector<int> type_cpu_;
+  double insisting_ = 0;  // part of the GPU asked for by those who do not take every model
   std::vector<Slots> slots_;
   float room_in_churn_ = 0;
   float memory_per_milli_ = 0;  // MiB that a milli-GPU comes with
   // Of sizes that ask for no GPU: CPU, and what room for one is worth.
   std::vector<std::pair<float, float>> cpu_slots_;
+  std::vector<std::optional<Division>> divisions_;  // by model
   Fragmentation fragmentation_;
 };
 

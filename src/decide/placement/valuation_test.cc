@@ -166,5 +166,40 @@ TEST(TranchePolicy, LearnsToLeaveScarceHardwareFree) {
   EXPECT_LE(misplaced, 8) << "only before it knew";
 }
 
+// Whoever is refused more than the others is kept more room: an empty node becomes dearer to break.
+TEST(TranchePolicy, PricesSlotsByWhoIsRefused) {
+  Cluster cluster({{96000, 393216, 8, 0}, {96000, 393216, 8, 0}});
+  const TaskClass one{0, {8000, 1024, 1, 1000, kAnyModel}};
+  const TaskClass eight{1, {64000, 1024, 8, 1000, kAnyModel}};
+  cluster.Add(1, one.request, 1);
+  TrancheOptions options;
+  options.known = {{one.request, 40}, {eight.request, 1}};
+  options.learns = false;
+  const auto policy = MakeTranchePolicy(cluster, options);
+  const auto prefers_the_broken = [&] {
+    return policy->Score(cluster.node(1), 1, one) - policy->Score(cluster.node(0), 0, one);
+  };
+  const auto come_and_go = [&](int arrivals, bool refuse) {
+    for (int i = 0; i < arrivals; ++i) {
+      const TaskClass& task = i % 20 == 0 ? eight : one;
+      policy->Arrived(task);
+      if (refuse && &task == &eight) {
+        policy->Refused(task);
+      } else {
+        policy->Placed(task);
+        policy->Departed(task);
+      }
+    }
+  };
+  come_and_go(3000, false);
+  const int before = prefers_the_broken();
+  come_and_go(5000, true);
+  const int after = prefers_the_broken();
+  EXPECT_GT(after, before);
+  // And as much less again when nobody is.
+  come_and_go(60000, false);
+  EXPECT_LE(prefers_the_broken(), after);
+}
+
 }  // namespace
 }  // namespace tranche::placement

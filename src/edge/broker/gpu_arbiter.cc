@@ -1,6 +1,7 @@
 #include "edge/broker/gpu_arbiter.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <set>
 
@@ -141,6 +142,14 @@ void GpuArbiter::Count(int32_t open, int64_t now) {
   open_ = open;
 }
 
+void GpuArbiter::CloseAllBut(int32_t open, int64_t now) {
+  for (auto& [name, party] : parties_) {
+    if (static_cast<int32_t>(party->number) == open) continue;
+    party->gate->Set(false);
+    party->gate->Looked(now);
+  }
+}
+
 void GpuArbiter::Step() {
   if (parties_.size() < 2) {
     for (auto& [name, party] : parties_) {
@@ -159,17 +168,18 @@ void GpuArbiter::Step() {
     // Who left before it could see that has not rung.
     turns_.See(party->number, party->table->Wish(), now);
   }
-  const int32_t open = turns_.Decide(now);
-  bool any_closed = false;
+  int32_t open = turns_.Decide(now);
   // First closed, then opened.
-  for (const bool opening : {false, true}) {
-    for (auto& [name, party] : parties_) {
-      const bool its = static_cast<int32_t>(party->number) == open;
-      if (its != opening) continue;
-      party->gate->Set(its);
-      if (!its) party->gate->Looked(now);
-      any_closed = any_closed || !its;
-    }
+  CloseAllBut(open, now);
+  if (open == PartyTurns::kNobody) {
+    // Whoever passed a gate looks at it once more when it is busy: it has seen that it was closed,
+    // or is seen here (Turnstile::Enter).
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    for (auto& [name, party] : parties_) turns_.See(party->number, party->table->Wish(), now);
+    open = turns_.Decide(now);
+  }
+  for (auto& [name, party] : parties_) {
+    if (static_cast<int32_t>(party->number) == open) party->gate->Set(true);
   }
   Count(open, now);
   const bool draining = open == PartyTurns::kNobody;
@@ -179,7 +189,7 @@ void GpuArbiter::Step() {
   deadline_ = turns_.NextDeadline();
   now = limiter::libc::Now();
   if (draining) deadline_ = std::min(deadline_, now + kLookForDead);
-  if (any_closed) deadline_ = std::min(deadline_, now + kBeat);
+  deadline_ = std::min(deadline_, now + kBeat);
 }
 
 }  // namespace tranche

@@ -53,6 +53,7 @@ class GpuArbiter {
   void KeepTime();
   // All with mutex_ held.
   void Step();
+  void CloseAllBut(int32_t open, int64_t now);
   void Count(int32_t open, int64_t now);
 
   mutable std::mutex mutex_;  // guards all below

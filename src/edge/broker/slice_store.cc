@@ -127,6 +127,7 @@ TrancheCounters SliceStore::Counters(size_t device) const {
   to.over_limit = MemoryLedger::Load(&from.over_limit);
   to.unhooked = MemoryLedger::Load(&from.unhooked);
   to.foreign_tables = MemoryLedger::Load(&from.foreign_tables);
+  to.unmetered = MemoryLedger::Load(&from.unmetered);
   to.untracked_frees = MemoryLedger::Load(&from.untracked_frees);
   return to;
 }
@@ -141,6 +142,13 @@ std::vector<std::string> SliceStore::Troubles(size_t device) const {
   if (counters.unhooked != 0) {
     troubles.push_back(fmt::format("it was given {} that the limiter does not know",
                                    Times(counters.unhooked, "driver function")));
+  }
+  if (counters.unmetered != 0) {
+    troubles.push_back(
+        fmt::format("memory that was not allocated through CUDA came in {}: what another interface "
+                    "holds beside "
+                    "that is on no account",
+                    Times(counters.unmetered, "time")));
   }
   if (MemoryLedger::Load(&table_->devices[device].turns_off) != 0) {
     troubles.push_back(

@@ -73,14 +73,18 @@ Duration TurnsTable::Used(uint32_t line) const {
       &limiter::ComputeOf(&table_->devices[0])->device.tenants[line].charged, __ATOMIC_RELAXED));
 }
 
+// By what each process has in flight, which is written word by word: the lines of the slices are
+// for those who hold the table's lock, and a broker waits for no tenant's.
 limiter::PartyTurns::Wish TurnsTable::Wish() const {
   const ComputeTable* table = limiter::ComputeOf(&table_->devices[0]);
   limiter::PartyTurns::Wish wish;
-  for (const auto& tenant : table->device.tenants)
-    wish.busy = wish.busy || __atomic_load_n(&tenant.units, __ATOMIC_ACQUIRE) != 0;
   const uint64_t used = limiter::MemoryLedger::Load(&table_->slots_used);
-  for (uint64_t slot = 0; slot < used && slot < TRANCHE_SLICE_SLOTS && !wish.waits; ++slot)
-    wish.waits = __atomic_load_n(&table->flights[slot].at_gate, __ATOMIC_ACQUIRE) != 0;
+  for (uint64_t slot = 0; slot < used && slot < TRANCHE_SLICE_SLOTS; ++slot) {
+    const auto& flight = table->flights[slot];
+    wish.busy = wish.busy || __atomic_load_n(&flight.units, __ATOMIC_ACQUIRE) != 0;
+    wish.waits = wish.waits || __atomic_load_n(&flight.at_gate, __ATOMIC_ACQUIRE) != 0;
+    if (wish.busy && wish.waits) break;
+  }
   return wish;
 }
 

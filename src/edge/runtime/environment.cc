@@ -100,6 +100,7 @@ Result<Variables> ComposeEnvironment(const ReplicaLaunch& launch, const Variable
     all["LD_LIBRARY_PATH"] = launch.limiter->folder + (others ? ":" + folders->second : "");
     all["TRANCHE_REAL_LIBCUDA"] = launch.limiter->libcuda;
     all["TRANCHE_SLICE_FILE"] = launch.limiter->slice_file;
+    for (const auto& [name, value] : launch.limiter->env) all[name] = value;
   }
   if (launch.port) {
     all["PORT"] = std::to_string(*launch.port);

@@ -47,6 +47,7 @@ struct LimiterUse {
   std::string libcuda;     // the driver's own
   std::string slice_file;  // the table of its slice; the replica's user may open it
   std::string cgroup;      // the folder of the group that it is to be in; "": where we are
+  std::map<std::string, std::string> env;  // wins over what the workload says
 
   bool operator==(const LimiterUse&) const = default;
 };

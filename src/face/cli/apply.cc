@@ -4,6 +4,7 @@
 
 #include "face/cli/context.h"
 #include "face/cli/files.h"
+#include "face/cli/listed_prices.h"
 #include "face/cli/progress.h"
 #include "face/cli/verb.h"
 #include "face/cli/views.h"
@@ -67,6 +68,9 @@ class ApplyVerb final : public Verb {
         return Fail(ErrorCode::kInvalid,
                     spec_file_ + " plans on a fleet on paper ('fleet:'), which cannot be applied",
                     "remove 'fleet:'; prices of real GPUs go under 'prices:'");
+      }
+      if (auto ok = FillInPrices({}, **catalog, context, &*loaded); !ok) {
+        return tl::unexpected<Error>(ok.error());
       }
       spec = std::move(*loaded);
     } else {

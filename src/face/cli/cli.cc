@@ -81,7 +81,7 @@ std::vector<std::unique_ptr<Verb>> AllVerbs() {
   for (auto* make : {MakeInventoryVerb, MakeCatalogVerb, MakeAdviseVerb, MakeSizeVerb, MakePlanVerb,
                      MakeApplyVerb, MakeStatusVerb, MakeLogsVerb, MakeStopVerb, MakeRestartVerb,
                      MakeDownVerb, MakeRunVerb, MakeSetVerb, MakeCostVerb, MakeSimulateVerb,
-                     MakeCalibrateVerb, MakeVersionVerb}) {
+                     MakeCalibrateVerb, MakeImportVerb, MakeExportVerb, MakeVersionVerb}) {
     verbs.push_back(make());
   }
   return verbs;
@@ -140,7 +140,8 @@ int RunCli(const std::vector<std::string>& all_words, World& world) {
         verb != nullptr ? ParseArguments(rest, {&own, &globals}) : ParseArguments(rest, {&alone});
   }
 
-  const auto format = ParseOutputFormat(options.output);
+  const auto format = ParseOutputFormat(
+      verb != nullptr && options.output == verb->text_format() ? "table" : options.output);
   const auto color = ParseColor(options.color);
   Context context(world, options, format && parsed ? *format : GuessFormat(words),
                   color.value_or(ColorChoice::kAuto));

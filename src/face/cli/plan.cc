@@ -1,11 +1,13 @@
+#include <utility>
+
 #include "base/json.h"
 #include "face/cli/context.h"
 #include "face/cli/files.h"
+#include "face/cli/listed_prices.h"
+#include "face/cli/plan_source.h"
 #include "face/cli/verb.h"
 #include "face/cli/views.h"
-#include "stage/inventory/inventory.h"
 #include "stage/plan/alternatives.h"
-#include "stage/plan/planner.h"
 
 namespace tranche {
 namespace {
@@ -19,7 +21,8 @@ class PlanVerb final : public Verb {
             "Shows what applying a spec would do, why, and what it costs; changes nothing",
             {"tranche plan -f spec.yaml", "tranche plan -f spec.yaml --machine machine.json",
              "tranche plan -f spec.yaml --out plan.json && tranche apply plan.json",
-             "tranche plan -f spec.yaml --explain chat"},
+             "tranche plan -f spec.yaml --explain chat",
+             "tranche plan -f spec.yaml --prices prices.csv"},
             "Plans on the saved machine of --machine, else on the spec's own fleet, else on the "
             "daemon's machine,\n"
             "else on this machine as its driver shows it. Needs no root, no daemon and, with the "
@@ -36,6 +39,10 @@ class PlanVerb final : public Verb {
         .Flag("--explain", explain_, "give every reason")
         .Positional("WORKLOAD", workload_,
                     "with --explain: what else it could be on, and why that lost")
+        .Option("--prices", "PATH", prices_.file,
+                "prices that the spec leaves out: a list as 'cost' reads it, or a folder of them")
+        .Option("--provider", "NAME", prices_.provider, "of these prices; else the lowest of any")
+        .Option("--region", "NAME", prices_.region, "likewise")
         .Flag("--detailed-exitcode", detailed_, "exit with 2 when there are changes");
   }
 
@@ -45,8 +52,11 @@ class PlanVerb final : public Verb {
     }
     const auto catalog = context.catalog();
     if (!catalog) return tl::unexpected<Error>(catalog.error());
-    const auto spec = LoadSpec(spec_file_, **catalog);
+    auto spec = LoadSpec(spec_file_, **catalog);
     if (!spec) return tl::unexpected<Error>(spec.error());
+    if (auto ok = FillInPrices(prices_, **catalog, context, &*spec); !ok) {
+      return tl::unexpected<Error>(ok.error());
+    }
     const auto plan = Make(context, **catalog, *spec);
     if (!plan) return tl::unexpected<Error>(plan.error());
     std::vector<Alternative> alternatives;
@@ -79,39 +89,19 @@ class PlanVerb final : public Verb {
   }
 
   Result<Plan> Make(Context& context, const Catalog& catalog, const Spec& spec) {
-    const PlanOptions options{adopt_};
-    const auto on_paper = [&](const Machine& machine) {
-      return tranche::MakePlan(machine, spec, Deployment{}, catalog, options);
-    };
-    if (!machine_file_.empty()) {
-      const auto machine = LoadMachine(machine_file_);
-      if (!machine) return tl::unexpected<Error>(machine.error());
-      return on_paper(*machine);
-    }
-    if (!spec.fleet.empty()) return on_paper(MachineFromFleet(spec, catalog));
-    const auto daemon = context.FindDaemon();
-    if (daemon) return (*daemon)->MakePlan(spec, adopt_);
-    if (daemon.error().code != ErrorCode::kUnavailable &&
-        daemon.error().code != ErrorCode::kPermission) {
-      return tl::unexpected<Error>(daemon.error());
-    }
-    auto driver = context.world().open_driver();
-    if (!driver) {
-      Error why = driver.error();
-      why.hint = "plan on a saved machine with --machine FILE, or write a 'fleet:' into the spec";
-      return tl::unexpected<Error>(why);
-    }
-    const auto machine = TakeInventory(**driver, catalog, *context.world().clock);
-    if (!machine) return tl::unexpected<Error>(machine.error());
-    context.Say(
-        "No daemon answers, so this plan takes everything on the machine to be somebody else's.");
-    return on_paper(*machine);
+    auto source = MakePlanFor(context, catalog, spec, machine_file_, adopt_);
+    if (!source) return tl::unexpected<Error>(source.error());
+    // Of each of the alternatives it is as true.
+    if (!std::exchange(noted_, true) && !source->note.empty()) context.Say(source->note);
+    return std::move(source->plan);
   }
 
   std::string spec_file_;
   std::string machine_file_;
   std::string out_file_;
   std::string workload_;
+  ListedPrices prices_;
+  bool noted_ = false;
   bool adopt_ = false;
   bool explain_ = false;
   bool detailed_ = false;

@@ -79,9 +79,9 @@ std::string ReasonsText(const Plan& plan, const std::string& workload = "") {
   for (const Assignment& a : plan.assignments) {
     if (!workload.empty() && a.workload != workload) continue;
     out += fmt::format("{}/{} on {}\n", a.workload, a.replica, SliceName(a.slice, a.gpu_index));
-    for (const std::string& reason : a.reasons) out += "  because " + reason + "\n";
+    for (const std::string& reason : a.reasons) out += "  - " + reason + "\n";
     if (a.engine_flags.empty()) continue;
-    out += "  started with";
+    out += "  - started with";
     for (const std::string& flag : a.engine_flags) out += " " + flag;
     out += "\n";
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <map>
 
 #include "decide/performance/roofline.h"
 #include "decide/sizing/weights.h"
@@ -93,15 +94,14 @@ class SizeVerb final : public Verb {
     const auto loaded = context.catalog();
     if (!loaded) return tl::unexpected<Error>(loaded.error());
     const Catalog& catalog = **loaded;
-    if (auto checked = CheckOptions(); !checked) return tl::unexpected<Error>(checked.error());
-    if (!memory_.empty()) return Stated(context, catalog);
-    if (compare_) return Compare(context, catalog);
-    auto model = ModelNamed(parameters_.empty() ? model_ : parameters_, catalog);
-    if (!model) return tl::unexpected<Error>(model.error());
-    const auto space = SpaceNamed(gpu_, catalog);
-    if (!space) return tl::unexpected<Error>(space.error());
-    if (!train_.empty()) return Train(context, *model, *space);
-    auto server = Size(*model, precision_, *space);
+    if (auto checked = CheckOptions(catalog); !checked)
+      return tl::unexpected<Error>(checked.error());
+    if (!memory_.empty()) return Stated(context);
+    if (compare_) return Compare(context);
+    const SizedModel& model = models_.at(parameters_.empty() ? model_ : parameters_);
+    const ServerSpace& space = spaces_.at(gpu_);
+    if (!train_.empty()) return Train(context, model, space);
+    auto server = Size(model, precision_, space);
     if (!server) return tl::unexpected<Error>(server.error());
     if (auto sped = AddSpeed(catalog, &*server); !sped) return tl::unexpected<Error>(sped.error());
     context.Print(ViewServerSize(*server));
@@ -109,8 +109,52 @@ class SizeVerb final : public Verb {
   }
 
  private:
-  // All that is wrong with the options by themselves, at once.
-  Status CheckOptions() {
+  // What one of several things to look up was, or what is wrong with it.
+  template <typename T>
+  static void Keep(Result<T> found, const std::string& name, std::map<std::string, T>* kept,
+                   std::vector<std::string>* mistakes) {
+    if (found) {
+      kept->emplace(name, *std::move(found));
+      return;
+    }
+    const Error& error = found.error();
+    std::string mistake = error.message + (error.hint.empty() ? "" : "; " + error.hint);
+    if (std::find(mistakes->begin(), mistakes->end(), mistake) == mistakes->end()) {
+      mistakes->push_back(std::move(mistake));
+    }
+  }
+
+  // Looks up every model and GPU that is named, and every precision for every model.
+  void LookUp(const Catalog& catalog, std::vector<std::string>* mistakes) {
+    const std::string& named = parameters_.empty() ? model_ : parameters_;
+    std::vector<std::string> models = compare_ ? Split(named) : std::vector<std::string>{named};
+    std::vector<std::string> gpus = compare_ ? Split(gpu_) : std::vector<std::string>{gpu_};
+    std::vector<std::string> precisions =
+        compare_ ? Split(precision_) : std::vector<std::string>{precision_};
+    if (memory_.empty()) {
+      for (const std::string& model : models) {
+        if (!model.empty()) Keep(ModelNamed(model, catalog), model, &models_, mistakes);
+      }
+    }
+    for (const std::string& gpu : gpus) Keep(SpaceNamed(gpu, catalog), gpu, &spaces_, mistakes);
+    // Names of precisions are the same for all models; without one, those of any.
+    const CatalogModel any = models_.empty() ? CatalogModel{} : models_.begin()->second.model;
+    std::map<std::string, std::string> parsed;
+    for (const std::string& precision : precisions) {
+      if (!precision.empty() && precision != "checkpoint") {
+        Keep(ParsePrecision(precision, any), precision, &parsed, mistakes);
+      }
+    }
+    if (!memory_.empty()) {
+      std::map<std::string, Bytes> sizes;
+      auto bytes = ParseBytes(memory_);
+      if (!bytes) bytes = FailedWhile("--memory", bytes.error());
+      Keep(bytes, memory_, &sizes, mistakes);
+    }
+  }
+
+  // All that is wrong with the options, at once.
+  Status CheckOptions(const Catalog& catalog) {
     std::vector<std::string> mistakes;
     const auto within = [&](const char* name, const std::optional<int>& value, int least,
                             int most) {
@@ -167,6 +211,7 @@ class SizeVerb final : public Verb {
       mistakes.push_back(engine.error().message +
                          (engine.error().hint.empty() ? "" : "; " + engine.error().hint));
     }
+    LookUp(catalog, &mistakes);
     if (mistakes.empty()) return {};
     return Fail(ErrorCode::kInvalid, fmt::format("{}", fmt::join(mistakes, "\n")));
   }
@@ -308,7 +353,7 @@ class SizeVerb final : public Verb {
     return {};
   }
 
-  Result<int> Compare(Context& context, const Catalog& catalog) const {
+  Result<int> Compare(Context& context) const {
     std::vector<std::vector<SizedServer>> rows;
     const auto gpus = Split(gpu_);
     if (gpus.empty()) {
@@ -318,14 +363,11 @@ class SizeVerb final : public Verb {
     auto precisions = Split(precision_);
     if (precisions.empty()) precisions = {"checkpoint"};
     for (const std::string& name : Split(parameters_.empty() ? model_ : parameters_)) {
-      const auto model = ModelNamed(name, catalog);
-      if (!model) return tl::unexpected<Error>(model.error());
+      const SizedModel& model = models_.at(name);
       for (const std::string& precision : precisions) {
         auto& row = rows.emplace_back();
         for (const std::string& gpu : gpus) {
-          const auto space = SpaceNamed(gpu, catalog);
-          if (!space) return tl::unexpected<Error>(space.error());
-          auto server = Size(*model, precision, *space);
+          auto server = Size(model, precision, spaces_.at(gpu));
           if (!server) return tl::unexpected<Error>(server.error());
           if (weights_only_) server->size.needed = server->size.weights;
           row.push_back(std::move(*server));
@@ -352,16 +394,14 @@ class SizeVerb final : public Verb {
   }
 
   // What somebody states needs no sizing, only room.
-  Result<int> Stated(Context& context, const Catalog& catalog) const {
+  Result<int> Stated(Context& context) const {
     const auto bytes = ParseBytes(memory_);
     if (!bytes) return FailedWhile("--memory", bytes.error());
-    const auto space = SpaceNamed(gpu_, catalog);
-    if (!space) return tl::unexpected<Error>(space.error());
     MemoryNeed need;
     need.terms.push_back({"stated", *bytes, {}, "as stated; a limit holds it to that"});
     need.terms.push_back(
         {"cuda_context", MiB(512), MiB(200), "of the process, which few count when they state"});
-    return ShowNeed(context, "a workload that states its memory", need, *space);
+    return ShowNeed(context, "a workload that states its memory", need, spaces_.at(gpu_));
   }
 
   static Result<int> ShowNeed(Context& context, const std::string& what, const MemoryNeed& need,
@@ -370,6 +410,8 @@ class SizeVerb final : public Verb {
     return space.memory && need.total() > *space.memory ? ExitCodeOf(ErrorCode::kDoesNotFit) : 0;
   }
 
+  std::map<std::string, SizedModel> models_;  // by what was asked for
+  std::map<std::string, ServerSpace> spaces_;
   std::string model_, parameters_, precision_, kv_precision_, gpu_, gpu_memory_, slice_;
   std::string engine_, engine_version_, utilization_, train_, optimizer_, memory_;
   std::string first_token_, token_, coefficients_;

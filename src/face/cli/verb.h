@@ -23,6 +23,8 @@ class Verb {
 
   virtual ~Verb() = default;
   virtual Info info() const = 0;
+  // What -o calls the verb's own text, where that is not a table.
+  virtual const char* text_format() const { return "table"; }
   // The members named here are filled before Run.
   virtual void Declare(Arguments& arguments) = 0;
   // The exit code where it is not an error's.
@@ -53,6 +55,8 @@ std::unique_ptr<Verb> MakeAdviseVerb();
 std::unique_ptr<Verb> MakeCostVerb();
 std::unique_ptr<Verb> MakeSimulateVerb();
 std::unique_ptr<Verb> MakeCalibrateVerb();
+std::unique_ptr<Verb> MakeImportVerb();
+std::unique_ptr<Verb> MakeExportVerb();
 std::unique_ptr<Verb> MakeVersionVerb();
 
 }  // namespace tranche

@@ -1,8 +1,9 @@
 
 #include "limiter/hooks/metered.h"
+#include "limiter/hooks/physical.h"
 
-// Arrays, whose layout is the driver's secret. An array that is only declared ("deferred mapping")
-// takes no memory and tells what it would take.
+// Arrays, whose layout is the driver's secret (small_arrays.h: small ones). An array that is only
+// declared ("deferred mapping") takes no memory and tells what it would take.
 namespace tranche::limiter {
 namespace {
 
@@ -57,14 +58,39 @@ uint64_t MipmapBytes(CUDA_ARRAY3D_DESCRIPTOR descriptor, unsigned int levels) {
   return answer == CUDA_SUCCESS && needs.size != 0 ? needs.size : estimate;
 }
 
-// An array of less than a granule is charged for a whole one: where it lies, alone or with others,
-// it does not show.
-bool KeepArray(Kind kind, uint64_t handle, uint64_t bytes, Charge charge) {
+bool Keep(Kind kind, uint64_t handle, bool small, Charge charge) {
   State& state = TheState();
-  if (bytes < kGranule) charge.other = kHidden;
+  if (small) charge.other = kHidden;
   if (!state.handles.Put(kind, handle, charge)) return false;
-  if (charge.other == kHidden) __atomic_fetch_add(&state.small_arrays, 1, __ATOMIC_SEQ_CST);
+  if (small) AddSmallArray(state, charge.device);
   return true;
+}
+
+// Calls create(), which makes something of that size.
+template <typename Create, typename Handle, typename Undo>
+CUresult CreateOf(Account account, Kind kind, uint64_t bytes, const Create& create,
+                  const Handle& handle, const Undo& undo) {
+  const bool small = bytes < kGranule && account.device() >= 0;
+  if (small) BeforeSmallArray(account.device());
+  const CUresult answer = Metered(
+      account, Granules(bytes), create,
+      [&](const Charge& charge) { return Keep(kind, handle(), small, charge); }, undo);
+  if (small && answer == CUDA_SUCCESS) TrueUpSmallArrays(account.device());
+  return answer;
+}
+
+// Calls destroy(). What was mapped to it is used by it no more.
+template <typename Destroy>
+CUresult DestroyOf(Kind kind, uint64_t handle, const Destroy& destroy) {
+  if (!IsLimited()) return destroy();
+  State& state = TheState();
+  Charge charge;
+  const bool small = state.handles.Find(kind, handle, &charge) && charge.other == kHidden;
+  const CUresult answer = Unmetered(kind, handle, destroy);
+  if (answer != CUDA_SUCCESS) return answer;
+  if (small) TrueUpSmallArrays(charge.device);
+  EndArrayMappings(handle);
+  return answer;
 }
 
 template <typename Create>
@@ -74,10 +100,8 @@ CUresult CreateArray(CUarray* array, const CUDA_ARRAY3D_DESCRIPTOR& descriptor,
   // Without memory of its own: what is mapped into it later is charged as what it is.
   if (!account.metered() || account.pointless() || (descriptor.Flags & (kDeferred | kSparse)) != 0)
     return create();
-  const uint64_t bytes = ArrayBytes(descriptor);
-  return Metered(
-      account, Granules(bytes), create,
-      [&](const Charge& charge) { return KeepArray(Kind::kArray, Number(*array), bytes, charge); },
+  return CreateOf(
+      account, Kind::kArray, ArrayBytes(descriptor), create, [&] { return Number(*array); },
       [&] {
         REAL(cuArrayDestroy)
         (*array);
@@ -124,7 +148,7 @@ HOOK(cuArray3DCreate, (CUarray * array, const CUDA_ARRAY3D_DESCRIPTOR_v1* descri
 }
 
 HOOK(cuArrayDestroy, (CUarray array)) {
-  return Unmetered(Kind::kArray, Number(array), [&] { return REAL(cuArrayDestroy)(array); });
+  return DestroyOf(Kind::kArray, Number(array), [&] { return REAL(cuArrayDestroy)(array); });
 }
 
 HOOK(cuMipmappedArrayCreate,
@@ -134,10 +158,9 @@ HOOK(cuMipmappedArrayCreate,
   Account account = Account::Current();
   if (!account.metered() || account.pointless() || (descriptor->Flags & (kDeferred | kSparse)) != 0)
     return create();
-  const uint64_t bytes = MipmapBytes(*descriptor, levels);
-  return Metered(
-      account, Granules(bytes), create,
-      [&](const Charge& charge) { return KeepArray(Kind::kMipmap, Number(*array), bytes, charge); },
+  return CreateOf(
+      account, Kind::kMipmap, MipmapBytes(*descriptor, levels), create,
+      [&] { return Number(*array); },
       [&] {
         REAL(cuMipmappedArrayDestroy)
         (*array);
@@ -145,7 +168,7 @@ HOOK(cuMipmappedArrayCreate,
 }
 
 HOOK(cuMipmappedArrayDestroy, (CUmipmappedArray array)) {
-  return Unmetered(Kind::kMipmap, Number(array),
+  return DestroyOf(Kind::kMipmap, Number(array),
                    [&] { return REAL(cuMipmappedArrayDestroy)(array); });
 }
 

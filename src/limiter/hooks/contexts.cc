@@ -16,6 +16,7 @@ void GiveBackAllOf(uint64_t context) {
   Kind kind = Kind::kNone;
   uint64_t from = 0;
   while (state.handles.TakeOneOf(context, &from, &kind, &charge)) GiveBack(state, charge);
+  for (int32_t i = 0; i < static_cast<int32_t>(TRANCHE_SLICE_DEVICES); ++i) TrueUpSmallArrays(i);
 }
 
 CUresult DestroyContext(CUcontext context, CUresult (*destroy)(CUcontext)) {
@@ -209,6 +210,26 @@ HOOK(cuCtxDestroy_v2, (CUcontext context)) {
   return DestroyContext(context, REAL(cuCtxDestroy_v2));
 }
 HOOK(cuCtxDestroy, (CUcontext context)) { return DestroyContext(context, REAL(cuCtxDestroy)); }
+
+// Of old programs: uses of a context are counted, and it goes with the last.
+HOOK(cuCtxAttach, (CUcontext * context, unsigned int flags)) {
+  const CUresult answer = REAL(cuCtxAttach)(context, flags);
+  Charge charge;
+  if (answer == CUDA_SUCCESS && IsLimited())
+    TheState().handles.AddUser(Kind::kContext, Number(*context), &charge);
+  return answer;
+}
+HOOK(cuCtxDetach, (CUcontext context)) {
+  State& state = TheState();
+  Charge charge;
+  const bool known = IsLimited() && state.handles.Find(Kind::kContext, Number(context), &charge);
+  if (known && charge.users <= 1) return DestroyContext(context, REAL(cuCtxDetach));
+  const CUresult answer = REAL(cuCtxDetach)(context);
+  bool gone = false;
+  if (known && answer == CUDA_SUCCESS)
+    state.handles.RemoveUser(Kind::kContext, Number(context), &charge, &gone);
+  return answer;
+}
 
 // A batch is of one context.
 HOOK(cuCtxSetCurrent, (CUcontext context)) {

@@ -37,7 +37,7 @@ HOOK(cuCtxSetLimit, (CUlimit limit, size_t value)) {
   if (most >= kTooMuch) return TooMuch(set, [&] { REAL(cuCtxSetLimit)(limit, before); });
   if (!account.Reserve(most)) return CUDA_ERROR_OUT_OF_MEMORY;
   TRANCHE_LABEL(kLimitReserved);
-  const Measurement measurement(account);
+  const Measurement measurement(account, Measurement::kLoad);
   const CUresult answer = set();
   TRANCHE_LABEL(kLimitSet);
   if (answer != CUDA_SUCCESS) {

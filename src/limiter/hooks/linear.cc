@@ -62,7 +62,7 @@ HOOK(cuMemAllocManaged, (CUdeviceptr * pointer, size_t bytes, unsigned int flags
   const bool known = flags != 0 && flags <= CU_MEM_ATTACH_SINGLE;
   if (IsLimited() && pointer != nullptr && !known)
     return TooMuch(allocate, [&] { REAL(cuMemFree_v2)(*pointer); });
-  return AllocateApart(pointer, bytes, allocate);
+  return AllocateApart(pointer, bytes, allocate, kManaged);
 }
 
 HOOK(cuMemFree_v2, (CUdeviceptr pointer)) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "limiter/hooks/small_arrays.h"
 #include "limiter/policy/label.h"
 #include "limiter/state.h"
 #include "limiter/symbols.h"
@@ -18,24 +19,41 @@ inline bool IsLimited() { return TheState().attached != State::kNoSlice; }
 // The device of the calling thread's context; negative when there is none.
 inline CUdevice CurrentOrdinal() { return CurrentPlace(TheState()).ordinal; }
 
-// As Charge.other of an array that may lie in a granule with small memory.
-constexpr uint64_t kHidden = 1;
+// While what a call takes or gives and what it is charged for it are apart.
+class InCall {
+ public:
+  explicit InCall(State& state) : state_(state) { state_.call_gate.Enter(); }
+  ~InCall() { state_.call_gate.Leave(); }
+  InCall(const InCall&) = delete;
+  InCall& operator=(const InCall&) = delete;
 
-// Gives back what a charge stands for.
-inline void GiveBack(State& state, const Charge& charge) {
-  Account account = Account::OfSlice(charge.device);
-  if (charge.other <= kHidden) {
-    account.Release(charge.bytes);
-    if (charge.other == kHidden) __atomic_fetch_sub(&state.small_arrays, 1, __ATOMIC_SEQ_CST);
-    return;
+ private:
+  State& state_;
+};
+
+// As Charge.other: an array that may lie in a granule with small memory; managed memory.
+constexpr uint64_t kHidden = 1, kManaged = 2;
+
+// Gives back what a charge stands for. True: a granule in which small memory lay.
+inline bool GiveBack(State& state, const Charge& charge) {
+  if (charge.other == kHidden) {
+    RemoveSmallArray(state, charge.device);
+    return true;
+  }
+  if (charge.other <= kManaged) {
+    Account::OfSlice(charge.device).Release(charge.bytes);
+    if (charge.other == kManaged) __atomic_fetch_sub(&state.managed, 1, __ATOMIC_SEQ_CST);
+    return false;
   }
   // Small memory: its granule goes with the last that lies in it.
   auto* granule = reinterpret_cast<Granule*>(charge.other);
   Charge all;
   bool gone = false;
-  if (!state.handles.RemoveUser(Kind::kGranule, granule->number, &all, &gone) || !gone) return;
+  if (!state.handles.RemoveUser(Kind::kGranule, granule->number, &all, &gone) || !gone)
+    return false;
   state.granules.Give(granule);
-  account.Release(kGranule);
+  RemoveGranule(state, charge.device);
+  return true;
 }
 
 // Instead of a call that was refused. A context that can do nothing any more says so itself.
@@ -61,6 +79,7 @@ CUresult Metered(Account account, uint64_t bytes, const Make& make, const Keep& 
                  const Undo& undo) {
   if (!account.metered() || account.pointless()) return make();
   if (bytes > kTooMuch) return TooMuch(make, undo);
+  const InCall call(TheState());
   if (!account.Reserve(bytes))
     return account.context() == 0 ? CUDA_ERROR_OUT_OF_MEMORY : Refused(make);
   TRANCHE_LABEL(kBeforeMake);
@@ -90,6 +109,7 @@ CUresult Metered(Account account, uint64_t bytes, const Make& make, const Keep& 
 template <typename Destroy>
 CUresult Unmetered(Kind kind, uint64_t handle, const Destroy& destroy) {
   State& state = TheState();
+  const InCall call(state);
   Charge charge;
   const bool known = state.handles.Take(kind, handle, &charge);
   TRANCHE_LABEL(kForgotten);

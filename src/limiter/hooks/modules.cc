@@ -8,7 +8,7 @@ namespace {
 template <typename Load>
 CUresult LoadModule(CUmodule* module, const Load& load) {
   return Measured(
-      Kind::kModule, false, load, [&] { return Number(*module); },
+      Kind::kModule, false, true, load, [&] { return Number(*module); },
       [&] {
         REAL(cuModuleUnload)
         (*module);
@@ -19,7 +19,7 @@ CUresult LoadModule(CUmodule* module, const Load& load) {
 template <typename Load>
 CUresult LoadLibrary(CUlibrary* library, const Load& load) {
   return Measured(
-      Kind::kLibrary, true, load, [&] { return Number(*library); },
+      Kind::kLibrary, true, true, load, [&] { return Number(*library); },
       [&] {
         REAL(cuLibraryUnload)
         (*library);
@@ -30,7 +30,7 @@ CUresult LoadLibrary(CUlibrary* library, const Load& load) {
 template <typename Use>
 CUresult UseOf(Kind kind, uint64_t handle, const Use& use) {
   return Measured(
-      kind, kind == Kind::kLibrary, use, [&] { return handle; }, [] {});
+      kind, kind == Kind::kLibrary, false, use, [&] { return handle; }, [] {});
 }
 
 uint64_t LibraryOf(CUkernel kernel) {
@@ -63,6 +63,24 @@ HOOK(cuModuleUnload, (CUmodule module)) {
 HOOK(cuModuleGetFunction, (CUfunction * function, CUmodule module, const char* name)) {
   return UseOf(Kind::kModule, Number(module),
                [&] { return REAL(cuModuleGetFunction)(function, module, name); });
+}
+HOOK(cuModuleGetGlobal,
+     (CUdeviceptr_v1 * address, unsigned int* bytes, CUmodule module, const char* name)) {
+  return UseOf(Kind::kModule, Number(module),
+               [&] { return REAL(cuModuleGetGlobal)(address, bytes, module, name); });
+}
+HOOK(cuModuleGetTexRef, (CUtexref * texture, CUmodule module, const char* name)) {
+  return UseOf(Kind::kModule, Number(module),
+               [&] { return REAL(cuModuleGetTexRef)(texture, module, name); });
+}
+HOOK(cuModuleGetSurfRef, (CUsurfref * surface, CUmodule module, const char* name)) {
+  return UseOf(Kind::kModule, Number(module),
+               [&] { return REAL(cuModuleGetSurfRef)(surface, module, name); });
+}
+HOOK(cuFuncLoad, (CUfunction function)) {
+  CUmodule module = nullptr;
+  if (IsLimited() && REAL(cuFuncGetModule)(&module, function) != CUDA_SUCCESS) module = nullptr;
+  return UseOf(Kind::kModule, Number(module), [&] { return REAL(cuFuncLoad)(function); });
 }
 HOOK(cuModuleGetGlobal_v2,
      (CUdeviceptr * address, size_t* bytes, CUmodule module, const char* name)) {
@@ -102,6 +120,15 @@ HOOK(cuLibraryGetGlobal,
      (CUdeviceptr * address, size_t* bytes, CUlibrary library, const char* name)) {
   return UseOf(Kind::kLibrary, Number(library),
                [&] { return REAL(cuLibraryGetGlobal)(address, bytes, library, name); });
+}
+HOOK(cuLibraryGetManaged,
+     (CUdeviceptr * address, size_t* bytes, CUlibrary library, const char* name)) {
+  return UseOf(Kind::kLibrary, Number(library),
+               [&] { return REAL(cuLibraryGetManaged)(address, bytes, library, name); });
+}
+HOOK(cuLibraryGetUnifiedFunction, (void** function, CUlibrary library, const char* name)) {
+  return UseOf(Kind::kLibrary, Number(library),
+               [&] { return REAL(cuLibraryGetUnifiedFunction)(function, library, name); });
 }
 HOOK(cuKernelGetFunction, (CUfunction * function, CUkernel kernel)) {
   return UseOf(Kind::kLibrary, LibraryOf(kernel),

@@ -1,3 +1,5 @@
+#include "limiter/hooks/physical.h"
+
 #include "limiter/hooks/metered.h"
 
 // Physical memory by handle. It lives as long as its handle or any mapping of it.
@@ -33,8 +35,9 @@ HOOK(cuMemCreate, (CUmemGenericAllocationHandle * handle, size_t bytes,
 }
 
 HOOK(cuMemRelease, (CUmemGenericAllocationHandle handle)) {
-  const CUresult answer = REAL(cuMemRelease)(handle);
   State& state = TheState();
+  const InCall call(state);
+  const CUresult answer = REAL(cuMemRelease)(handle);
   if (answer == CUDA_SUCCESS && state.attached != State::kNoSlice) Drop(state, handle);
   return answer;
 }
@@ -83,9 +86,10 @@ HOOK(cuMemMap, (CUdeviceptr address, size_t bytes, size_t offset,
 }
 
 HOOK(cuMemUnmap, (CUdeviceptr address, size_t bytes)) {
+  State& state = TheState();
+  const InCall call(state);
   const CUresult answer = REAL(cuMemUnmap)(address, bytes);
   TRANCHE_LABEL(kUnmapped);
-  State& state = TheState();
   if (answer != CUDA_SUCCESS || state.attached == State::kNoSlice) return answer;
   // One call may undo several mappings that lie side by side, whole ones always.
   for (uint64_t at = address; at - address < bytes;) {
@@ -98,6 +102,91 @@ HOOK(cuMemUnmap, (CUdeviceptr address, size_t bytes)) {
     at += mapping.bytes == 0 ? kGranule : mapping.bytes;
   }
   return answer;
+}
+
+namespace {
+
+uint64_t ArrayOf(const CUarrayMapInfo& map) {
+  return map.resourceType == CU_RESOURCE_TYPE_ARRAY ? Number(map.resource.array)
+                                                    : Number(map.resource.mipmap);
+}
+
+// A mapping ends with its array as other things do with their context, whose address is another.
+uint64_t LifeOf(uint64_t array) { return array | uint64_t{1} << 63; }
+
+// Where in its array. A driver maps and unmaps the same pieces; what is unmapped in others is used
+// until the array is gone, as far as we know.
+uint64_t PlaceOf(const CUarrayMapInfo& map) {
+  constexpr uint64_t kSpread = UINT64_C(0x9e3779b97f4a7c15);
+  uint64_t place = ArrayOf(map) * kSpread + map.subresourceType;
+  const auto add = [&](uint64_t part) { place = (place ^ place >> 29) * kSpread + part; };
+  if (map.subresourceType == CU_ARRAY_SPARSE_SUBRESOURCE_TYPE_SPARSE_LEVEL) {
+    add(map.subresource.sparseLevel.level);
+    add(map.subresource.sparseLevel.layer);
+    add(map.subresource.sparseLevel.offsetX);
+    add(map.subresource.sparseLevel.offsetY);
+    add(map.subresource.sparseLevel.offsetZ);
+  } else {
+    add(map.subresource.miptail.layer);
+    add(map.subresource.miptail.offset);
+  }
+  return place;
+}
+
+void EndMapping(State& state, uint64_t place) {
+  Charge mapping;
+  if (!state.handles.Take(Kind::kArrayMapping, place, &mapping)) return;
+  __atomic_fetch_sub(&state.array_mappings, 1, __ATOMIC_SEQ_CST);
+  Drop(state, mapping.other);
+}
+
+// Holds the memory for the mapping that is about to be made. What lay there before is not used any
+// more.
+void BeginMapping(State& state, const CUarrayMapInfo& map) {
+  Charge charge;
+  if (!state.handles.AddUser(Kind::kPhysical, map.memHandle.memHandle, &charge)) return;
+  EndMapping(state, PlaceOf(map));
+  Charge mapping;
+  mapping.other = map.memHandle.memHandle;
+  mapping.context = LifeOf(ArrayOf(map));
+  // Where there is no memory to remember it, it stays charged.
+  if (state.handles.Put(Kind::kArrayMapping, PlaceOf(map), mapping))
+    __atomic_fetch_add(&state.array_mappings, 1, __ATOMIC_SEQ_CST);
+}
+
+template <typename Call>
+CUresult MapArrays(const CUarrayMapInfo* maps, unsigned int count, const Call& call) {
+  const CUresult answer = call();
+  State& state = TheState();
+  if (answer != CUDA_SUCCESS || !IsLimited()) return answer;
+  for (unsigned int i = 0; i < count; ++i) {
+    if (maps[i].memOperationType == CU_MEM_OPERATION_TYPE_MAP)
+      BeginMapping(state, maps[i]);
+    else
+      EndMapping(state, PlaceOf(maps[i]));
+  }
+  return answer;
+}
+
+}  // namespace
+
+void EndArrayMappings(uint64_t array) {
+  State& state = TheState();
+  if (__atomic_load_n(&state.array_mappings, __ATOMIC_SEQ_CST) == 0) return;
+  uint64_t from = 0;
+  Kind kind = Kind::kNone;
+  Charge mapping;
+  while (state.handles.TakeOneOf(LifeOf(array), &from, &kind, &mapping)) {
+    __atomic_fetch_sub(&state.array_mappings, 1, __ATOMIC_SEQ_CST);
+    Drop(state, mapping.other);
+  }
+}
+
+HOOK(cuMemMapArrayAsync, (CUarrayMapInfo * maps, unsigned int count, CUstream stream)) {
+  return MapArrays(maps, count, [&] { return REAL(cuMemMapArrayAsync)(maps, count, stream); });
+}
+HOOK(cuMemMapArrayAsync_ptsz, (CUarrayMapInfo * maps, unsigned int count, CUstream stream)) {
+  return MapArrays(maps, count, [&] { return REAL(cuMemMapArrayAsync_ptsz)(maps, count, stream); });
 }
 
 namespace {

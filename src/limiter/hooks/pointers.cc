@@ -55,8 +55,8 @@ CUresult AllocateInHole(State& state, Account account, uint64_t bytes, const CUd
   TRANCHE_LABEL(kAloneInHole);
   CUresult answer = CUDA_ERROR_OUT_OF_MEMORY;
   // Where arrays lie, which may be in the same granules, nobody can see.
-  const bool room = __atomic_load_n(&state.small_arrays, __ATOMIC_SEQ_CST) == 0 &&
-                    state.granules.HasRoom(account.context(), bytes);
+  const bool room =
+      !HaveSmallArrays(state, account.device()) && state.granules.HasRoom(account.context(), bytes);
   if (room) {
     answer = call();
     TRANCHE_LABEL(kMadeInHole);

@@ -36,18 +36,26 @@ CUresult AllocateSmall(State& state, Account account, CUdeviceptr* made, uint64_
   TRANCHE_LABEL(kSmallKept);
   if (!began) account.Release(kGranule);
   state.small_gate.Leave();
+  if (__builtin_expect(began && HaveSmallArrays(state, account.device()), 0))
+    TrueUpSmallArrays(account.device());
   return answer;
 }
 
 // Calls allocate(), which writes the address of `bytes` of memory to *made, in granules that it
-// shares with nobody.
+// shares with nobody. `mark`: what is to stand in Charge.other.
 template <typename Allocate>
-CUresult AllocateApart(CUdeviceptr* made, uint64_t bytes, const Allocate& allocate) {
+CUresult AllocateApart(CUdeviceptr* made, uint64_t bytes, const Allocate& allocate,
+                       uint64_t mark = 0) {
   // What the driver refuses anyway, with its own words.
   if (made == nullptr || bytes == 0) return allocate();
   return Metered(
       Account::Current(), Granules(bytes), allocate,
-      [&](const Charge& charge) { return TheState().handles.Put(Kind::kPointer, *made, charge); },
+      [&](Charge charge) {
+        charge.other = mark;
+        if (!TheState().handles.Put(Kind::kPointer, *made, charge)) return false;
+        if (mark == kManaged) __atomic_fetch_add(&TheState().managed, 1, __ATOMIC_SEQ_CST);
+        return true;
+      },
       [&] {
         REAL(cuMemFree_v2)
         (*made);
@@ -69,16 +77,19 @@ CUresult AllocatePointer(CUdeviceptr* made, uint64_t bytes, const Allocate& allo
 template <typename Free>
 CUresult FreePointer(State& state, CUdeviceptr pointer, const Charge& charge, const Free& free) {
   const bool small = charge.bytes == 0;
-  if (small) state.small_gate.Enter();
+  SmallGate& gate = small ? state.small_gate : state.call_gate;
+  gate.Enter();
   const CUresult answer = free();
   TRANCHE_LABEL(kSmallFreed);
+  bool granule = false;
   if (answer == CUDA_SUCCESS) {
     if (small) reinterpret_cast<Granule*>(charge.other)->Mark(pointer, charge.users, false);
-    GiveBack(state, charge);
+    granule = GiveBack(state, charge);
   } else {
     state.handles.Put(Kind::kPointer, pointer, charge);
   }
-  if (small) state.small_gate.Leave();
+  gate.Leave();
+  if (granule) TrueUpSmallArrays(charge.device);
   return answer;
 }
 

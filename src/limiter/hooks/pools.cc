@@ -184,6 +184,12 @@ HOOK(cuMemPoolCreate, (CUmemoryPool * pool, const CUmemPoolProps* properties)) {
   if (answer != CUDA_SUCCESS || state.attached == State::kNoSlice) return answer;
   Charge charge;
   const bool device = properties->location.type == CU_MEM_LOCATION_TYPE_DEVICE;
+  if (properties->allocType == CU_MEM_ALLOCATION_TYPE_MANAGED) {
+    __atomic_fetch_add(&state.managed, 1, __ATOMIC_SEQ_CST);
+    // Wherever it prefers to be, it comes to the device that uses it: charged there, as a pool that
+    // was not seen being made.
+    if (!device) return answer;
+  }
   charge.other = static_cast<uint64_t>(properties->location.id);
   charge.users = properties->handleTypes != CU_MEM_HANDLE_TYPE_NONE ? 1 : 0;
   if (state.handles.Put(device ? Kind::kPool : Kind::kHostPool, Number(*pool), charge))

@@ -32,6 +32,12 @@ WAITS(cuMemcpyAtoH_v2, (void* dstHost, CUarray srcArray, size_t srcOffset, size_
       (dstHost, srcArray, srcOffset, ByteCount))
 WAITS(cuMemcpyAtoH_v2_ptds, (void* dstHost, CUarray srcArray, size_t srcOffset, size_t ByteCount),
       (dstHost, srcArray, srcOffset, ByteCount))
+WAITS(cuMemcpyAtoH,
+      (void* dstHost, CUarray srcArray, unsigned int srcOffset, unsigned int ByteCount),
+      (dstHost, srcArray, srcOffset, ByteCount))
+WAITS(cuMemcpyHtoA,
+      (CUarray dstArray, unsigned int dstOffset, const void* srcHost, unsigned int ByteCount),
+      (dstArray, dstOffset, srcHost, ByteCount))
 WAITS(cuMemcpyHtoA_v2, (CUarray dstArray, size_t dstOffset, const void* srcHost, size_t ByteCount),
       (dstArray, dstOffset, srcHost, ByteCount))
 WAITS(cuMemcpyHtoA_v2_ptds,
@@ -45,6 +51,9 @@ WAITS(cuMemcpyPeer_ptds,
       (CUdeviceptr dstDevice, CUcontext dstContext, CUdeviceptr srcDevice, CUcontext srcContext,
        size_t ByteCount),
       (dstDevice, dstContext, srcDevice, srcContext, ByteCount))
+WAITS(cuMemcpy2D, (const CUDA_MEMCPY2D_v1* pCopy), (pCopy))
+WAITS(cuMemcpy2DUnaligned, (const CUDA_MEMCPY2D_v1* pCopy), (pCopy))
+WAITS(cuMemcpy3D, (const CUDA_MEMCPY3D_v1* pCopy), (pCopy))
 WAITS(cuMemcpy2D_v2, (const CUDA_MEMCPY2D* pCopy), (pCopy))
 WAITS(cuMemcpy2D_v2_ptds, (const CUDA_MEMCPY2D* pCopy), (pCopy))
 WAITS(cuMemcpy2DUnaligned_v2, (const CUDA_MEMCPY2D* pCopy), (pCopy))
@@ -103,6 +112,10 @@ COPIES(cuMemcpyAsync, (CUdeviceptr dst, CUdeviceptr src, size_t ByteCount, CUstr
        (dst, src, ByteCount, hStream), Legacy(hStream))
 COPIES(cuMemcpyAsync_ptsz, (CUdeviceptr dst, CUdeviceptr src, size_t ByteCount, CUstream hStream),
        (dst, src, ByteCount, hStream), PerThread(hStream))
+COPIES(cuMemcpy2DAsync, (const CUDA_MEMCPY2D_v1* pCopy, CUstream hStream), (pCopy, hStream),
+       Legacy(hStream))
+COPIES(cuMemcpy3DAsync, (const CUDA_MEMCPY3D_v1* pCopy, CUstream hStream), (pCopy, hStream),
+       Legacy(hStream))
 COPIES(cuMemcpy2DAsync_v2, (const CUDA_MEMCPY2D* pCopy, CUstream hStream), (pCopy, hStream),
        Legacy(hStream))
 COPIES(cuMemcpy2DAsync_v2_ptsz, (const CUDA_MEMCPY2D* pCopy, CUstream hStream), (pCopy, hStream),

@@ -63,6 +63,7 @@ class PartyTurns {
   int32_t Choose(int32_t before) const;
   bool SomebodyIsFarBehind() const;
   void Open(int32_t p, int64_t now);
+  int32_t Close(int64_t now);
 
   Party parties_[kMost] = {};
   int32_t holder_ = kNobody;  // who pays: open, or closed and still busy
@@ -163,6 +164,13 @@ inline void PartyTurns::Open(int32_t p, int64_t now) {
   idle_since_ = p != kNobody && Wants(static_cast<uint32_t>(p)) ? 0 : now;
 }
 
+// Who passed just before will be seen to be busy.
+inline int32_t PartyTurns::Close(int64_t now) {
+  closing_ = true;
+  closed_at_ = now;
+  return kNobody;
+}
+
 inline int32_t PartyTurns::Decide(int64_t now) {
   Charge(now);
   if (holder_ == kNobody) {
@@ -178,8 +186,8 @@ inline int32_t PartyTurns::Decide(int64_t now) {
   }
   if (!OthersWait(held_by)) return holder_;
   if (idle_since_ != 0) {
-    if (now - idle_since_ >= kBackAgain) Open(Choose(kNobody), now);
-    return holder_;
+    if (now - idle_since_ < kBackAgain) return holder_;
+    return Close(now);
   }
   const bool over = now - began_ >= kTurn;
   if (!over && (now - began_ < kShortestTurn || !SomebodyIsFarBehind())) return holder_;
@@ -187,9 +195,7 @@ inline int32_t PartyTurns::Decide(int64_t now) {
     began_ = now;
     return holder_;
   }
-  closing_ = true;
-  closed_at_ = now;
-  return parties_[held_by].wish.busy ? kNobody : Decide(now);
+  return Close(now);
 }
 
 inline int64_t PartyTurns::NextDeadline() const {

@@ -48,6 +48,8 @@ class Scene {
         turns_.See(static_cast<uint32_t>(i), {wants && !open, now_ < one.busy_until}, now_);
       }
       open_ = turns_.Decide(now_);
+      // With all gates closed nobody comes any more.
+      if (open_ == PartyTurns::kNobody) open_ = turns_.Decide(now_);
     }
   }
   double Part(size_t i, int64_t of) const {

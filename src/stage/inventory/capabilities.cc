@@ -73,13 +73,25 @@ Verdict JudgeMig(const Gpu& gpu, const CatalogGpu* known, const Machine& machine
   return Yes(Needing("MIG mode must be switched on first", host));
 }
 
-Verdict JudgeMps(const Gpu& gpu) {
+Verdict JudgeMps(const Gpu& gpu, const HostAbilities& host) {
   const std::optional<double> capability = CapabilityNumber(gpu);
   if (capability && *capability < 7.0) {
     return No("MPS keeps clients apart from compute capability 7.0 on; this GPU has " +
               *gpu.compute_capability);
   }
-  return No("this build of Tranche does not start or limit MPS servers yet");
+  if (!host.no_mps.empty()) return No(host.no_mps);
+  for (const MpsDaemon& daemon : gpu.mps_daemons) {
+    if (daemon.ours) continue;
+    return No(fmt::format("an MPS daemon that is not Tranche's serves it (pid {}{}{})", daemon.pid,
+                          daemon.pipe_directory.empty() ? "" : ", ", daemon.pipe_directory));
+  }
+  if (gpu.compute_mode && *gpu.compute_mode == ComputeMode::kProhibited)
+    return No("compute mode is 'prohibited'");
+  if (MigOn(gpu)) return Yes(Needing("MIG mode must be switched off first", host));
+  return Yes(
+      "programs run at the same time through one server, and share each other's faults; a limiter "
+      "in each "
+      "process holds it to its memory and time");
 }
 
 Verdict JudgeTimeSlicing(const Gpu& gpu, const HostAbilities& host) {
@@ -129,7 +141,7 @@ Verdict Judge(Mechanism mechanism, const Gpu& gpu, const CatalogGpu* known, cons
     case Mechanism::kMig:
       return JudgeMig(gpu, known, machine, host);
     case Mechanism::kMps:
-      return JudgeMps(gpu);
+      return JudgeMps(gpu, host);
     case Mechanism::kTimeSlicing:
       return JudgeTimeSlicing(gpu, host);
     case Mechanism::kFraction:
@@ -176,7 +188,8 @@ std::vector<Capability> JudgeCapabilities(const Machine& machine, const Catalog&
       if (verdict.available) {
         capability.guarantees = catalog.FindMechanism(mechanism).floor;
         if (own_nodes_only) capability.guarantees.access = Guarantee::kKernel;
-        if (mechanism == Mechanism::kFraction && KernelHoldsMemory(gpu, host))
+        const bool limited = mechanism == Mechanism::kFraction || mechanism == Mechanism::kMps;
+        if (limited && KernelHoldsMemory(gpu, host))
           capability.guarantees.memory = Guarantee::kKernel;
       }
       capabilities.push_back(std::move(capability));

@@ -15,6 +15,8 @@ struct HostAbilities {
   std::optional<bool> mig_config;
   // NVIDIA device nodes are there, so that a workload can be shown its own and no others.
   bool device_nodes = false;
+  // Why no MPS daemon can be started; "" where one can.
+  std::string no_mps = "nobody has looked";
   // By GPU: why the kernel cannot hold processes to an amount of its memory; "" where it can.
   std::map<std::string, std::string> no_kernel_memory = {};
 };

@@ -60,9 +60,10 @@ Alternative Compare(const Plan& plan, const Plan& other, const std::string& work
     return alternative;
   }
   const size_t here = GpusOf(plan), there = GpusOf(other);
-  alternative.because = there > here
-                            ? fmt::format("{} GPUs more in use", there - here)
-                            : "no fewer GPUs; what was chosen takes less of one or changes less";
+  alternative.because =
+      there > here
+          ? fmt::format("{} more {} in use", there - here, there - here == 1 ? "GPU" : "GPUs")
+          : "no fewer GPUs; what was chosen takes less of one or changes less";
   return alternative;
 }
 

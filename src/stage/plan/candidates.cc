@@ -9,6 +9,15 @@ namespace {
 
 constexpr double kTolerance = 1e-9;
 
+// As they are tried: of two that would do as well, the one that needs less beside it.
+constexpr Mechanism kInOrder[] = {Mechanism::kExclusive, Mechanism::kMig, Mechanism::kTimeSlicing,
+                                  Mechanism::kFraction, Mechanism::kMps};
+
+// The limiter holds what is reserved.
+bool HasLimiter(Mechanism mechanism) {
+  return mechanism == Mechanism::kFraction || mechanism == Mechanism::kMps;
+}
+
 int SmsOf(const GpuView& view) {
   if (view.gpu->sm_count) return *view.gpu->sm_count;
   int most = 0;
@@ -29,6 +38,20 @@ bool Replaces(const MigProfile& a, const MigProfile& b) {
       return small.start >= large.start && small.start + small.size <= large.start + large.size;
     });
   });
+}
+
+// Why a replica there could not bear the requests that come to it, or "".
+std::string TooSlow(const GpuView& view, const ReplicaNeed& need, const Option& option) {
+  if (need.speed == nullptr) return "";
+  const std::optional<bool> bears = need.speed->Bears(view, option, need.per_second);
+  if (bears.value_or(true)) return "";  // not known: a reason says so
+  const std::string where = option.mechanism == Mechanism::kMig
+                                ? view.geometry->profile(option.profile).name
+                                : MechanismName(option.mechanism);
+  const std::string breaks = need.speed->Breaks(view, option);
+  if (!breaks.empty()) return fmt::format("{} is too slow: {}", where, breaks);
+  return fmt::format("{} serves {:.3g} requests per second within its slo, not {:.3g}", where,
+                     need.speed->CapacityIn(view, option).value_or(0), need.per_second);
 }
 
 void AddMigOptions(const GpuView& view, const ReplicaNeed& need, Candidates* out) {
@@ -64,12 +87,10 @@ void AddMigOptions(const GpuView& view, const ReplicaNeed& need, Candidates* out
   });
   std::vector<int> kept;
   for (const int i : suitable) {
-    const bool replaced = std::any_of(kept.begin(), kept.end(), [&](int k) {
+    const bool replaced = !need.every_slice && std::any_of(kept.begin(), kept.end(), [&](int k) {
       return Replaces(geometry.profile(k), geometry.profile(i));
     });
-    if (!replaced) kept.push_back(i);
-  }
-  for (const int i : kept) {
+    if (replaced) continue;
     const MigProfile& profile = geometry.profile(i);
     Option option;
     option.mechanism = Mechanism::kMig;
@@ -79,13 +100,20 @@ void AddMigOptions(const GpuView& view, const ReplicaNeed& need, Candidates* out
     option.memory_share = static_cast<double>(size(i)) / geometry.memory_slots();
     option.compute_share = static_cast<double>(profile.compute_slices) / geometry.compute_slices();
     option.guarantees = view.Find(Mechanism::kMig)->guarantees;
+    std::string too_slow = TooSlow(view, need, option);
+    if (!too_slow.empty()) {
+      out->refusal = std::move(too_slow);  // of the largest, in the end
+      continue;
+    }
+    kept.push_back(i);
     out->options.push_back(option);
   }
+  if (!out->options.empty()) out->refusal.clear();
 }
 
 // What a replica takes of each GPU's memory outside MIG.
 Bytes MemoryTaken(Mechanism mechanism, const ReplicaNeed& need) {
-  return mechanism == Mechanism::kFraction ? need.reserved : need.least_per_gpu();
+  return HasLimiter(mechanism) ? need.reserved : need.least_per_gpu();
 }
 
 // Why the mechanism is no way for this replica on this GPU, or "".
@@ -134,8 +162,9 @@ std::string WhyNot(Mechanism mechanism, const GpuView& view, const ReplicaNeed& 
              : "";
 }
 
-void AddUndividedOption(Mechanism mechanism, const GpuView& view, const ReplicaNeed& need,
-                        Candidates* out) {
+// Why not, or "" when it was added.
+std::string AddUndividedOption(Mechanism mechanism, const GpuView& view, const ReplicaNeed& need,
+                               Candidates* out) {
   Option option;
   option.mechanism = mechanism;
   option.guarantees = view.Find(mechanism)->guarantees;
@@ -149,7 +178,9 @@ void AddUndividedOption(Mechanism mechanism, const GpuView& view, const ReplicaN
     // Without an ask nothing holds a tenant back from the whole of it.
     option.compute_fraction = need.compute > 0 ? need.compute : 1;
   }
-  out->options.push_back(option);
+  std::string too_slow = TooSlow(view, need, option);
+  if (too_slow.empty()) out->options.push_back(option);
+  return too_slow;
 }
 
 }  // namespace
@@ -192,14 +223,14 @@ Candidates CandidatesOn(const GpuView& view, const ReplicaNeed& need, const Cata
   }
   // Of what is offered here, and of what is not.
   std::vector<std::string> refusals, not_offered;
-  for (const Mechanism mechanism : kAllMechanisms) {
-    if (mechanism == Mechanism::kVgpu) continue;  // made for virtual machines, not for processes
+  // vGPUs are made for virtual machines, not for processes.
+  for (const Mechanism mechanism : kInOrder) {
     std::string why_not = WhyNot(mechanism, view, need);
     if (why_not.empty() && mechanism == Mechanism::kMig) {
       AddMigOptions(view, need, &out);
       why_not = std::exchange(out.refusal, "");
     } else if (why_not.empty()) {
-      AddUndividedOption(mechanism, view, need, &out);
+      why_not = AddUndividedOption(mechanism, view, need, &out);
     }
     // What the spec itself excludes explains nothing about this GPU.
     const bool excluded = workload.mechanism && *workload.mechanism != mechanism;

@@ -35,7 +35,8 @@ struct GpuView {
   std::string free_unknown;                   // why free_undivided cannot be relied on
   double compute_promised = 0;                // of its time, to programs outside what is planned
   std::optional<double> price_per_hour;
-  std::vector<Capability> capabilities;  // of this GPU
+  std::optional<double> spot_price_per_hour;  // with nobody on it but the preemptible
+  std::vector<Capability> capabilities;       // of this GPU
 
   const Capability* Find(Mechanism mechanism) const;
   // "gpu0"

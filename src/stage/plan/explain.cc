@@ -78,6 +78,10 @@ std::string NeedText(const ReplicaNeed& need) {
     text = "needs " + FormatBytes(need.least);
   }
   if (need.compute > 0) text += fmt::format(" and {} of a GPU's SMs", FormatPercent(need.compute));
+  if (need.speed != nullptr) {
+    text += fmt::format(", serving {:.3g} requests per second within its slo ({}),",
+                        need.per_second, Speed::ObjectiveText(*need.workload->slo));
+  }
   const IsolationAsk& isolation = need.workload->isolation;
   if (isolation.word != "none") text += " with " + IsolationText(isolation);
   if (!need.workload->gpu.empty()) text += " on a " + need.workload->gpu;
@@ -170,6 +174,10 @@ class Remedies {
       TryLessMemory();
       TryPreemptible();
     }
+    if (need_.speed != nullptr) {
+      TryMoreReplicas();
+      TryLooserSlo();
+    }
     if (need_.compute > 0) TryLessCompute();
     TryIsolation();
     TryWithoutRestrictions();
@@ -183,7 +191,7 @@ class Remedies {
   }
 
  private:
-  bool Fits(const Workload& changed) {
+  bool Fits(const Workload& changed) const {
     const ReplicaNeed need = NeedOf(changed, need_.replica, catalog_);
     return solver_.WouldFit(layout_.placed, need);
   }
@@ -281,6 +289,52 @@ class Remedies {
     }
   }
 
+  // Each then gets less.
+  void TryMoreReplicas() {
+    if (need_.workload->by_traffic.replicas) return;  // as many as it takes already
+    Workload changed = *need_.workload;
+    for (int times = 2; times <= 64; times *= 2) {
+      changed.replicas = need_.workload->replicas * times;
+      if (!Fits(changed)) continue;
+      found_.push_back(fmt::format("replicas: {}, or none stated, so that the plan chooses them",
+                                   changed.replicas));
+      return;
+    }
+  }
+
+  // One of its objectives, or all of them.
+  void TryLooserSlo() {
+    constexpr int kObjectives = 4;
+    for (int which = 0; which <= kObjectives; ++which) {
+      for (const double times : {2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0}) {
+        Workload changed = *need_.workload;
+        // More replicas can be had, if only one bears anything.
+        if (changed.by_traffic.replicas) changed.replicas = 1000;
+        if (!Loosen(which, times, &*changed.slo)) break;
+        if (!Fits(changed)) continue;
+        found_.push_back(fmt::format("slo: {}", Speed::ObjectiveText(*changed.slo)));
+        return;
+      }
+    }
+  }
+
+  // False when that one is not promised.
+  static bool Loosen(int which, double times, Slo* slo) {
+    std::optional<Duration>* const times_of[] = {&slo->ttft_p50, &slo->ttft_p99, &slo->latency_p99};
+    bool any = false;
+    for (int i = 0; i < 3; ++i) {
+      std::optional<Duration>& one = *times_of[i];
+      if (!one || (which != i && which != 4)) continue;
+      one = Duration(static_cast<int64_t>(static_cast<double>(one->count()) * times));
+      any = true;
+    }
+    if (slo->tokens_per_second && (which == 3 || which == 4)) {
+      *slo->tokens_per_second /= times;
+      any = true;
+    }
+    return any;
+  }
+
   void TryIsolation() {
     const IsolationAsk& asked = need_.workload->isolation;
     Workload changed = *need_.workload;
@@ -345,6 +399,11 @@ class Remedies {
 
   // The smallest GPU of the catalog that would hold it.
   std::string LastResort() const {
+    if (need_.speed != nullptr) {
+      Workload changed = *need_.workload;
+      changed.slo.reset();
+      if (Fits(changed)) return "a looser slo, less traffic, or a faster GPU";
+    }
     const CatalogGpu* smallest = nullptr;
     for (const CatalogGpu& gpu : catalog_.gpus()) {
       if (!gpu.memory || *gpu.memory < need_.least_per_gpu()) continue;

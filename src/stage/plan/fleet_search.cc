@@ -16,8 +16,7 @@
 namespace tranche::planning {
 namespace {
 
-constexpr double kPriceUnits = 10000;  // in 1 of any currency
-constexpr double kModeChange = 1000;   // outweighs any number of instances
+constexpr double kModeChange = 1000;  // outweighs any number of instances
 
 std::string OptionKey(const Option& option) {
   return fmt::format("{}:{}:{}:{:.12g};", static_cast<int>(option.mechanism), option.profile,
@@ -27,7 +26,7 @@ std::string OptionKey(const Option& option) {
 // What makes two types one kind: the same price, room and ways. What is left over on them, and
 // whether MIG is on, does not.
 std::string KindKey(const SearchProblem& problem, const Bin& bin) {
-  std::string key = fmt::format("{}|{}|{}|{}|{:.12g}|{}|{}|{}|", bin.price,
+  std::string key = fmt::format("{}|{}|{}|{}|{}|{:.12g}|{}|{}|{}|", bin.price, bin.spot_price,
                                 static_cast<int>(bin.use), static_cast<int>(bin.shared_by),
                                 bin.memory - std::min(bin.memory, bin.memory_used),
                                 bin.compute_used, bin.team, bin.all_trusted, bin.taken.slots);
@@ -89,14 +88,27 @@ class FleetSearch {
     MakeClasses();
   }
 
+  FleetView View() const {
+    FleetView view;
+    view.problem = fleet_;
+    for (size_t c = 0; c < fleet_.classes.size(); ++c) {
+      view.ways.emplace_back();
+      for (size_t w = 0; w < fleet_.classes[c].ways.size(); ++w) {
+        const size_t kind = static_cast<size_t>(fleet_.classes[c].ways[w].kind);
+        view.ways[c].push_back({ExampleOf(kind).type, option_of_[c][w]});
+      }
+    }
+    return view;
+  }
+
   SearchAnswer Run() {
     const fleet::Answer answer = fleet::Solve(fleet_);
     SearchAnswer out;
     out.choices.resize(problem_.items.size());
     double before = 0;
     for (const Bin& bin : problem_.bins) before += bin.use != BinUse::kEmpty ? bin.price : 0;
-    out.price = before + static_cast<double>(answer.cost) / kPriceUnits;
-    out.lower_bound = before + static_cast<double>(answer.lower_bound) / kPriceUnits;
+    out.price = before + static_cast<double>(answer.cost) / kFleetPriceUnits;
+    out.lower_bound = before + static_cast<double>(answer.lower_bound) / kFleetPriceUnits;
     out.exact = answer.lower_bound == answer.cost;
     for (size_t k = 0; k < kinds_.size(); ++k) PlaceKind(k, answer, &out);
     return out;
@@ -106,6 +118,7 @@ class FleetSearch {
   struct Kind {
     std::vector<int> bins;
     std::vector<int> profiles;  // of the fleet kind's shapes
+    bool spot = false;          // the same bins as the kind before, at their spot price
   };
   // One GPU's items, by class, each with its option.
   struct Load {
@@ -135,10 +148,14 @@ class FleetSearch {
       }
       kinds_[kind->second].bins.push_back(static_cast<int>(b));
     }
+    WithSpot();
     for (size_t k = 0; k < kinds_.size(); ++k) {
       const Bin& bin = ExampleOf(k);
       fleet::GpuKind kind;
-      kind.price = bin.use == BinUse::kEmpty ? std::llround(bin.price * kPriceUnits) : 0;
+      const double price = kinds_[k].spot ? bin.spot_price : bin.price;
+      kind.price = bin.use == BinUse::kEmpty ? std::llround(price * kFleetPriceUnits) : 0;
+      const bool before = k + 1 < kinds_.size() && kinds_[k + 1].spot;
+      if (before || kinds_[k].spot) kind.pool = static_cast<int>(before ? k : k - 1);
       kind.count = static_cast<int64_t>(kinds_[k].bins.size());
       if (bin.taken.slots == 0 && bin.use != BinUse::kMig) {
         kind.memory = static_cast<int64_t>(bin.memory - std::min(bin.memory, bin.memory_used));
@@ -159,6 +176,19 @@ class FleetSearch {
     }
   }
 
+  // Each kind that is to be had for less by the preemptible, once more.
+  void WithSpot() {
+    std::vector<Kind> kinds;
+    for (Kind& kind : kinds_) {
+      const Bin& bin = problem_.bins[static_cast<size_t>(kind.bins.front())];
+      kinds.push_back(std::move(kind));
+      if (bin.use != BinUse::kEmpty || !(bin.spot_price < bin.price)) continue;
+      kinds.push_back(kinds.back());
+      kinds.back().spot = true;
+    }
+    kinds_ = std::move(kinds);
+  }
+
   static int64_t Compute(double share, double rounding) {
     return static_cast<int64_t>(
         std::floor(share * static_cast<double>(fleet::kWholeCompute) + rounding));
@@ -171,6 +201,7 @@ class FleetSearch {
       item.gpus = problem_.classes[c].gpus;
       item.count = std::count(problem_.items.begin(), problem_.items.end(), static_cast<int>(c));
       for (size_t k = 0; k < kinds_.size(); ++k) {
+        if (kinds_[k].spot && !problem_.classes[c].preemptible) continue;
         const std::vector<Option>* options = OptionsOf(c, ExampleOf(k).type);
         for (size_t o = 0; options != nullptr && o < options->size(); ++o) {
           AddWays(c, k, static_cast<int>(o), (*options)[o], &item);
@@ -233,7 +264,10 @@ class FleetSearch {
     for (const fleet::Used& used : answer.used) {
       if (static_cast<size_t>(used.kind) == k) loads.push_back(LoadOf(k, used));
     }
-    std::vector<int> free = kinds_[k].bins;
+    std::vector<int> free;
+    for (const int bin : kinds_[k].bins) {
+      if (!kinds_[k].spot || taken_.count(bin) == 0) free.push_back(bin);
+    }
     // Several whole GPUs of one item first: they may be any.
     std::stable_sort(loads.begin(), loads.end(),
                      [](const Load& a, const Load& b) { return a.gpus > b.gpus; });
@@ -243,6 +277,7 @@ class FleetSearch {
       Choice choice;
       for (int g = 0; g < load.gpus; ++g) choice.bins.push_back(bins[next++]);
       std::sort(choice.bins.begin(), choice.bins.end());
+      taken_.insert(choice.bins.begin(), choice.bins.end());
       for (const auto& [c, option] : load.items) {
         choice.option = option;
         out->choices[TakeItem(c)] = choice;
@@ -371,9 +406,12 @@ class FleetSearch {
   std::vector<Kind> kinds_;
   std::vector<std::vector<int>> option_of_;  // of each class, by way
   std::map<int, size_t> next_item_;
+  std::set<int> taken_;  // bins
 };
 
 }  // namespace
+
+FleetView FleetOf(const SearchProblem& problem) { return FleetSearch(problem).View(); }
 
 SearchAnswer SearchFleet(const SearchProblem& problem) { return FleetSearch(problem).Run(); }
 

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <vector>
+
+#include "decide/fleet/problem.h"
 #include "stage/plan/search.h"
 
 namespace tranche::planning {
@@ -9,6 +12,20 @@ namespace tranche::planning {
 // that is left out has no bins. Of answers that cost the same it makes the fewest changes to what
 // GPUs hold, then takes the least of them. Deterministic.
 SearchAnswer SearchFleet(const SearchProblem& problem);
+
+// The same problem as decide/fleet sees it.
+struct FleetView {
+  // What a way of a class is: an option of that class for that type of bin.
+  struct WayOf {
+    int type = 0;
+    int option = 0;
+  };
+  fleet::Problem problem;
+  std::vector<std::vector<WayOf>> ways;  // of each class
+};
+FleetView FleetOf(const SearchProblem& problem);
+// Money in a FleetView's prices.
+constexpr double kFleetPriceUnits = 10000;
 
 // More items than this are for SearchFleet.
 constexpr size_t kMostForSearch = 96;

@@ -155,6 +155,7 @@ std::vector<GpuView> ViewsOf(const Machine& machine, const Deployment& deploymen
     const auto promised = options.compute_promised.find(gpu.uuid);
     if (promised != options.compute_promised.end()) view.compute_promised = promised->second;
     view.price_per_hour = PriceOf(gpu, spec, catalog);
+    view.spot_price_per_hour = gpu.spot_price_per_hour;
     views.push_back(std::move(view));
   }
   return views;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <set>
 
@@ -12,16 +13,31 @@
 namespace tranche::planning {
 namespace {
 
+// The part of a GPU that a replica takes, in milli: of the resource of which it takes more, by the
+// least way that is no instance of MIG. Absent where there is no such way.
+std::optional<int> PartOf(const Candidates& candidates) {
+  for (const Option& option : candidates.options) {
+    if (option.mechanism == Mechanism::kMig) continue;
+    const double share = std::max(option.memory_share, option.compute_share);
+    return static_cast<int>(std::ceil(placement::kGpuMilli * share - 1e-6));
+  }
+  return std::nullopt;
+}
+
 // Replicas of one class may stand in for each other.
 std::string ClassKey(const ReplicaNeed& need) {
   const Workload& w = *need.workload;
   const Guarantees& axes = w.isolation.axes;
-  return fmt::format("{}|{}|{}|{}|{:.17g}|{}|{}|{},{},{},{}|{}|{}|{}", w.gpu,
-                     w.mechanism ? MechanismName(*w.mechanism) : "", need.least.value,
-                     need.reserved.value, need.compute, w.gpus, need.whole_gpu,
-                     static_cast<int>(axes.memory), static_cast<int>(axes.compute),
-                     static_cast<int>(axes.fault), static_cast<int>(axes.access),
-                     w.isolation.low_jitter, w.trusted, w.team);
+  const std::string speed =
+      need.speed ? fmt::format("{}|{}|{:.17g}|{}|{}", w.name, need.speed->batch(), need.per_second,
+                               need.every_slice, Speed::ObjectiveText(*w.slo))
+                 : std::string();
+  return fmt::format(
+      "{}|{}|{}|{}|{:.17g}|{}|{}|{},{},{},{}|{}|{}|{}|{}", w.gpu,
+      w.mechanism ? MechanismName(*w.mechanism) : "", need.least.value, need.reserved.value,
+      need.compute, w.gpus, need.whole_gpu, static_cast<int>(axes.memory),
+      static_cast<int>(axes.compute), static_cast<int>(axes.fault), static_cast<int>(axes.access),
+      w.isolation.low_jitter, w.trusted, w.team, fmt::format("{}|{}", w.preemptible, speed));
 }
 
 // Everything that tells one GPU from another as far as candidates go. Reasons in words do not.
@@ -50,10 +66,10 @@ std::string ViewKey(const GpuView& view) {
 }
 
 std::string BinKey(const Bin& bin, const GpuView& view) {
-  std::string key = fmt::format("{}#{}|{}|{}|{}|{}|{}|{}|{}|{}", ViewKey(view), bin.price,
-                                static_cast<int>(bin.use), static_cast<int>(bin.shared_by),
-                                bin.memory_used, bin.compute_used, bin.team, bin.all_trusted,
-                                bin.taken.slots, bin.taken.compute_slices);
+  std::string key = fmt::format(
+      "{}#{}|{}|{}|{}|{}|{}|{}|{}|{}|{}", ViewKey(view), bin.price, bin.spot_price,
+      static_cast<int>(bin.use), static_cast<int>(bin.shared_by), bin.memory_used, bin.compute_used,
+      bin.team, bin.all_trusted, bin.taken.slots, bin.taken.compute_slices);
   for (const uint8_t count : bin.taken.counts) key += static_cast<char>('0' + count);
   for (const uint8_t count : bin.reusable) key += static_cast<char>('0' + count);
   const EngineCounts& engines = bin.taken.engines;
@@ -147,6 +163,7 @@ std::optional<LayoutSolver::Pin> LayoutSolver::PinOf(size_t index) const {
 Bin LayoutSolver::BinOf(const GpuView& view, size_t index, const Pins& pins) const {
   Bin bin;
   bin.price = view.price_per_hour.value_or(1);
+  if (view.spot_price_per_hour) bin.spot_price = *view.spot_price_per_hour;
   bin.mig_on = view.mig_on;
   bin.memory = view.free_undivided.value;
   bin.compute_used = view.compute_promised;
@@ -189,21 +206,20 @@ Bin LayoutSolver::BinOf(const GpuView& view, size_t index, const Pins& pins) con
 SearchProblem LayoutSolver::ProblemOf(const std::vector<const ReplicaNeed*>& items,
                                       const std::vector<GpuView>& views, const Pins& pins) const {
   SearchProblem problem;
+  // A price that is not known is taken to be that of the dearest GPU, and a little more: what is
+  // known decides. Where none is, every GPU counts the same.
+  double dearest = 0;
+  for (const GpuView& view : views) dearest = std::max(dearest, view.price_per_hour.value_or(0));
   std::map<std::string, int> types;
   std::vector<size_t> example;  // of each type, a view
   for (size_t v = 0; v < views.size(); ++v) {
     Bin bin = BinOf(views[v], v, pins);
+    if (!views[v].price_per_hour) bin.price = dearest > 0 ? dearest * 1.01 : 1;
     const auto [type, is_new] =
         types.emplace(BinKey(bin, views[v]), static_cast<int>(types.size()));
     if (is_new) example.push_back(v);
     bin.type = type->second;
     problem.bins.push_back(bin);
-  }
-  // Prices that are not all known would compare money with nothing: then every GPU counts the same.
-  const bool priced = std::all_of(views.begin(), views.end(),
-                                  [](const GpuView& v) { return v.price_per_hour.has_value(); });
-  if (!priced) {
-    for (Bin& bin : problem.bins) bin.price = 1;
   }
   std::map<std::string, int> classes, teams;
   for (const ReplicaNeed& need : needs_) TeamNumber(need.workload->team, &teams);
@@ -215,6 +231,7 @@ SearchProblem LayoutSolver::ProblemOf(const std::vector<const ReplicaNeed*>& ite
     item.gpus = std::max(1, need->workload->gpus);
     item.team = TeamNumber(need->workload->team, &teams);
     item.trusted = need->workload->trusted;
+    item.preemptible = need->workload->preemptible;
     for (size_t type = 0; type < example.size(); ++type) {
       const Candidates found = &views == &views_
                                    ? CandidatesOf(*need, example[type])
@@ -226,13 +243,35 @@ SearchProblem LayoutSolver::ProblemOf(const std::vector<const ReplicaNeed*>& ite
   return problem;
 }
 
+const placement::ShareValue& LayoutSolver::ShareValueOn(size_t view) const {
+  const auto known = share_values_.find(view);
+  if (known != share_values_.end()) return known->second;
+  std::map<int, double> asked;  // by milli-GPU
+  for (const ReplicaNeed& need : needs_) {
+    if (const auto milli = PartOf(CandidatesOf(need, view))) asked[*milli] += 1;
+  }
+  std::vector<placement::ShareWeight> shares;
+  for (const auto& [milli, weight] : asked) shares.push_back({milli, weight});
+  return share_values_.emplace(view, placement::ShareValue(shares)).first->second;
+}
+
+SearchProblem LayoutSolver::ProblemOf(const std::vector<const ReplicaNeed*>& items) const {
+  return ProblemOf(items, views_, {});
+}
+
 SearchOutcome LayoutSolver::TrySearch(const std::vector<size_t>& needs, const Pins& pins,
                                       const SearchLimits& limits, SearchAnswer* answer) const {
   std::vector<const ReplicaNeed*> items;
   for (const size_t need : needs) {
     if (pins.count(need) == 0) items.push_back(&needs_[need]);
   }
-  return Search(ProblemOf(items, views_, pins), limits, answer);
+  SearchProblem problem = ProblemOf(items, views_, pins);
+  for (size_t view = 0; view < problem.bins.size(); ++view) {
+    const int type = problem.bins[view].type;
+    if (problem.share_values.count(type) == 0)
+      problem.share_values.emplace(type, ShareValueOn(view));
+  }
+  return Search(problem, limits, answer);
 }
 
 bool LayoutSolver::MoveFewest(const std::vector<size_t>& needs, const Pins& pins, Pins* kept,

@@ -45,6 +45,12 @@ class LayoutSolver {
                 const GpuView* more = nullptr) const;
 
   const Candidates& CandidatesOf(const ReplicaNeed& need, size_t view) const;
+  // What is asked for on the whole, as parts of that GPU. What runs is as good a sign of what will
+  // come as what is to be placed now.
+  const placement::ShareValue& ShareValueOn(size_t view) const;
+
+  // These on all GPUs, nothing of what runs staying where it is. Bins in the order of the views.
+  SearchProblem ProblemOf(const std::vector<const ReplicaNeed*>& items) const;
 
  private:
   // A replica that stays on its slice.
@@ -77,6 +83,7 @@ class LayoutSolver {
   const Deployment& deployment_;
   const Catalog& catalog_;
   mutable std::map<std::string, std::vector<Candidates>> candidates_;  // by class, per view
+  mutable std::map<size_t, placement::ShareValue> share_values_;       // by view
 };
 
 }  // namespace tranche::planning

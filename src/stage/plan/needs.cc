@@ -43,6 +43,13 @@ ReplicaNeed NeedOf(const Workload& workload, int replica, const Catalog& catalog
   }
   need.reserved = std::max(need.reserved, need.least);
   if (workload.compute) need.compute = workload.compute->request.value;
+  if (Speed::IsKnown(workload)) {
+    static const Result<PerformanceCoefficients> coefficients = DefaultPerformance();
+    if (coefficients) {
+      need.speed = std::make_shared<Speed>(workload, need.model, catalog, *coefficients);
+      need.per_second = workload.traffic->requests_per_second / std::max(1, workload.replicas);
+    }
+  }
   return need;
 }
 

@@ -1,11 +1,13 @@
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "catalog/catalog.h"
 #include "decide/sizing/sizing.h"
 #include "model/spec.h"
+#include "stage/plan/speed.h"
 
 namespace tranche::planning {
 
@@ -23,6 +25,11 @@ struct ReplicaNeed {
   // Says nothing of its memory: only a whole GPU can be meant.
   bool whole_gpu = false;
   double compute = 0;  // of one GPU's SMs; 0 = not asked
+  // With an SLO and all that a prediction needs: how fast it is, and how many requests come to it.
+  std::shared_ptr<const Speed> speed;
+  double per_second = 0;
+  // Larger slices than the least that will do are of interest too.
+  bool every_slice = false;
 
   Bytes least_per_gpu() const;
   std::string name() const;  // "phi/0"

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
+#include "stage/plan/by_traffic.h"
 #include "stage/plan/explain.h"
 #include "stage/plan/quota.h"
 #include "stage/plan/steps.h"
@@ -18,12 +20,26 @@ using planning::NodeLayout;
 using planning::Placed;
 using planning::ReplicaNeed;
 
+// Whether a GPU is to be had for less because all on it may be taken away.
+bool IsSpot(size_t gpu, const NodeLayout& layout, const std::vector<ReplicaNeed>& needs,
+            const std::vector<GpuView>& views) {
+  const GpuView& view = views[gpu];
+  if (!view.spot_price_per_hour) return false;
+  if (view.price_per_hour && *view.price_per_hour <= *view.spot_price_per_hour) return false;
+  return std::all_of(layout.placed.begin(), layout.placed.end(), [&](const Placed& placed) {
+    return std::find(placed.gpus.begin(), placed.gpus.end(), static_cast<int>(gpu)) ==
+               placed.gpus.end() ||
+           needs[placed.need].workload->preemptible;
+  });
+}
+
 // A MIG slice costs its share of the memory slots, a shared one its share of the memory, a whole
 // GPU all.
-std::optional<double> CostOf(const Placed& placed, const std::vector<GpuView>& views) {
+std::optional<double> CostOf(const Placed& placed,
+                             const std::vector<std::optional<double>>& prices) {
   double cost = 0;
   for (const int gpu : placed.gpus) {
-    const std::optional<double>& price = views[static_cast<size_t>(gpu)].price_per_hour;
+    const std::optional<double>& price = prices[static_cast<size_t>(gpu)];
     if (!price) return std::nullopt;
     cost += *price * placed.option.memory_share;
   }
@@ -31,7 +47,8 @@ std::optional<double> CostOf(const Placed& placed, const std::vector<GpuView>& v
 }
 
 Assignment AssignmentOf(const Placed& placed, const ReplicaNeed& need, const NodeLayout& layout,
-                        const std::vector<GpuView>& views) {
+                        const std::vector<GpuView>& views,
+                        const std::vector<std::optional<double>>& prices) {
   const GpuView& view = views[static_cast<size_t>(placed.gpus.front())];
   const Workload& workload = *need.workload;
   Assignment assignment;
@@ -45,7 +62,7 @@ Assignment AssignmentOf(const Placed& placed, const ReplicaNeed& need, const Nod
   assignment.needed = NeededIn(need, per_gpu);
   assignment.guarantee = placed.option.guarantees;
   assignment.reasons = ReasonsFor(placed, need, assignment.slice, layout, views);
-  assignment.cost_per_hour = CostOf(placed, views);
+  assignment.cost_per_hour = CostOf(placed, prices);
   if (workload.model) {
     const bool alone = placed.option.mechanism == Mechanism::kMig ||
                        placed.option.mechanism == Mechanism::kExclusive;
@@ -58,16 +75,49 @@ Assignment AssignmentOf(const Placed& placed, const ReplicaNeed& need, const Nod
   return assignment;
 }
 
+// What each GPU costs in this layout.
+std::vector<std::optional<double>> PricesIn(const NodeLayout& layout,
+                                            const std::vector<ReplicaNeed>& needs,
+                                            const std::vector<GpuView>& views, Plan* plan) {
+  std::vector<std::optional<double>> prices;
+  std::map<std::string, int> spot;
+  for (size_t v = 0; v < views.size(); ++v) {
+    prices.push_back(views[v].price_per_hour);
+    if (!IsSpot(v, layout, needs, views)) continue;
+    prices.back() = views[v].spot_price_per_hour;
+    const bool used =
+        std::any_of(layout.placed.begin(), layout.placed.end(), [&](const Placed& placed) {
+          return std::find(placed.gpus.begin(), placed.gpus.end(), static_cast<int>(v)) !=
+                 placed.gpus.end();
+        });
+    if (!used) continue;
+    ++spot[fmt::format("{} at {} per hour{}", views[v].gpu->model,
+                       FormatMoney(*views[v].spot_price_per_hour, plan->spec.currency),
+                       views[v].price_per_hour
+                           ? fmt::format(" instead of {}",
+                                         FormatMoney(*views[v].price_per_hour, plan->spec.currency))
+                           : std::string())];
+  }
+  for (const auto& [what, count] : spot) {
+    plan->notes.push_back(fmt::format("{} x spot {}: only preemptible workloads are on {}", count,
+                                      what, count == 1 ? "it" : "them"));
+  }
+  return prices;
+}
+
 // Of the GPUs used, where every price is known.
-void AddCost(const NodeLayout& layout, const std::vector<GpuView>& views, Plan* plan) {
+void AddCost(const NodeLayout& layout, const std::vector<GpuView>& views,
+             const std::vector<std::optional<double>>& prices, Plan* plan) {
   std::set<int> used;
   for (const Placed& placed : layout.placed) used.insert(placed.gpus.begin(), placed.gpus.end());
   double cost = 0;
+  int known = 0;
   std::set<std::string> unknown;
   for (const int gpu : used) {
     const GpuView& view = views[static_cast<size_t>(gpu)];
-    if (view.price_per_hour) {
-      cost += *view.price_per_hour;
+    if (prices[static_cast<size_t>(gpu)]) {
+      cost += *prices[static_cast<size_t>(gpu)];
+      ++known;
     } else {
       unknown.insert(view.gpu->model.empty() ? view.gpu->name : view.gpu->model);
     }
@@ -84,6 +134,22 @@ void AddCost(const NodeLayout& layout, const std::vector<GpuView>& views, Plan* 
         fmt::format("the cost per hour is not known: no price for {}; "
                     "add it to the spec, for example prices: {{{}: 2.40}}",
                     model, model));
+  }
+  if (!unknown.empty() && known > 0) {
+    plan->notes.push_back(fmt::format("the {} GPUs whose prices are known cost {} per hour", known,
+                                      FormatMoney(cost, plan->spec.currency)));
+  }
+  std::set<std::string> passed_over;
+  for (const GpuView& view : views) {
+    const std::string& model = view.gpu->model.empty() ? view.gpu->name : view.gpu->model;
+    if (!view.price_per_hour && unknown.count(model) == 0) passed_over.insert(model);
+  }
+  const bool some = std::any_of(views.begin(), views.end(),
+                                [](const GpuView& view) { return view.price_per_hour; });
+  for (const std::string& model : passed_over) {
+    if (!some) break;
+    plan->notes.push_back(fmt::format(
+        "no price for {}, so it was used only where nothing with a price would do", model));
   }
 }
 
@@ -148,6 +214,10 @@ Plan MakePlan(const Machine& machine, const Spec& spec, const Deployment& deploy
   plan.spec = spec;
   plan.adopts = options.adopt;
 
+  // How many replicas of what, where traffic decides that.
+  planning::ChooseByTraffic(planning::ViewsOf(machine, deployment, spec, catalog, options, false),
+                            deployment, catalog, &plan.spec);
+
   // What each replica needs.
   std::vector<ReplicaNeed> needs = planning::NeedsOf(plan.spec, catalog);
   plan.unplaced = planning::TakeOutOverQuota(plan.spec, &needs);
@@ -181,10 +251,11 @@ Plan MakePlan(const Machine& machine, const Spec& spec, const Deployment& deploy
   SortAsInSpec(plan.spec, &plan.unplaced);
 
   // What that is in slices, money and steps.
+  const std::vector<std::optional<double>> prices = PricesIn(layout, needs, views, &plan);
   for (const Placed& placed : layout.placed) {
-    plan.assignments.push_back(AssignmentOf(placed, needs[placed.need], layout, views));
+    plan.assignments.push_back(AssignmentOf(placed, needs[placed.need], layout, views, prices));
   }
-  AddCost(layout, views, &plan);
+  AddCost(layout, views, prices, &plan);
   AddNotes(layout, views, deployment, &plan);
   if (plan.feasible()) plan.steps = StepsTo(layout, needs, views, deployment, plan.spec);
   Finish(machine, &plan);

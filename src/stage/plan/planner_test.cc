@@ -9,6 +9,7 @@
 namespace tranche::planning {
 namespace {
 
+using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -260,6 +261,50 @@ TEST(Plan, UsesTheCheapestGpuThatSuffices) {
     EXPECT_EQ(assignment.gpu_model, "A100-SXM4-80GB");
   EXPECT_DOUBLE_EQ(*plan.cost_per_hour, 1.05);
   EXPECT_DOUBLE_EQ(*plan.assignments[0].cost_per_hour, 1.05 / 8);
+}
+
+// On spot GPUs go those that may be taken away, and nobody else.
+TEST(Plan, OnlyThePreemptibleGoOnSpot) {
+  Machine machine = MachineWith({"L40S", "L40S", "L40S"});
+  for (Gpu& gpu : machine.gpus) {
+    gpu.price_per_hour = 2;
+    gpu.spot_price_per_hour = 0.5;
+  }
+  Workload firm = Shared("firm", GiB(40)), spot = Shared("spot", GiB(20), 4);
+  spot.preemptible = true;
+  for (const int others : {2, 4}) {
+    spot.replicas = others;
+    const Plan plan = MakePlan(machine, SpecOf({firm, spot}), {}, TestCatalog(), {});
+    ASSERT_TRUE(plan.feasible());
+    EXPECT_EQ(*plan.cost_per_hour, 2 + 0.5 * (others / 2));
+    EXPECT_LE(*plan.cost_lower_bound_per_hour, *plan.cost_per_hour);
+    EXPECT_THAT(plan.notes, Contains(HasSubstr("only preemptible workloads")));
+  }
+  // So many that fleets are planned at once.
+  machine = MachineWith(std::vector<std::string>(70, "L40S"));
+  for (Gpu& gpu : machine.gpus) {
+    gpu.price_per_hour = 2;
+    gpu.spot_price_per_hour = 0.5;
+  }
+  firm.replicas = 10;
+  spot.replicas = 100;
+  const Plan many = MakePlan(machine, SpecOf({firm, spot}), {}, TestCatalog(), {});
+  ASSERT_TRUE(many.feasible());
+  EXPECT_EQ(*many.cost_per_hour, 10 * 2 + 50 * 0.5);
+}
+
+TEST(Plan, WhereSomePricesAreKnownTheyDecide) {
+  Machine machine = MachineWith({"H100-SXM5-80GB", "L40S"});
+  machine.gpus[1].price_per_hour = 1.1;
+  const Plan cheap = MakePlan(machine, SpecOf({Shared("a", GiB(10))}), {}, TestCatalog(), {});
+  EXPECT_EQ(cheap.assignments.front().gpu_model, "L40S");
+  EXPECT_EQ(cheap.cost_per_hour, 1.1);
+  EXPECT_THAT(cheap.notes, Contains(HasSubstr("no price for H100-SXM5-80GB")));
+  const Plan both = MakePlan(machine, SpecOf({Shared("a", GiB(10)), Shared("b", GiB(60))}), {},
+                             TestCatalog(), {});
+  ASSERT_TRUE(both.feasible());
+  EXPECT_FALSE(both.cost_per_hour);
+  EXPECT_THAT(both.notes, Contains(HasSubstr("the cost per hour is not known")));
 }
 
 TEST(Plan, WithoutAPriceSaysSoAndUsesFewGpus) {

@@ -10,7 +10,18 @@ namespace {
 std::string Asked(const ReplicaNeed& need) {
   return need.workload->mechanism
              ? fmt::format("the spec wants {}", MechanismName(*need.workload->mechanism))
-             : fmt::format("{} is asked", IsolationText(need.workload->isolation));
+             : fmt::format("{} is asked for", IsolationText(need.workload->isolation));
+}
+
+// "it shares gpu0 with 3 others".
+std::string WithWhom(const Placed& placed, const NodeLayout& layout, const GpuView& view) {
+  const auto others =
+      std::count_if(layout.placed.begin(), layout.placed.end(), [&](const Placed& other) {
+        return &other != &placed && other.gpus.front() == placed.gpus.front();
+      });
+  if (others == 0) return fmt::format("it may share {}, and is alone there so far", view.name());
+  return fmt::format("it shares {} with {}", view.name(),
+                     others == 1 ? std::string("one other") : fmt::format("{} others", others));
 }
 
 // What a MIG GPU can still be cut into once the plan stands.
@@ -31,6 +42,27 @@ std::string LargestLeft(const GpuView& view, int index, const NodeLayout& layout
     }
   }
   return largest != nullptr ? largest->name : "";
+}
+
+// "4 requests per second over 3 replicas are 1.33 each, and this one serves up to 2.1 within ...".
+std::string SpeedReason(const Placed& placed, const ReplicaNeed& need, const GpuView& view) {
+  const Workload& workload = *need.workload;
+  const std::optional<double> capacity = need.speed->CapacityIn(view, placed.option);
+  if (!capacity) {
+    return fmt::format("whether it keeps its slo is not known: how fast {} is, is not",
+                       view.gpu->model.empty() ? view.gpu->name : view.gpu->model);
+  }
+  const int batch = workload.model->concurrency;
+  return fmt::format(
+      "{:.3g} requests per second {}, and it serves up to {:.3g} within its slo ({}) with {} "
+      "at once; predicted, and may be off by {}",
+      workload.traffic->requests_per_second,
+      workload.replicas == 1
+          ? std::string("come to it")
+          : fmt::format("over {} replicas are {:.3g} each", workload.replicas, need.per_second),
+      *capacity, Speed::ObjectiveText(*workload.slo),
+      batch == 1 ? "one sequence" : fmt::format("{} sequences", batch),
+      FormatPercent(need.speed->error()));
 }
 
 std::string ProfileReason(const Placed& placed, const ReplicaNeed& need, const GpuView& view,
@@ -64,32 +96,37 @@ std::vector<std::string> ReasonsFor(const Placed& placed, const ReplicaNeed& nee
   const Bytes needed = NeededIn(need, per_gpu);
   std::vector<std::string> reasons;
   if (std::string why = WhyNeeded(need, per_gpu); !why.empty()) reasons.push_back(std::move(why));
+  if (need.speed != nullptr) reasons.push_back(SpeedReason(placed, need, view));
   switch (placed.option.mechanism) {
     case Mechanism::kMig:
       reasons.push_back(fmt::format(
-          "mig because {}: memory, SMs and faults are kept apart by the hardware", Asked(need)));
+          "{}; a MIG slice keeps memory, SMs and faults apart in hardware", Asked(need)));
       reasons.push_back(ProfileReason(placed, need, view, needed));
       break;
     case Mechanism::kExclusive:
       reasons.push_back(fmt::format(
-          "{} because {}{}",
-          placed.gpus.size() > 1 ? fmt::format("{} whole GPUs", placed.gpus.size()) : "a whole GPU",
-          Asked(need),
-          placed.gpus.size() > 1 ? ", and GPUs that reach each other are asked"
-          : need.whole_gpu       ? ", and the spec does not say how much memory is needed"
-                                 : ", and no smaller piece of this GPU gives that"));
+          "{}; {}", Asked(need),
+          placed.gpus.size() > 1 ? fmt::format("{} GPUs that reach each other are asked for, "
+                                               "and each is held whole",
+                                               placed.gpus.size())
+          : need.whole_gpu       ? "how much memory it needs is not said, so it holds a whole GPU"
+                           : "it holds a whole GPU, as no smaller piece of this one would do"));
       break;
     default:
-      reasons.push_back(fmt::format(
-          "{} because {}: {} {} among {} tenants of {}", MechanismName(placed.option.mechanism),
-          Asked(need), FormatBytes(needed), "are reserved by the plan",
-          std::count_if(layout.placed.begin(), layout.placed.end(),
-                        [&](const Placed& other) { return other.gpus.front() == index; }),
-          view.name()));
+      reasons.push_back(fmt::format("{}; by {} {}, and {} of memory are reserved for it",
+                                    Asked(need), MechanismName(placed.option.mechanism),
+                                    WithWhom(placed, layout, view), FormatBytes(needed)));
       if (placed.option.guarantees.memory == Guarantee::kNone) {
         reasons.push_back("nothing holds a tenant that takes more than it asked for");
       }
-      if (placed.option.mechanism == Mechanism::kFraction) {
+      if (placed.option.mechanism == Mechanism::kMps) {
+        reasons.push_back(
+            fmt::format("an MPS daemon of Tranche's own serves {}; a fault of one tenant there is "
+                        "the fault of all",
+                        view.name()));
+      }
+      if (placed.option.mechanism == Mechanism::kFraction ||
+          placed.option.mechanism == Mechanism::kMps) {
         reasons.push_back(
             need.workload->compute
                 ? fmt::format("the limiter in its processes holds it to {} of memory and {} of the "
@@ -117,7 +154,7 @@ std::vector<std::string> ReasonsFor(const Placed& placed, const ReplicaNeed& nee
     reasons.push_back("it stays on the slice that it holds");
   } else if (placed.placement) {
     const std::string left = LargestLeft(view, index, layout);
-    reasons.push_back(fmt::format("at {}, which leaves {} for others", SlotsText(*placed.placement),
+    reasons.push_back(fmt::format("at {} it leaves {} for others", SlotsText(*placed.placement),
                                   left.empty() ? "no slice" : "a " + left));
   }
   if (!need.workload->memory && need.workload->model) {

@@ -40,6 +40,7 @@ struct BinState {
   double memory_share = 0, compute_share = 0;  // taken, for the bound
   int team = -1;
   bool all_trusted = true;
+  bool spot = false;  // only the preemptible so far, at that price
 };
 
 uint64_t Mix(uint64_t hash, uint64_t value) {
@@ -61,7 +62,8 @@ uint64_t StateHash(int type, const BinState& state) {
   hash = Mix(hash, CountsHash(state));
   hash = Mix(hash, state.memory_used);
   hash = Mix(hash, static_cast<uint64_t>(std::llround(state.compute_used * 1e9)));
-  return Mix(hash, static_cast<uint64_t>(state.team * 2 + (state.all_trusted ? 1 : 0)));
+  return Mix(hash, static_cast<uint64_t>(state.team * 4 + (state.all_trusted ? 1 : 0) +
+                                         (state.spot ? 2 : 0)));
 }
 
 class Searcher {
@@ -92,7 +94,7 @@ class Searcher {
     int bin = 0;
     int option = 0;
     Cost cost;        // added
-    double room = 0;  // left in the bin; tighter first
+    double room = 0;  // lost or left in the bin; the least first
   };
 
   static BinState StartOf(const Bin& bin) {
@@ -160,8 +162,12 @@ class Searcher {
       const auto [memory, compute] = LeastShares(ClassAt(i));
       remaining_[i] = {remaining_[i + 1].first + memory, remaining_[i + 1].second + compute};
     }
+    const bool any_preemptible =
+        std::any_of(problem_.classes.begin(), problem_.classes.end(),
+                    [](const ItemClass& item) { return item.preemptible; });
     for (const Bin& bin : problem_.bins) {
-      if (bin.use == BinUse::kEmpty) prices_of_empty_.push_back(bin.price);
+      if (bin.use != BinUse::kEmpty) continue;
+      prices_of_empty_.push_back(any_preemptible ? std::min(bin.price, bin.spot_price) : bin.price);
     }
     std::sort(prices_of_empty_.begin(), prices_of_empty_.end());
   }
@@ -211,8 +217,13 @@ class Searcher {
     return packs;
   }
 
+  static bool GoesOnSpot(const Bin& bin, const ItemClass& item) {
+    return item.preemptible && bin.spot_price < bin.price;
+  }
+
   // Puts the option into the state if it goes there.
   bool Put(const Bin& bin, const ItemClass& item, const Option& option, BinState* state) {
+    state->spot = GoesOnSpot(bin, item) && (state->use == BinUse::kEmpty || state->spot);
     const bool divided = bin.taken.slots != 0;  // and stays so
     if (divided && option.mechanism != Mechanism::kMig) return false;
     switch (option.mechanism) {
@@ -251,14 +262,16 @@ class Searcher {
     return state->memory_used <= bin.memory && state->compute_used <= 1 + kTolerance;
   }
 
-  Cost CostOf(const Bin& bin, const BinState& before, const Option& option) const {
+  Cost CostOf(const Bin& bin, const BinState& before, const ItemClass& item,
+              const Option& option) const {
     Cost cost;
     const bool mig = option.mechanism == Mechanism::kMig;
     if (before.use == BinUse::kEmpty) {
-      cost.price = bin.price;
+      cost.price = GoesOnSpot(bin, item) ? bin.spot_price : bin.price;
       if (bin.mig_on && !mig) cost.mig_off = 1;
       if (!bin.mig_on && mig) cost.changes = kModeChange;
     }
+    if (before.spot && !item.preemptible) cost.price = bin.price - bin.spot_price;
     if (mig) {
       const size_t p = static_cast<size_t>(option.profile);
       if (before.counts[p] >= bin.reusable[p]) ++cost.changes;
@@ -334,8 +347,9 @@ class Searcher {
         const Option& option = options->second[o];
         BinState after = states_[b];
         if (!Put(bin, item, option, &after)) continue;
-        moves.push_back({static_cast<int>(b), static_cast<int>(o), CostOf(bin, states_[b], option),
-                         2 - std::max(after.memory_share, after.compute_share)});
+        moves.push_back({static_cast<int>(b), static_cast<int>(o),
+                         CostOf(bin, states_[b], item, option),
+                         RoomLost(bin.type, option, states_[b], after)});
       }
     }
     std::stable_sort(moves.begin(), moves.end(), [](const Move& a, const Move& b) {
@@ -358,6 +372,23 @@ class Searcher {
     }
   }
 
+  // The less, the better: tenths of a GPU that nobody will want, then what is left.
+  double RoomLost(int type, const Option& option, const BinState& before,
+                  const BinState& after) const {
+    const double left = 2 - std::max(after.memory_share, after.compute_share);
+    const auto value = problem_.share_values.find(type);
+    const bool shared =
+        option.mechanism != Mechanism::kMig && option.mechanism != Mechanism::kExclusive;
+    if (!shared || value == problem_.share_values.end()) return left;
+    const auto free = [](const BinState& state) {
+      const double share = 1 - std::max(state.memory_share, state.compute_share);
+      return static_cast<int>(std::floor(placement::kGpuMilli * std::max(0.0, share) + 1e-6));
+    };
+    const double placed = std::max(option.memory_share, option.compute_share);
+    const int milli = static_cast<int>(std::ceil(placement::kGpuMilli * placed - 1e-6));
+    return left - 10.0 * value->second.PointsOf(milli, free(before), free(after));
+  }
+
   void PlaceOnSeveral(size_t depth, const ItemClass& item) {
     for (const auto& [type, options] : item.options) {
       for (size_t o = 0; o < options.size(); ++o) {
@@ -374,7 +405,7 @@ class Searcher {
         for (const int bin : bins) {
           const size_t b = static_cast<size_t>(bin);
           before.push_back(states_[b]);
-          Add(CostOf(problem_.bins[b], states_[b], options[o]));
+          Add(CostOf(problem_.bins[b], states_[b], item, options[o]));
           Put(problem_.bins[b], item, options[o], &states_[b]);
         }
         chosen_[static_cast<size_t>(order_[depth])] = {bins, static_cast<int>(o)};

@@ -2,11 +2,13 @@
 
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "decide/placement/share_value.h"
 #include "stage/plan/candidates.h"
 
 namespace tranche::planning {
@@ -19,6 +21,7 @@ struct ItemClass {
   int gpus = 1;  // whole bins of one type; with more than one only exclusive options count
   int team = 0;  // who may share a fault domain: the same team, or only trusted ones
   bool trusted = false;
+  bool preemptible = false;                    // may go on a spot bin
   std::map<int, std::vector<Option>> options;  // by bin type, the least of the GPU first
 };
 
@@ -28,6 +31,8 @@ enum class BinUse { kEmpty, kMig, kWhole, kShared };
 struct Bin {
   int type = 0;  // bins of one type are interchangeable, in what they offer and in what is in them
   double price = 1;  // of using it at all
+  // With nobody on it but the preemptible; it must be empty then. Infinite: it cannot be had so.
+  double spot_price = std::numeric_limits<double>::infinity();
   bool mig_on = false;
   const MigGeometry* geometry = nullptr;  // with MIG options
   Occupancy taken;                        // by instances that stay; then only MIG options go here
@@ -48,6 +53,9 @@ struct SearchProblem {
   std::vector<Bin> bins;
   std::vector<ItemClass> classes;
   std::vector<int> items;  // the class of each
+  // By bin type, what parts of such a bin are asked for on the whole: of bins that cost the same, a
+  // part is taken where most room is kept for their like. Where absent, of the fullest.
+  std::map<int, placement::ShareValue> share_values;
 };
 
 struct Choice {

@@ -58,9 +58,8 @@ class BruteForce {
   std::optional<double> PriceOf(const std::vector<Choice>& choices) {
     for (size_t i = 0; i < choices.size(); ++i) {
       const size_t b = static_cast<size_t>(choices[i].bins.front());
-      Put(problem_.classes[static_cast<size_t>(problem_.items[i])].options.at(
-              problem_.bins[b].type)[static_cast<size_t>(choices[i].option)],
-          b);
+      const ItemClass& item = problem_.classes[static_cast<size_t>(problem_.items[i])];
+      Put(item, item.options.at(problem_.bins[b].type)[static_cast<size_t>(choices[i].option)], b);
       if (!Legal(b)) return std::nullopt;
     }
     return Price();
@@ -72,6 +71,7 @@ class BruteForce {
     int whole = 0;
     uint64_t shared = 0;
     int tenants = 0;
+    bool firm = false;  // somebody who may not be on spot
   };
 
   bool Legal(size_t b) const {
@@ -87,12 +87,15 @@ class BruteForce {
     double price = 0;
     for (size_t b = 0; b < bins_.size(); ++b) {
       const Contents& in = bins_[b];
-      if (in.whole + in.tenants > 0 || !in.profiles.empty()) price += problem_.bins[b].price;
+      if (in.whole + in.tenants == 0 && in.profiles.empty()) continue;
+      const Bin& bin = problem_.bins[b];
+      price += in.firm ? bin.price : std::min(bin.price, bin.spot_price);
     }
     return price;
   }
 
-  void Put(const Option& option, size_t b) {
+  void Put(const ItemClass& item, const Option& option, size_t b) {
+    bins_[b].firm = bins_[b].firm || !item.preemptible;
     if (option.mechanism == Mechanism::kMig) {
       bins_[b].profiles.push_back(option.profile);
     } else if (option.mechanism == Mechanism::kExclusive) {
@@ -114,7 +117,7 @@ class BruteForce {
       if (options == item.options.end()) continue;
       for (const Option& option : options->second) {
         const Contents before = bins_[b];
-        Put(option, b);
+        Put(item, option, b);
         if (Legal(b)) Visit(i + 1);
         bins_[b] = before;
       }
@@ -130,10 +133,12 @@ SearchProblem RandomProblem() {
   SearchProblem problem;
   const int bins = *rc::gen::inRange(1, 4);
   const int types = *rc::gen::inRange(1, 3);
+  const int spot_type = *rc::gen::inRange(-1, 2);
   for (int b = 0; b < bins; ++b) {
     Bin bin;
     bin.type = *rc::gen::inRange(0, types);
     bin.price = bin.type == 0 ? 1 : 2.5;
+    if (bin.type == spot_type) bin.spot_price = 0.5;
     bin.memory = 80;
     bin.geometry = &H100();
     if (bin.type == 1) H100().Add({*H100().Find("1g.10gb"), {1, 1}}, &bin.taken);
@@ -156,6 +161,7 @@ SearchProblem RandomProblem() {
       }
       item.options.emplace(type, options);
     }
+    item.preemptible = *rc::gen::arbitrary<bool>();
     problem.classes.push_back(item);
   }
   const int items = *rc::gen::inRange(1, 7);
@@ -254,6 +260,32 @@ TEST(Search, SaysWhenItGaveUp) {
   SearchAnswer answer;
   EXPECT_EQ(Search(problem, {}, &answer), SearchOutcome::kImpossible);
   EXPECT_EQ(Search(problem, {.nodes = 3}, &answer), SearchOutcome::kGaveUp);
+}
+
+// The policy of `simulate` and of the daemon's leases, where a layout costs the same either way.
+TEST(Search, OfBinsThatCostTheSameTakesTheOneThatKeepsRoom) {
+  SearchProblem problem;
+  Bin bin;
+  bin.memory = 100;
+  bin.use = BinUse::kShared;
+  bin.tenants = 1;
+  bin.memory_used = 40;
+  problem.bins.push_back(bin);
+  bin.memory_used = 55;
+  problem.bins.push_back(bin);
+  ItemClass item;
+  Option option = SharedOption(30);
+  option.memory_share = 0.3;
+  item.options[0] = {option};
+  problem.classes = {item};
+  problem.items = {0};
+  SearchAnswer answer;
+  ASSERT_EQ(Search(problem, {}, &answer), SearchOutcome::kFound);
+  EXPECT_EQ(answer.choices[0].bins.front(), 1) << "nothing is known: the fullest";
+  // Beside 55, 15 would be left that nobody wants; beside 40, another 30.
+  problem.share_values.emplace(0, placement::ShareValue({{450, 10}, {300, 10}}));
+  ASSERT_EQ(Search(problem, {}, &answer), SearchOutcome::kFound);
+  EXPECT_EQ(answer.choices[0].bins.front(), 0);
 }
 
 }  // namespace

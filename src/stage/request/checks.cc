@@ -122,6 +122,12 @@ class WorkloadCheck {
       Add(*at->Find("ttft_p99"), "ttft_p99 is shorter than ttft_p50",
           "99 in 100 requests cannot be faster than half of them; swap the two");
     }
+    const std::optional<Duration> first = slo.ttft_p99 ? slo.ttft_p99 : slo.ttft_p50;
+    if (first && slo.latency_p99 && *first > *slo.latency_p99) {
+      Add(*at->Find("latency_p99"),
+          fmt::format("latency_p99 is shorter than {}", slo.ttft_p99 ? "ttft_p99" : "ttft_p50"),
+          "the first token is part of the answer; a whole answer takes longer");
+    }
   }
 
   void CheckGpus() {

@@ -48,6 +48,16 @@ void FillInDefaults(const YamlNode& node, const Spec& spec, const Catalog& catal
   if (!given("startup_grace") && LoadsWeights(workload->engine)) {
     workload->startup_grace = std::chrono::minutes(10);
   }
+  // With all that a prediction needs, the plan works out what is not stated.
+  const std::optional<Traffic>& traffic = workload->traffic;
+  if (workload->kind == WorkloadKind::kInference && workload->model && workload->slo && traffic &&
+      traffic->prompt_tokens > 0 && traffic->output_tokens > 0) {
+    const YamlNode& model = *node.Find("model");
+    // Each replica takes a port from `port` on, and how far that may go is checked before the plan.
+    workload->by_traffic = {!given("replicas") && !given("port"),
+                            !model.IsMap() || model.Find("concurrency") == nullptr,
+                            !given("compute")};
+  }
   if (!given("working_directory")) workload->working_directory = spec.directory;
   if (!given("allow_root")) workload->allow_root = spec.allow_root;
 }

@@ -121,7 +121,9 @@ Value<ModelAsk> Model() {
           "4096, or what the model can read if that is less",
           "Tokens that one sequence may reach."),
       Row("concurrency", &ModelAsk::concurrency,
-          Integer("a number of sequences", 1, kMaxConcurrency, "8"), "1", "Sequences at once."),
+          Integer("a number of sequences", 1, kMaxConcurrency, "8"),
+          "as many as `traffic` and `slo` need where both are given with lengths; else 1",
+          "Sequences at once."),
       Row("kv_precision", &ModelAsk::kv_precision,
           OneOf("a precision of the KV cache", Words(kKvPrecisions)), "the engine's own",
           "How the KV cache is stored."),
@@ -280,7 +282,10 @@ Fields<Workload> MakeWorkloadFields() {
       Row("route", &Workload::route, Route(), "not routed",
           "Path under which the router offers it, over all replicas."),
       Row("replicas", &Workload::replicas, Integer("a number of replicas", 1, kMaxReplicas, "3"),
-          "1", "How many of it run."),
+          "as many as `traffic` and `slo` need where both are given with the lengths of prompts "
+          "and "
+          "answers; else 1",
+          "How many of it run."),
       Row("startup_grace", &Workload::startup_grace, TimeSpan(seconds(1), hours(24), "10m"),
           "10m for `vllm`, `triton` and `llama.cpp`, which load weights; else 5m",
           "How long after a start it may be unhealthy."),

@@ -13,7 +13,8 @@ namespace {
 
 constexpr size_t kMistakesTold = 10;
 
-// For messages: what somebody wrote, cut, without anything that could steer a terminal.
+}  // namespace
+
 std::string Quoted(std::string_view text) {
   std::string shown;
   for (const char c : text.substr(0, 40)) {
@@ -21,8 +22,6 @@ std::string Quoted(std::string_view text) {
   }
   return "'" + shown + (text.size() > 40 ? "...'" : "'");
 }
-
-}  // namespace
 
 CsvReader::CsvReader(std::string_view text, std::string name)
     : rest_(text), name_(std::move(name)) {

@@ -9,6 +9,9 @@
 
 namespace tranche::simulate {
 
+// For messages: what somebody wrote, cut, without anything that could steer a terminal.
+std::string Quoted(std::string_view text);
+
 // A table of text with a heading line (RFC 4180: quotes, CRLF), read row by row, that gathers what
 // is wrong with it.
 class CsvReader {

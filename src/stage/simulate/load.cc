@@ -43,8 +43,8 @@ std::vector<Arrival> ComingAndGoing(const std::vector<TracePod>& pods, int64_t g
   const double lifetime = mean > 0 ? load * static_cast<double>(gpu_milli) / mean : 0;
   std::vector<Arrival> arrivals;
   for (int i = 0; i < count; ++i) {
-    const placement::Request& drawn = pods[random.Below(pods.size())].request;
-    arrivals.push_back({drawn, lifetime * random.Exponential()});
+    const TracePod& drawn = pods[random.Below(pods.size())];
+    arrivals.push_back({drawn.request, lifetime * random.Exponential(), drawn.preemptible});
   }
   return arrivals;
 }

@@ -12,6 +12,7 @@ namespace tranche::simulate {
 struct Arrival {
   placement::Request request;
   double lifetime = 0;  // 0: it stays
+  bool preemptible = false;
 };
 
 // The protocol of the published results: the list shuffled, then grown by copies of randomly drawn

@@ -81,6 +81,11 @@ bool Repacker::Move(int workload, int points) {
 bool Repacker::WouldFit(const Request& request, const Running& gone) const {
   const Node& node = scheduler_.cluster().node(gone.at.node);
   const Request& freed = scheduler_.task(gone.task).request;
+  if (request.mig != 0 || freed.mig != 0) {
+    Node after = node;
+    Take(&after, freed, gone.at.gpus, gone.at.place, -1);
+    return Fits(after, request);
+  }
   if (!node.up || node.cpu_free + freed.cpu_milli < request.cpu_milli ||
       node.memory_free + freed.memory_mib < request.memory_mib ||
       (request.models >> node.model & 1) == 0) {

@@ -71,7 +71,7 @@ std::unique_ptr<placement::Policy> MakePolicy(const std::string& name,
 placement::Cluster ShuffledCluster(const Fleet& fleet, uint64_t seed) {
   std::vector<placement::NodeShape> nodes = fleet.nodes;
   placement::Random(seed ^ kNodeOrder).Shuffle(nodes);
-  return placement::Cluster(nodes);
+  return placement::Cluster(nodes, fleet.kinds);
 }
 
 ReplayResult Replay(Scheduler& scheduler, const std::vector<Arrival>& arrivals,

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/suggest.h"
 #include "stage/simulate/csv.h"
 
 namespace tranche::simulate {
@@ -40,6 +41,32 @@ placement::ModelSet ModelsOf(const std::string& spec, const Fleet& fleet) {
     begin = end + 1;
   }
   return models;
+}
+
+// Makes it a request for an instance of that profile, on one of the models it may run on. What is
+// wrong with that; "" if nothing.
+std::string AskForInstance(const Fleet& fleet, const std::string& profile,
+                           placement::Request* request) {
+  const auto& names = fleet.mig_profiles;
+  const auto at = std::find(names.begin(), names.end(), profile);
+  if (at == names.end()) {
+    const std::string meant =
+        names.empty() ? "" : DidYouMean(profile, {names.begin() + 1, names.end()});
+    return fmt::format("mig_profile: no GPU of the nodes has {}{}", Quoted(profile),
+                       meant.empty() ? "" : ", " + meant);
+  }
+  request->mig = static_cast<int>(at - names.begin());
+  placement::ModelSet models = 0;
+  for (size_t model = 0; model < fleet.kinds.size(); ++model) {
+    const placement::MigKind& kind = fleet.kinds[model];
+    const int index = kind.Find(request->mig);
+    if (index < 0 || (request->models >> model & 1) == 0) continue;
+    models |= placement::ModelSet{1} << model;
+    const int compute = kind.profiles[static_cast<size_t>(index)].compute;
+    request->gpu_milli = (kGpuMilli * compute + kind.compute - 1) / kind.compute;
+  }
+  request->models = models;
+  return models != 0 ? "" : fmt::format("no GPU of its gpu_spec has {}", Quoted(profile));
 }
 
 }  // namespace
@@ -88,6 +115,8 @@ Result<std::vector<TracePod>> ParsePods(std::string_view text, const std::string
   const auto spec = csv.Column("gpu_spec", false);
   const auto created = csv.Column("creation_time", false);
   const auto deleted = csv.Column("deletion_time", false);
+  const auto profile = csv.Column("mig_profile", false);
+  const auto preemptible = csv.Column("preemptible", false);
   const std::string hint =
       "a list of pods has the columns name,cpu_milli,memory_mib,num_gpu,gpu_milli[,gpu_spec]";
   if (const Status status = csv.status(hint); !status) return tl::unexpected<Error>(status.error());
@@ -98,7 +127,9 @@ Result<std::vector<TracePod>> ParsePods(std::string_view text, const std::string
     request.cpu_milli = static_cast<int>(csv.Number(cpu, 0, kMostCpuMilli));
     request.memory_mib = csv.Number(memory, 0, kMostMemoryMib);
     request.gpus = static_cast<int>(csv.Number(gpus, 0, 1'000'000));
-    const int64_t share = csv.Number(milli, 0, kGpuMilli);
+    const std::string instance = csv.Text(profile);
+    // Of no meaning beside an instance, and often not filled in.
+    const int64_t share = instance.empty() ? csv.Number(milli, 0, kGpuMilli) : kGpuMilli;
     if (request.gpus > kMaxGpusPerNode) {
       csv.Mistake(
           fmt::format("num_gpu is {}: no node has more than {}", request.gpus, kMaxGpusPerNode));
@@ -107,6 +138,16 @@ Result<std::vector<TracePod>> ParsePods(std::string_view text, const std::string
       if (share == 0) csv.Mistake("gpu_milli is 0 although num_gpu is not");
       request.gpu_milli = static_cast<int>(share);
       request.models = ModelsOf(csv.Text(spec), fleet);
+    }
+    if (!instance.empty()) {
+      if (request.gpus != 1) csv.Mistake("num_gpu is not 1 although there is a mig_profile");
+      const std::string wrong = AskForInstance(fleet, instance, &request);
+      if (!wrong.empty()) csv.Mistake(wrong);
+    }
+    const std::string borrows = csv.Text(preemptible);
+    pod.preemptible = borrows == "1" || borrows == "true";
+    if (!pod.preemptible && !borrows.empty() && borrows != "0" && borrows != "false") {
+      csv.Mistake("preemptible is neither true nor false");
     }
     pod.created = csv.Seconds(created);
     pod.deleted = csv.Seconds(deleted);

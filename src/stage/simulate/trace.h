@@ -14,6 +14,10 @@ namespace tranche::simulate {
 struct Fleet {
   std::vector<placement::NodeShape> nodes;
   std::vector<std::string> models;
+  // How MIG can divide them, by model, and the names of profiles by id (mig_fleet.h). Empty: no GPU
+  // can be divided.
+  std::vector<placement::MigKind> kinds = {};
+  std::vector<std::string> mig_profiles = {};
 };
 
 struct TracePod {
@@ -21,12 +25,15 @@ struct TracePod {
   // Seconds on the trace's own clock; absent where the trace has none.
   std::optional<double> created;
   std::optional<double> deleted;
+  // Has what is left over, and gives it back when somebody who does not borrow needs it.
+  bool preemptible = false;
 };
 
 // Readers of the public openb format, by the names of the columns:
 //   nodes: sn,cpu_milli,memory_mib,gpu,model
 //   pods:  name,cpu_milli,memory_mib,num_gpu,gpu_milli and perhaps gpu_spec ("A|B", empty = any),
-//          creation_time, deletion_time
+//          creation_time, deletion_time, mig_profile (an instance instead of gpu_milli),
+//          preemptible (0, 1, true, false)
 // Other columns are left alone. All mistakes of a file are in one error, each with its line; `name`
 // names the file in it. Pods come sorted by name.
 Result<Fleet> ParseNodes(std::string_view text, const std::string& name);

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "stage/simulate/mig_fleet.h"
+
 namespace tranche::simulate {
 namespace {
 
@@ -36,6 +38,42 @@ TEST(Trace, ReadsPodsByHeading) {
   EXPECT_EQ((*pods)[1].request, (placement::Request{6000, 12288, 1, 460, 0b10}));
   EXPECT_EQ((*pods)[1].created, 10);
   EXPECT_FALSE((*pods)[1].deleted);
+}
+
+TEST(Trace, ReadsInstancesOfMigAndBorrowers) {
+  Fleet fleet = ParseNodes(
+                    "sn,cpu_milli,memory_mib,gpu,model\n"
+                    "a,96000,393216,8,H100-SXM5-80GB\n"
+                    "b,96000,393216,8,L40S\n"
+                    "c,96000,393216,8,A100-SXM4-40GB\n",
+                    "nodes.csv")
+                    .value();
+  AddMig(*Catalog::Load().value(), &fleet);
+  const std::string heading =
+      "name,cpu_milli,memory_mib,num_gpu,gpu_milli,mig_profile,preemptible,gpu_spec\n";
+  const auto pods = ParsePods(heading +
+                                  "a,1,1,1,,3g.40gb,,\n"
+                                  "b,1,1,1,500,,true,\n"
+                                  "c,1,1,1,0,1g.10gb,0,\n",
+                              "pods.csv", fleet);
+  ASSERT_TRUE(pods) << pods.error().message;
+  EXPECT_EQ((*pods)[0].request.models, 1u) << "the H100 alone has it";
+  EXPECT_EQ((*pods)[0].request.gpu_milli, 429);
+  EXPECT_EQ((*pods)[1].request.mig, 0);
+  EXPECT_TRUE((*pods)[1].preemptible);
+  EXPECT_EQ((*pods)[2].request.models, 0b101u) << "of 80 GB and, with two slots, of 40 GB";
+  const auto wrong = ParsePods(heading +
+                                   "a,1,1,1,,3g.41gb,,\n"
+                                   "b,1,1,2,,3g.40gb,maybe,\n"
+                                   "c,1,1,1,,3g.40gb,,L40S\n",
+                               "pods.csv", fleet);
+  ASSERT_FALSE(wrong);
+  EXPECT_THAT(wrong.error().message,
+              HasSubstr("pods.csv:2: mig_profile: no GPU of the nodes has '3g.41gb', did you mean "
+                        "'3g.40gb'?"));
+  EXPECT_THAT(wrong.error().message, HasSubstr("pods.csv:3: num_gpu is not 1"));
+  EXPECT_THAT(wrong.error().message, HasSubstr("preemptible is neither"));
+  EXPECT_THAT(wrong.error().message, HasSubstr("no GPU of its gpu_spec has '3g.40gb'"));
 }
 
 TEST(Trace, FiveColumnsAreEnough) {

@@ -206,6 +206,26 @@ static void all_devices(void) {
   }
 }
 
+/* Memory of another interface, which comes in by a descriptor: as if it had been allocated here. */
+static void external(void) {
+  begin();
+  const size_t before = used();
+  CUDA_EXTERNAL_MEMORY_HANDLE_DESC description;
+  memset(&description, 0, sizeof(description));
+  description.type = CU_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD;
+  description.handle.fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  description.size = 5 * GIB;
+  CUexternalMemory memory = NULL;
+  expect(CUDA(cuImportExternalMemory)(&memory, &description) == CUDA_ERROR_OUT_OF_MEMORY,
+         "more than the slice is refused");
+  expect(fcntl(description.handle.fd, F_GETFD) >= 0, "the descriptor is still the program's");
+  description.size = GIB;
+  NEED(CUDA(cuImportExternalMemory)(&memory, &description));
+  expect(used() == before + GIB, "it is the slice's");
+  NEED(CUDA(cuDestroyExternalMemory)(memory));
+  expect(used() == before, "it is given back");
+}
+
 /* Only initialized: nothing is held, and so it stays. */
 static void only_init(void) {
   cuda = dlopen("libcuda.so.1", RTLD_NOW);
@@ -226,6 +246,7 @@ int main(int argc, char** argv) {
       {"cross_free", cross_free},           {"double_free", double_free},
       {"limit_below_use", limit_below_use}, {"nvml_first", nvml_first},
       {"all_devices", all_devices},         {"only_init", only_init},
+      {"external", external},
   };
   for (size_t i = 0; argc == 2 && i < sizeof(kCases) / sizeof(kCases[0]); ++i) {
     if (strcmp(argv[1], kCases[i].name) != 0) continue;

@@ -1,0 +1,215 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "stage/export/formats.h"
+
+namespace tranche::exporting {
+namespace {
+
+constexpr const char* kFunctions = R"(
+slices() { nvidia-smi -L | grep -o 'MIG-[0-9a-fA-F-]*' | sort || true; }
+
+# make_slice GPU PROFILE START: prints the UUID of the slice that it makes.
+make_slice() {
+  local before
+  before=$(slices)
+  nvidia-smi mig -i "$1" -cgi "$2:$3" -C >&2
+  comm -13 <(printf '%s\n' "$before") <(slices)
+}
+)";
+
+// What `nvidia-smi mig -cgi` takes: the driver's own id where it is known.
+std::string ProfileArgument(const Slice& slice, const Gpu* gpu, std::vector<std::string>* notes) {
+  const MigProfile* profile = gpu != nullptr ? gpu->FindProfile(slice.profile) : nullptr;
+  if (profile != nullptr) return fmt::format("{}", profile->id);
+  const std::string note =
+      "the ids of this driver's profiles are not at hand, so they are given by name";
+  if (std::find(notes->begin(), notes->end(), note) == notes->end()) notes->push_back(note);
+  return slice.profile;
+}
+
+class Layout {
+ public:
+  Layout(const ExportInput& input, const Replicas& replicas, Exported* out)
+      : input_(input), replicas_(replicas), out_(out) {}
+
+  std::string Text() {
+    for (const Step& step : input_.plan.steps) AddStep(step);
+    AddInstances();
+    return std::move(text_);
+  }
+
+ private:
+  const Gpu* FindGpu(const std::string& uuid) const {
+    return input_.machine != nullptr ? input_.machine->FindGpu(uuid) : nullptr;
+  }
+
+  void AddStep(const Step& step) {
+    if (step.kind == StepKind::kEnableMig) {
+      text_ += fmt::format("nvidia-smi -i {} -mig 1\n", ShellWord(step.gpu_uuid));
+    } else if (step.kind == StepKind::kDisableMig) {
+      text_ += fmt::format("nvidia-smi -i {} -mig 0\n", ShellWord(step.gpu_uuid));
+    } else if (step.kind == StepKind::kDestroyInstance && step.slice && step.slice->placement) {
+      const Gpu* gpu = FindGpu(step.gpu_uuid);
+      const MigInstance* instance =
+          gpu != nullptr ? gpu->FindInstance(*step.slice->placement) : nullptr;
+      if (instance == nullptr) {
+        out_->notes.push_back(fmt::format(
+            "{} has to be destroyed first, and its id is not at hand: nvidia-smi mig -lgi shows it",
+            step.target));
+        return;
+      }
+      text_ +=
+          fmt::format("nvidia-smi mig -i {0} -dci -gi {1}\nnvidia-smi mig -i {0} -dgi -gi {1}\n",
+                      ShellWord(step.gpu_uuid), instance->id);
+    }
+  }
+
+  void AddInstances() {
+    // Large slices first: the smaller ones find a place in what is left in any order.
+    for (const GpuUse& use : GpusWith(Mechanism::kMig, replicas_)) {
+      for (const Replica* replica : use.replicas) {
+        const Slice& slice = replica->assignment->slice;
+        if (!replica->device.empty()) {
+          text_ += fmt::format("{}={}  # {} at {}\n", replica->variable, ShellWord(replica->device),
+                               slice.profile, slice.placement->start);
+          continue;
+        }
+        text_ += fmt::format("{}=$(make_slice {} {} {})  # {}\n", replica->variable,
+                             ShellWord(slice.gpu_uuid),
+                             ProfileArgument(slice, replica->gpu, &out_->notes),
+                             slice.placement->start, slice.profile);
+      }
+    }
+  }
+
+  const ExportInput& input_;
+  const Replicas& replicas_;
+  Exported* out_;
+  std::string text_;
+};
+
+std::string MpsText(const Replicas& replicas) {
+  std::string text;
+  for (const GpuUse& use : GpusWith(Mechanism::kMps, replicas)) {
+    text += fmt::format(
+        "\n# One MPS server for gpu{0}. Without it a client gets the whole GPU, so nobody else may "
+        "use the GPU.\n"
+        "nvidia-smi -i {1} -c EXCLUSIVE_PROCESS\n"
+        "mkdir -p {2} {3}\n"
+        "mps() {{ env CUDA_VISIBLE_DEVICES={1} CUDA_MPS_PIPE_DIRECTORY={2} "
+        "CUDA_MPS_LOG_DIRECTORY={3} nvidia-cuda-mps-control \"$@\"; }}\n"
+        "mps -d\n",
+        use.index, ShellWord(use.uuid), MpsPipes(use.index), MpsLogs(use.index));
+    Bytes most;
+    double compute = 0;
+    for (const Replica* replica : use.replicas) {
+      most = std::max(most, replica->assignment->slice.memory);
+      compute = std::max(compute, replica->assignment->slice.compute_fraction);
+    }
+    text +=
+        fmt::format("echo \"set_default_device_pinned_mem_limit 0 {}M\" | mps\n", most.value >> 20);
+    text += fmt::format("echo \"set_default_active_thread_percentage {}\" | mps\n",
+                        std::clamp(static_cast<int>(compute * 100 + 0.5), 1, 100));
+  }
+  return text;
+}
+
+// The replica's device as a word of the script.
+std::string Device(const Replica& replica, bool after_layout) {
+  if (replica.mechanism() == Mechanism::kMig && (after_layout || replica.device.empty())) {
+    return "$" + replica.variable;
+  }
+  return replica.device;
+}
+
+std::string DockerText(const Replica& replica) {
+  std::string text = fmt::format("docker run -d --name {} ", ShellWord(replica.name));
+  const std::string device = Device(replica, true);
+  text += device[0] == '$' ? fmt::format("--gpus \"\\\"device={}\\\"\"", device)
+                           : fmt::format("--gpus '\"device={}\"'", device);
+  if (replica.port != 0) text += fmt::format(" \\\n  -p 127.0.0.1:{0}:{0}", replica.port);
+  if (replica.mechanism() == Mechanism::kMps) {
+    const std::string pipes = MpsPipes(replica.assignment->gpu_index);
+    text += fmt::format(" \\\n  --ipc host -v {0}:{0}", pipes);
+  }
+  for (const auto& [name, value] : replica.env) {
+    text += fmt::format(" \\\n  -e {}", ShellWord(name + "=" + value));
+  }
+  if (!replica.entrypoint.empty()) {
+    text += " \\\n  --entrypoint " + ShellWord(replica.entrypoint.front());
+  }
+  text += " \\\n  " + ShellWord(replica.image);
+  for (size_t i = 1; i < replica.entrypoint.size(); ++i) {
+    text += " " + ShellWord(replica.entrypoint[i]);
+  }
+  for (const std::string& argument : replica.arguments) text += " " + ShellWord(argument);
+  return text + "\n";
+}
+
+std::string ProgramText(const Replica& replica) {
+  std::string text;
+  if (replica.mechanism() == Mechanism::kFraction) {
+    // Only the limiter holds it to its part.
+    text = fmt::format("tranche run --gpu {} --memory {} ", ShellWord(replica.device),
+                       FormatBytesExact(replica.assignment->slice.memory));
+    if (replica.assignment->slice.compute_fraction < 1) {
+      text += fmt::format("--compute {:g}% ", replica.assignment->slice.compute_fraction * 100);
+    }
+    text += "-- env";
+  } else {
+    const std::string device = Device(replica, true);
+    text = fmt::format("env CUDA_VISIBLE_DEVICES={}",
+                       device[0] == '$' ? "\"" + device + "\"" : ShellWord(device));
+  }
+  for (const auto& [name, value] : replica.env) text += " " + ShellWord(name + "=" + value);
+  for (const std::string& word : replica.program) text += " " + ShellWord(word);
+  return text + " &\n";
+}
+
+}  // namespace
+
+std::string LayoutScript(const ExportInput& input, const Replicas& replicas, Exported* out) {
+  const std::string text = Layout(input, replicas, out).Text();
+  if (text.empty()) return "";
+  return std::string(text.find("make_slice") != std::string::npos ? kFunctions : "") +
+         "\n# The layout. Profiles are as this driver numbers them.\n" + text;
+}
+
+void ExportShell(const ExportInput& input, const Replicas& replicas, Exported* out) {
+  std::string text = "#!/bin/bash\n" + Header(input, "#") +
+                     "# What is in single quotes is meant as it stands.\n"
+                     "# shellcheck disable=SC2016\nset -euo pipefail\n";
+  std::string layout = LayoutScript(input, replicas, out);
+  std::string run;
+  for (const Replica& replica : replicas) {
+    const Slice& slice = replica.assignment->slice;
+    run += fmt::format("\n# {}: {} of {} by {}\n", replica.name, FormatBytes(slice.memory),
+                       replica.assignment->gpu_model, MechanismName(slice.mechanism));
+    if (replica.mechanism() == Mechanism::kVgpu) {
+      run += "# belongs to a virtual machine: tranche export libvirt\n";
+    } else if (!replica.image.empty() && replica.mechanism() != Mechanism::kFraction) {
+      run += DockerText(replica);
+    } else if (!replica.program.empty()) {
+      run += ProgramText(replica);
+    } else {
+      run += fmt::format("echo \"{}: its device is {}\"\n", replica.name, Device(replica, true));
+      if (!replica.image.empty()) {
+        out->notes.push_back(replica.name +
+                             ": docker has no limits for a part of a GPU without the limiter; "
+                             "tranche apply runs it");
+      }
+    }
+    if (replica.mechanism() == Mechanism::kTimeSlicing) {
+      run += "# time-slicing holds nobody to their memory\n";
+    }
+  }
+  // The commands that run stay in the foreground together.
+  if (run.find(" &\n") != std::string::npos) run += "\nwait\n";
+  text += Comments(out->notes, "#");
+  text += layout + MpsText(replicas) + run;
+  out->files.push_back({"gpus.sh", text, true});
+}
+
+}  // namespace tranche::exporting
