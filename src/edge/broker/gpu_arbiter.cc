@@ -37,7 +37,10 @@ GpuArbiter::~GpuArbiter() {
     std::unique_ptr<Party> party;
     {
       const std::lock_guard lock(mutex_);
-      party = std::move(parties_[name]);
+      // Out of the map: the listeners of the others still go through it.
+      const auto found = parties_.find(name);
+      party = std::move(found->second);
+      parties_.erase(found);
       party->leaving = true;
     }
     party->table->RingBell();

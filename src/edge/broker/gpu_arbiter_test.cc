@@ -122,6 +122,27 @@ TEST_F(GpuArbiterTest, APartyThatLeavesOpensTheGateForTheOthers) {
   EXPECT_TRUE(done);
 }
 
+TEST_F(GpuArbiterTest, EndsWhileItsPartiesRing) {
+  std::vector<std::unique_ptr<TurnsTable>> tables;
+  std::vector<std::string> folders;
+  for (const char* name : {"a", "b", "c"}) {
+    folders.push_back(FolderOf(name));
+    tables.push_back(*TurnsTable::Open(folders.back(), kGpu, geteuid()));
+  }
+  std::atomic<bool> over{false};
+  std::thread ringer([&] {
+    while (!over)
+      for (const auto& table : tables) table->RingBell();
+  });
+  for (int i = 0; i < 100; ++i) {
+    GpuArbiter arbiter;
+    for (size_t k = 0; k < tables.size(); ++k)
+      EXPECT_TRUE(arbiter.Add(folders[k], *tables[k], folders[k] + kGateName));
+  }
+  over = true;
+  ringer.join();
+}
+
 TEST_F(GpuArbiterTest, WithoutABrokerTheGateIsOpen) {
   const std::string folder = FolderOf("a");
   auto gate = *GateFile::Make(folder + kGateName);
