@@ -275,6 +275,8 @@ std::vector<FoundMpsDaemon> FindMpsDaemons(const std::string& root) {
     daemon.ours = ReadProcessVariable(*pid, kMark, root).has_value();
     daemon.pipe_directory = ReadProcessVariable(*pid, "CUDA_MPS_PIPE_DIRECTORY", root).value_or("");
     daemon.visible_devices = ReadProcessVariable(*pid, "CUDA_VISIBLE_DEVICES", root).value_or("");
+    // One that was ending meanwhile has told nothing of itself.
+    if (!IsControl(*pid, root)) continue;
     found.push_back(std::move(daemon));
   }
   std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.pid < b.pid; });

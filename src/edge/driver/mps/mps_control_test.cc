@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -168,6 +169,23 @@ TEST_F(MpsControlTest, DaemonsOfTheMachineAreFound) {
     EXPECT_NE(found.pid, **control_->Server(files_)) << "its server is no daemon";
   }
   unsetenv("TRANCHE_SIM_DIR");
+}
+
+TEST_F(MpsControlTest, ADaemonThatEndsIsNeverTakenForAnotherMachines) {
+  // This process is of no simulated machine.
+  const std::vector<FoundMpsDaemon> others = FindMpsDaemons();
+  std::atomic<bool> over{false};
+  int started = 0;
+  std::thread starter([&] {
+    for (int i = 0; i < 20; ++i) {
+      if (const auto daemon = control_->Start(files_, "0")) ++started, kill(daemon->pid, SIGKILL);
+      while (MpsControl::Daemon(files_.pipe_directory)) std::this_thread::yield();
+    }
+    over = true;
+  });
+  while (!over) EXPECT_EQ(FindMpsDaemons(), others);
+  starter.join();
+  EXPECT_EQ(started, 20);
 }
 
 }  // namespace
