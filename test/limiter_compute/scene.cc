@@ -210,6 +210,9 @@ Played Scene::Run(const std::vector<Who>& who, const Play& play) {
     } else {
       variables = {{"LD_LIBRARY_PATH", play.shim.empty() ? TRANCHE_SHIM_FOLDER : play.shim},
                    {"TRANCHE_REAL_LIBCUDA", TRANCHE_SIM_FOLDER "/libcuda.so.1"},
+                   // What NVML takes to say what code takes is the host's time, after which the
+                   // clock would move on without who waits for it.
+                   {"TRANCHE_REAL_LIBNVIDIA_ML", "/nonexistent"},
                    {"TRANCHE_SLICE_FILE", scratch_.path() + "/slice" + std::to_string(i)}};
     }
     for (const Play::Variable& v : play.variables)

@@ -54,6 +54,8 @@ class Rest {
 }  // namespace
 
 bool Unseen::Read(int32_t device, int64_t* bytes) {
+  const State::OwnUse& told = TheState().own_use[device];
+  if (__atomic_load_n(&told.unsaid, __ATOMIC_RELAXED) != 0) return false;
   for (int left = kRests;; --left) {
     const Rest rest(TheState());
     if (rest.complete() || left == 1) return ReadAtRest(device, bytes);
@@ -66,7 +68,6 @@ bool Unseen::ReadAtRest(int32_t device, int64_t* bytes) {
   SettlePools();
   State::OwnUse& told = state.own_use[i];
   uint64_t own = 0;
-  if (__atomic_load_n(&told.unsaid, __ATOMIC_RELAXED) != 0) return false;
   const int64_t begun = libc::ThreadTime();
   const bool said = ReadOwnUse(state.slice->devices[i].uuid, &own);
   if (!said || libc::ThreadTime() - begun > kDearReading) {
