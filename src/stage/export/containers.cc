@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/json.h"
+#include "base/quote.h"
 #include "stage/export/formats.h"
 
 namespace tranche::exporting {

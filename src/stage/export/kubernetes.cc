@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "base/quote.h"
 #include "stage/export/formats.h"
 
 namespace tranche::exporting {

@@ -55,9 +55,6 @@ std::vector<GpuUse> GpusWith(Mechanism mechanism, const std::vector<Replica>& re
 
 // One word of a POSIX shell.
 std::string ShellWord(const std::string& text);
-// A YAML scalar in quotes; also a JSON string.
-std::string Quote(const std::string& text);
-std::string QuoteList(const std::vector<std::string>& words);
 std::string XmlText(const std::string& text);
 
 // The lines that open each generated file, as comments.

@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "base/quote.h"
 #include "stage/export/formats.h"
 
 namespace tranche::exporting {

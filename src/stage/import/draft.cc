@@ -5,36 +5,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/quote.h"
+
 namespace tranche::importing {
 namespace {
-
-// YAML reads a JSON string as it is, so anything may stand in one.
-std::string InQuotes(const std::string& text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (c == '\n') {
-      out += "\\n";
-    } else if (c == '\t') {
-      out += "\\t";
-    } else if (c == '\r') {
-      out += "\\r";
-    } else {
-      out += c;
-    }
-  }
-  return out + '"';
-}
-
-std::string List(const std::vector<std::string>& words) {
-  std::string out = "[";
-  for (const std::string& word : words) {
-    out += (out.size() > 1 ? ", " : "") + InQuotes(word);
-  }
-  return out + "]";
-}
 
 // Rounded down to a tenth of a percent: asking for more than was said could fit nowhere.
 std::string Percent(double share) {
@@ -65,17 +39,17 @@ std::string Body(const DraftWorkload& workload, bool hold) {
   } else if (workload.compute) {
     line("compute", Percent(*workload.compute));
   }
-  if (!workload.image.empty()) line("image", InQuotes(workload.image));
+  if (!workload.image.empty()) line("image", Quote(workload.image));
   if (!workload.command.empty()) {
-    line("command", List(workload.command));
+    line("command", QuoteList(workload.command));
   } else if (hold && workload.image.empty()) {
     line("command", "[sleep, infinity]");
   }
-  if (!workload.args.empty()) line("args", List(workload.args));
+  if (!workload.args.empty()) line("args", QuoteList(workload.args));
   if (!workload.env.empty()) {
     out += "    env:\n";
     for (const auto& [name, value] : workload.env) {
-      out += fmt::format("      {}: {}\n", name, InQuotes(value));
+      out += fmt::format("      {}: {}\n", name, Quote(value));
     }
   }
   if (workload.port) line("port", fmt::format("{}", *workload.port));

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -249,15 +250,12 @@ Status MpsControl::Quit(const MpsDaemonFiles& files) const {
   if (const auto answer = Ask(files, "quit\n"); !answer)
     return tl::unexpected<Error>(answer.error());
   const auto watch = ProcessWatch::Open(*daemon);
-  const auto until = std::chrono::steady_clock::now() + kAnswersWithin;
-  while (watch && !watch->Ended()) {
-    if (std::chrono::steady_clock::now() > until) {
-      return Fail(ErrorCode::kFailed,
-                  fmt::format("the MPS daemon (pid {}) was told to quit and goes on", daemon->pid));
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  return {};
+  if (!watch) return {};
+  constexpr auto kMost = std::chrono::duration_cast<std::chrono::milliseconds>(kAnswersWithin);
+  pollfd ended = {watch->fd(), POLLIN, 0};
+  if (poll(&ended, 1, static_cast<int>(kMost.count())) == 1) return {};
+  return Fail(ErrorCode::kFailed,
+              fmt::format("the MPS daemon (pid {}) was told to quit and goes on", daemon->pid));
 }
 
 std::vector<FoundMpsDaemon> FindMpsDaemons(const std::string& root) {
