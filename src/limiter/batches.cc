@@ -140,7 +140,8 @@ LaunchTicket BeforeMetered(const KernelKey& key, CUstream stream) {
   // Beside others nothing can be measured, so some launches have the GPU to themselves for it.
   if (__builtin_expect(gate.mps(), 0)) {
     demand = DemandOf(key, state.sms[device]);
-    unmeasured = unmeasured || Predictions::DeservesSample(cost, own->launches++);
+    unmeasured = unmeasured ||
+                 Predictions::DeservesSample(cost, own->launches++, batch.begun - own->sampled_at);
     if (unmeasured && batch.open != 0) CloseBatch(&batch, false);
   }
   const bool fits = batch.open != 0 && batch.device == device && batch.left >= predicted &&
@@ -160,6 +161,7 @@ LaunchTicket BeforeMetered(const KernelKey& key, CUstream stream) {
     REAL(cuCtxGetCurrent)(&batch.context);
     batch.leased = batch.left = lease;
     batch.begun = libc::Now();
+    if (unmeasured) own->sampled_at = batch.begun;
     batch.launches = batch.streams = batch.parts = batch.unmeasured = 0;
     __atomic_store_n(&batch.open, 1, __ATOMIC_RELEASE);
     MarkStart(&batch, stream);

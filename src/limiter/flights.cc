@@ -138,6 +138,7 @@ int64_t GpuTime(const Flight& flight, const Landing& before, int64_t marker, CUe
 // With others on the GPU the time stamps hold their part as well.
 void Learn(const Batch& batch, int64_t took, bool alone) {
   if (alone) {
+    if (batch.unmeasured != 0 && batch.parts != 0) Predictions::Sampled(batch.part[0].what, took);
     Predictions::Learn(batch.part, batch.parts, took);
   } else if (batch.unmeasured != 0 && batch.parts != 0) {
     Predictions::GiveUp(batch.part[0].what);

@@ -81,6 +81,7 @@ struct alignas(64) Launcher {
   uint32_t launching;  // the owner is between Before and After
   uint32_t went_on;    // since its last launch it has neither waited for the GPU nor asked
   uint64_t launches;   // under MPS
+  int64_t sampled_at;  // likewise: when it last began one alone on the GPU, to be measured
   Batch batch;
   Copy copy;
   int64_t next_lease;  // as much as the last one used of its own, so that little is held in vain

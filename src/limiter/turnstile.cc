@@ -114,9 +114,11 @@ Admission Turnstile::Enter(const Unit& unit) {
     const uint32_t seen = __atomic_load_n(word, __ATOMIC_ACQUIRE);
     Answer decision;
     uint64_t due = 0;
-    const int64_t now = libc::Now();
+    int64_t now = 0;
     {
       const TableLock lock(table_, path_, slot_);
+      // Within the lock, so that the accounts' time never goes back.
+      now = libc::Now();
       if (waiting_since != 0) due = TickPolicy(now);
       decision = Ask(unit, now);
       admission = decision.admission;

@@ -33,7 +33,7 @@ bool MpsController::Ask(uint32_t i, const sim::Op& op) {
   Tenant& t = tenants_[i];
   const int64_t now = world_->now();
   Prediction* p = t.predictions->Find(KeyOf(op));
-  const bool measured = !Predictions::DeservesSample(p, t.launches);
+  const bool measured = !Predictions::DeservesSample(p, t.launches, now - t.sampled_at);
   const int64_t expected = Predictions::Expected(p);
   if (!measured) Close(i, now);
   const limiter::MpsDecision decision = policy_.Gate(i, expected, DemandOf(op), measured, now);
@@ -43,6 +43,7 @@ bool MpsController::Ask(uint32_t i, const sim::Op& op) {
     Arm();
     return false;
   }
+  if (!measured) t.sampled_at = now;
   Batch& b = t.open;
   if (b.units == 0) {
     b.first_launch = now;
@@ -97,6 +98,7 @@ void MpsController::MarkerSeen(uint32_t i, uint64_t marker) {
     // What an empty marker takes comes off.
     if (b.alone)
       observed -= host.visible + host.marker + (host.marker_seen_from + host.marker_seen_to) / 2;
+    if (b.unmeasured) Predictions::Sampled(b.parts.front().what, observed);
     Predictions::Learn(b.parts.data(), static_cast<uint32_t>(b.parts.size()), observed);
     if (b.unmeasured) used = limiter::MpsShares::Cost(observed, b.demand);
   }

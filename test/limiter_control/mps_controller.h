@@ -26,6 +26,7 @@ class MpsController : public sim::Controller {
   void Timer(uint64_t tag) override;
 
   limiter::ComputeDevice& device() { return *device_; }
+  limiter::MpsShares policy() { return limiter::MpsShares(device_.get()); }
 
  private:
   struct Batch {
@@ -46,6 +47,7 @@ class MpsController : public sim::Controller {
     std::map<uint64_t, Batch> flights;
     int64_t last_launch = 0;
     uint64_t launches = 0;
+    int64_t sampled_at = 0;
     int64_t last_seen = 0;
     bool tail_armed = false;
   };

@@ -95,11 +95,19 @@ inline int64_t RefillAt(const TenantLine& t, int64_t now) {
          (missing % t.limit * kWhole) / t.limit + 1;
 }
 
+// Ns since a line's books were last moved on, which they are from now on. A process with another
+// clock (of another time namespace) may have moved them on to what is the future here; they go on
+// from now then, or nothing would be charged until this clock has caught up.
+inline int64_t PassedFor(TenantLine* t, int64_t now) {
+  const int64_t passed = Within(now - t->settled_at, 0, kLongest);
+  t->settled_at = now;
+  return passed;
+}
+
 // Moves one tenant's books to `now`. `busy`: how many have work in flight.
 inline void SettleLine(TenantLine* t, int64_t busy, int64_t now) {
-  const int64_t passed = Least(now - t->settled_at, kLongest);
-  if (passed <= 0) return;
-  t->settled_at = now;
+  const int64_t passed = PassedFor(t, now);
+  if (passed == 0) return;
   int64_t charge = 0;
   if (t->units > 0) {
     charge = busy > 1 ? passed / busy : passed;

@@ -62,10 +62,12 @@ struct ComputeDevice {
   uint32_t ending;        // the holder launches no more
   uint32_t overlap;       // an Overlap
   uint32_t solo_plus_1;   // under MPS: who must be alone on the GPU, to be measured
-  uint64_t present;       // a bit for every line in use
-  uint64_t active;        // those that have something in flight or want to
-  uint64_t turn;          // counts turns
-  int64_t turn_from;      // charged of the holder when its turn began
+  uint32_t solo_runs;     // it is
+  uint32_t unused;
+  uint64_t present;   // a bit for every line in use
+  uint64_t active;    // those that have something in flight or want to
+  uint64_t turn;      // counts turns
+  int64_t turn_from;  // charged of the holder when its turn began
   int64_t granted_at;
   int64_t grace_until;  // 0: not armed
   int64_t delta;        // calibrated round trip of an empty marker

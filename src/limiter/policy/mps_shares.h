@@ -54,7 +54,7 @@ class MpsShares {
     Settle(now);
     memset(&d_->tenants[i], 0, sizeof(TenantLine));
     d_->present &= ~Bit(i);
-    if (d_->solo_plus_1 == i + 1) d_->solo_plus_1 = 0;
+    if (d_->solo_plus_1 == i + 1) EndSolo();
     return WakeAll();
   }
 
@@ -72,17 +72,19 @@ class MpsShares {
     t.largest_unit = Most(t.largest_unit, cost);
     JudgeLimit(&t);
     if (t.throttled) return Refuse(i, now);
-    const uint32_t solo_of = d_->solo_plus_1;
-    if (!measured && solo_of == 0) {
+    if (!measured && d_->solo_plus_1 == 0) {
       d_->solo_plus_1 = i + 1;
+      d_->solo_runs = 0;
       // Should it never come back, the others go on.
       d_->grace_until = now + kSoloPatience;
     }
-    if (d_->solo_plus_1 != 0 && d_->solo_plus_1 != i + 1) return Refuse(i, now);
+    // Nor may its own other units join it: it would never end.
+    if (d_->solo_plus_1 != 0 && (d_->solo_plus_1 != i + 1 || measured)) return Refuse(i, now);
     if (!measured && (OthersRun(i) || t.units > 0)) return Refuse(i, now);
     if (t.units > 0 && t.in_flight + cost > Most(kInFlight, Least(2 * cost, kTwoUnits)))
       return Refuse(i, now);
     if (measured && !InOrder(i, now)) return Refuse(i, now);
+    if (!measured) d_->solo_runs = 1;
     t.waiting = t.asleep;
     t.in_flight = Least(t.in_flight + cost, kLongest);
     ++t.units;
@@ -102,7 +104,7 @@ class MpsShares {
     JudgeLimit(&t);
     t.progress_at = now;
     if (t.units == 0 && !t.waiting) t.lag_at_idle = Most(0, LeastOfOthers(i) - t.virtual_time);
-    if (d_->solo_plus_1 == i + 1 && t.units == 0) d_->solo_plus_1 = 0;
+    if (d_->solo_plus_1 == i + 1 && d_->solo_runs != 0 && t.units == 0) EndSolo();
     Advance();
     return WakeReady(now);
   }
@@ -111,8 +113,8 @@ class MpsShares {
     Settle(now);
     const uint32_t solo = d_->solo_plus_1;
     if (solo != 0 && now >= d_->grace_until &&
-        (solo > kMostTenants || d_->tenants[solo - 1].units == 0))
-      d_->solo_plus_1 = 0;
+        (solo > kMostTenants || d_->solo_runs == 0 || d_->tenants[solo - 1].units == 0))
+      EndSolo();
     return WakeReady(now);
   }
 
@@ -144,9 +146,8 @@ class MpsShares {
     for (uint64_t left = d_->present; left != 0; left &= left - 1) {
       TenantLine& t = d_->tenants[First(left)];
       if (__builtin_expect(!Believable(t), 0)) BeginLine(&t, d_->floor, now);
-      const int64_t passed = Least(now - t.settled_at, kLongest);
-      if (passed <= 0) continue;
-      t.settled_at = now;
+      const int64_t passed = PassedFor(&t, now);
+      if (passed == 0) continue;
       if (busy > 1 && t.units > 0) t.shared += passed;
       if (t.limit < kWhole) {
         t.tokens = Fill(t.tokens, t.limit, passed, 0, Depth(t), &t.tokens_rest);
@@ -184,6 +185,8 @@ class MpsShares {
     t.limited_at = now;
     return {false, 0};
   }
+
+  void EndSolo() { d_->solo_plus_1 = d_->solo_runs = 0; }
 
   bool OthersRun(uint32_t i) const {
     for (uint64_t left = d_->present & ~Bit(i); left != 0; left &= left - 1)

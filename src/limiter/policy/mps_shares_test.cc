@@ -94,6 +94,17 @@ TEST(MpsShares, AloneIsHeldToItsLimit) {
   }
 }
 
+// Of another time namespace, or of a broker on the host beside programs on a simulated clock.
+TEST(MpsShares, AProcessWhoseClockIsAheadStopsNoMeasuring) {
+  const std::vector<Who> who = Pair("b1024", "g132", 30);
+  Held held(who);
+  for (uint32_t i = 0; i < 2; ++i) {
+    held.controller.policy().Adjust(i, 0, 1000000, who[i].share.weight, 0,
+                                    held.world.now() + 3000 * kMillisecond);
+  }
+  EXPECT_LE(Measure(held.world, 0, 3).RatioError(who), 2);
+}
+
 TEST(MpsShares, TheOthersGoOnWhenTheOneToBeMeasuredIsGone) {
   auto device = std::make_unique<ComputeDevice>();
   MpsShares policy(device.get());
@@ -117,6 +128,22 @@ TEST(MpsShares, TheOthersGoOnWhenTheOneToBeMeasuredIsGone) {
   }
   EXPECT_LE(now, 100 * kMillisecond);
   EXPECT_TRUE(policy.Gate(0, kMillisecond, 1000000, true, now).allow);
+}
+
+TEST(MpsShares, TheOneThatIsMeasuredEndsThoughItsTenantHasMoreToDo) {
+  auto device = std::make_unique<ComputeDevice>();
+  MpsShares policy(device.get());
+  for (uint32_t i = 0; i < 2; ++i) policy.Join(i, 0, 1000000, 300000, 0, 1);
+  int64_t now = kMillisecond;
+  EXPECT_TRUE(policy.Gate(0, kMillisecond, 60000, true, now).allow);
+  EXPECT_FALSE(policy.Gate(0, kMillisecond, 60000, false, now).allow) << "beside its own";
+  EXPECT_EQ(policy.Complete(0, 1, 60000, 60000, now), 1u) << "still nobody else's turn";
+  EXPECT_FALSE(policy.Gate(1, kMillisecond, 60000, true, now).allow);
+  EXPECT_TRUE(policy.Gate(0, kMillisecond, 60000, false, now).allow);
+  EXPECT_FALSE(policy.Gate(0, kMillisecond, 60000, true, now).allow) << "it would not be alone";
+  EXPECT_EQ(policy.Complete(0, 1, 60000, 60000, now), 3u);
+  EXPECT_TRUE(policy.Gate(0, kMillisecond, 60000, true, now).allow);
+  EXPECT_TRUE(policy.Gate(1, kMillisecond, 60000, true, now).allow);
 }
 
 TEST(MpsShares, NothingWrittenByATenantCanHarmAnother) {

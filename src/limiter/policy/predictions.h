@@ -75,9 +75,19 @@ class Predictions {
 
   // Where only a run alone on the GPU measures: whether the `launch`-th launch of a key should be
   // such a run. The first few are, and where kernels of one key differ, one in 16 goes on being.
-  static bool DeservesSample(const Prediction* p, uint64_t launch) {
-    return Load(p->batches) < kFirstSamples ||
-           (Load(p->deviation) > Load(p->mean) / 4 && launch % 16 == 0);
+  // Of all others now and then one, `since` ns after the thread's last: what a kernel does may
+  // change, and what was on the GPU unseen during the first ones would be charged for ever. Not
+  // more often, since the GPU has to be empty for it.
+  static bool DeservesSample(const Prediction* p, uint64_t launch, int64_t since) {
+    return Load(p->batches) < kFirstSamples || since >= kSampleEvery ||
+           (IsUnsteady(p) && launch % 16 == 0);
+  }
+  // Such a run took so long. Of one that was always the same and now is not, what is known was of
+  // other work, or of others' as well; it is learnt anew.
+  static void Sampled(Prediction* p, int64_t observed) {
+    const int64_t mean = Load(p->mean), away = observed > mean ? observed - mean : mean - observed;
+    if (Load(p->batches) >= kFirstSamples && !IsUnsteady(p) && away > mean / 4)
+      Store(&p->batches, 0u);
   }
 
   // At most one unmeasured instance of a key may be in flight: a queue of them could hold the GPU
@@ -109,6 +119,7 @@ class Predictions {
  private:
   static constexpr uint32_t kProbes = 8;
   static constexpr uint32_t kFirstSamples = 3;
+  static constexpr int64_t kSampleEvery = 5000 * kMillisecond;
   // A mean follows a kernel whose work changes at least so fast: a tenth of each difference.
   static constexpr int64_t kSlowest = 10;
 
@@ -120,6 +131,8 @@ class Predictions {
   static void Store(T* word, T value) {
     __atomic_store_n(word, value, __ATOMIC_RELAXED);
   }
+
+  static bool IsUnsteady(const Prediction* p) { return Load(p->deviation) > Load(p->mean) / 4; }
 
   static void LearnOne(Prediction* p, int64_t each) {
     if (each < kShortest) each = kShortest;

@@ -84,13 +84,29 @@ TEST_F(PredictionsTest, DoubtGrowsWithHowFarKernelsAreFromTheirMean) {
 TEST_F(PredictionsTest, TheErraticAreSampledForEver) {
   Prediction* p = table_->Find(7);
   for (int i = 0; i < 3; ++i) {
-    EXPECT_TRUE(Predictions::DeservesSample(p, 1)) << i;
+    EXPECT_TRUE(Predictions::DeservesSample(p, 1, 0)) << i;
     Learn(p, 100000);
   }
-  EXPECT_FALSE(Predictions::DeservesSample(p, 16)) << "always the same";
+  EXPECT_FALSE(Predictions::DeservesSample(p, 16, 1000 * kMillisecond)) << "always the same";
+  EXPECT_TRUE(Predictions::DeservesSample(p, 1, 10000 * kMillisecond)) << "as far as one knows";
   for (int i = 0; i < 20; ++i) Learn(p, i % 2 == 0 ? 100000 : 1000000);
-  EXPECT_TRUE(Predictions::DeservesSample(p, 16));
-  EXPECT_FALSE(Predictions::DeservesSample(p, 17));
+  EXPECT_TRUE(Predictions::DeservesSample(p, 16, 0));
+  EXPECT_FALSE(Predictions::DeservesSample(p, 17, 0));
+}
+
+TEST_F(PredictionsTest, WhatASampleShowsToBeWrongIsLearntAnew) {
+  Prediction* p = table_->Find(7);
+  for (int i = 0; i < 50; ++i) Learn(p, 1000000);
+  Predictions::Sampled(p, 900000);
+  EXPECT_EQ(Predictions::Expected(p), 1000000);
+  Predictions::Sampled(p, 500000);
+  Learn(p, 500000);
+  EXPECT_EQ(Predictions::Expected(p), 500000);
+  EXPECT_TRUE(Predictions::DeservesSample(p, 1, 0)) << "as of a new one";
+  // One that is never the same is not new each time.
+  for (int i = 0; i < 50; ++i) Learn(p, i % 2 == 0 ? 100000 : 1000000);
+  Predictions::Sampled(p, 100000);
+  EXPECT_FALSE(Predictions::DeservesSample(p, 1, 0));
 }
 
 TEST_F(PredictionsTest, NonsenseIsBounded) {

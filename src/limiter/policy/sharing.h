@@ -26,7 +26,7 @@ inline uint64_t ChangePolicy(ComputeTable* table, bool mps, int64_t now) {
   ComputeDevice& device = table->device;
   device.holder_plus_1 = 0;
   device.ending = device.overlap = 0;
-  device.solo_plus_1 = 0;
+  device.solo_plus_1 = device.solo_runs = 0;
   device.grace_until = 0;
   device.settled_at = now;
   device.active = 0;

@@ -270,10 +270,8 @@ class Turns {
       if (__builtin_expect(!Believable(t), 0)) BeginLine(&t, d_->floor, now);
       busy += t.units > 0;
     }
-    if (now > d_->settled_at) {
-      if (busy == 0 && d_->settled_at != 0) d_->idle += now - d_->settled_at;
-      d_->settled_at = now;
-    }
+    if (busy == 0 && d_->settled_at != 0) d_->idle += Most(0, now - d_->settled_at);
+    d_->settled_at = now;
     int64_t least = kNever;
     for (uint64_t left = lines; left != 0; left &= left - 1) {
       const uint32_t i = First(left);

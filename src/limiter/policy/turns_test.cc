@@ -447,6 +447,13 @@ TEST(Turns, LimitChangesAtOnce) {
   EXPECT_NEAR(Measure(held.world, 1, 5).Of(0), 20, 0.5);
 }
 
+// Of another time namespace, or of a broker on the host beside programs on a simulated clock.
+TEST(Turns, AProcessWhoseClockIsAheadStopsNoAccount) {
+  Held held({{"b1024", {.limit = 800000}}});
+  held.controller.turns().Adjust(0, 0, 200000, 1000000, 0, held.world.now() + 3 * kSecond);
+  EXPECT_NEAR(Measure(held.world, 1, 2).Of(0), 20, 1);
+}
+
 TEST(Turns, WeightsChangeAtOnce) {
   const std::vector<Who> after = Pair("b1024", "g132", 80);
   Held held(Pair("b1024", "g132", 20));
