@@ -9,6 +9,7 @@
 
 #include "sim/cuda/mps_client.h"
 #include "sim/cuda/visible_devices.h"
+#include "sim/machine/lifecycle.h"
 #include "sim/machine/mig.h"
 #include "sim/machine/mps.h"
 
@@ -60,6 +61,7 @@ CUresult Library::Init(unsigned int flags) {
   devices_.clear();
   EnsureMpsServer(machine->get());
   const Rc rc = (*machine)->Read([&](const MachineState& state) {
+    if (!IsDriverLoaded((*machine)->spec(), state)) return Rc::kOk;
     Connect((*machine)->spec(), state, VisibleDevices((*machine)->spec(), state, list));
     return Rc::kOk;
   });

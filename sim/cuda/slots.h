@@ -59,11 +59,10 @@ class Slots {
   // Any thread, no lock. nullptr when there is no such object (any more).
   template <typename Handle>
   T* Find(Handle handle) const {
-    const uint64_t number = reinterpret_cast<uint64_t>(handle);
-    const uint64_t base = reinterpret_cast<uint64_t>(base_.load(std::memory_order_acquire));
-    const uint64_t offset = number - base;
-    if (base == 0 || offset >= kCount * sizeof(T) || offset % sizeof(T) != 0) return nullptr;
-    T* slot = reinterpret_cast<T*>(number);
+    T* const base = base_.load(std::memory_order_acquire);
+    const uint64_t offset = reinterpret_cast<uint64_t>(handle) - reinterpret_cast<uint64_t>(base);
+    if (base == nullptr || offset >= kCount * sizeof(T) || offset % sizeof(T) != 0) return nullptr;
+    T* const slot = base + offset / sizeof(T);
     return slot->alive.load(std::memory_order_acquire) ? slot : nullptr;
   }
 

@@ -20,7 +20,10 @@ constexpr uint32_t kRecoverByReboot = 2;
 constexpr uint32_t kRecoverByDrainAndReset = 4;
 
 void DropInstances(Gpu* gpu) {
-  for (GpuInstance& gi : gpu->gis) gi = GpuInstance{};
+  for (GpuInstance& gi : gpu->gis) {
+    gpu->gis_destroyed += gi.serial != 0 ? 1 : 0;
+    gi = GpuInstance{};
+  }
   for (ComputeInstance& ci : gpu->cis) ci = ComputeInstance{};
 }
 
@@ -38,6 +41,7 @@ void StartAnew(Gpu* gpu) {
 
 void DriverDefaults(const GpuSpec& spec, Gpu* gpu) {
   gpu->compute_mode = 0;
+  gpu->time_slice = kDefaultSlice;
   gpu->persistence = 0;
   gpu->accounting = 0;
   gpu->gpm_streaming = 0;
@@ -124,7 +128,79 @@ Rc ReloadDriver(const MachineSpec& spec, MachineState* state, uint64_t wall_ns) 
     RestoreMode(spec.gpus[i], &state->gpus[i]);
   }
   for (Event& event : state->events) event = Event{};
+  state->modules_absent = 0;
   ++state->boot;
+  return Rc::kOk;
+}
+
+const char* ModuleName(DriverModule module) {
+  constexpr const char* kNames[kDriverModules] = {"nvidia", "nvidia_uvm", "nvidia_modeset",
+                                                  "nvidia_drm"};
+  return kNames[module];
+}
+
+bool StandsOn(DriverModule module, DriverModule other) {
+  if (module == other) return false;
+  return other == kNvidia || (module == kDrm && other == kModeset);
+}
+
+bool IsDriverLoaded(const MachineSpec& spec, const MachineState& state) {
+  return spec.driver.loaded != 0 && (state.modules_absent >> kNvidia & 1) == 0;
+}
+
+namespace {
+
+bool FindModule(const MachineSpec& spec, std::string_view name, DriverModule* module) {
+  for (uint32_t i = 0; i < kDriverModules; ++i) {
+    *module = static_cast<DriverModule>(i);
+    if (name == ModuleName(*module)) return spec.driver.loaded != 0;
+  }
+  return false;
+}
+
+bool IsLoaded(const MachineState& state, DriverModule module) {
+  return (state.modules_absent >> module & 1) == 0;
+}
+
+}  // namespace
+
+Rc LoadModule(const MachineSpec& spec, MachineState* state, std::string_view name,
+              uint64_t wall_ns) {
+  DriverModule module;
+  if (!FindModule(spec, name, &module)) return Rc::kNotFound;
+  const uint32_t before = state->modules_absent;
+  if (!IsLoaded(*state, kNvidia)) {
+    const Rc rc = ReloadDriver(spec, state, wall_ns);
+    if (rc != Rc::kOk) return rc;
+  }
+  state->modules_absent = before;
+  for (uint32_t i = 0; i < kDriverModules; ++i) {
+    const auto other = static_cast<DriverModule>(i);
+    if (other == module || StandsOn(module, other)) state->modules_absent &= ~(1u << i);
+  }
+  return Rc::kOk;
+}
+
+Rc UnloadModule(const MachineSpec& spec, MachineState* state, std::string_view name) {
+  DriverModule module;
+  if (!FindModule(spec, name, &module)) return Rc::kNotFound;
+  if (!IsLoaded(*state, module)) return Rc::kOk;
+  for (uint32_t i = 0; i < kDriverModules; ++i) {
+    const auto other = static_cast<DriverModule>(i);
+    if (IsLoaded(*state, other) && StandsOn(other, module)) return Rc::kInUse;
+  }
+  // Whoever computes holds both of these.
+  for (uint32_t i = 0; (module == kNvidia || module == kUvm) && i < spec.gpu_count; ++i) {
+    if (!ContextsOn(*state, i).empty()) return Rc::kInUse;
+  }
+  state->modules_absent |= 1u << module;
+  return Rc::kOk;
+}
+
+Rc SetTimeSlice(const MachineSpec& spec, MachineState* state, uint32_t index, uint32_t value) {
+  if (index >= spec.gpu_count || value > kLongSlice) return Rc::kInvalid;
+  if (state->gpus[index].lost) return Rc::kGpuLost;
+  state->gpus[index].time_slice = value;
   return Rc::kOk;
 }
 

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <string_view>
+
 #include "sim/machine/machine.h"
 
 // What happens to a machine as a whole, and what goes wrong with it. Called inside a transaction.
@@ -16,6 +18,22 @@ Rc ResetGpu(const MachineSpec& spec, MachineState* state, uint32_t gpu);
 // mode stays where the GPU keeps it (A100, A30) and is lost elsewhere; modes of the driver fall
 // back.
 Rc ReloadDriver(const MachineSpec& spec, MachineState* state, uint64_t wall_ns);
+// One module of the driver (its name as in /proc/modules: "nvidia_uvm"). Without the first of them
+// the driver is not there: nvmlInit and cuInit fail. Loading it is what ReloadDriver() describes,
+// and each module loads those that it stands on.
+// kNotFound for another name, or on a machine without the driver; kInUse while a process holds a
+// GPU, or another module stands on it.
+Rc LoadModule(const MachineSpec& spec, MachineState* state, std::string_view name,
+              uint64_t wall_ns);
+Rc UnloadModule(const MachineSpec& spec, MachineState* state, std::string_view name);
+const char* ModuleName(DriverModule module);
+// Whether a module cannot be loaded without that other one.
+bool StandsOn(DriverModule module, DriverModule other);
+bool IsDriverLoaded(const MachineSpec& spec, const MachineState& state);
+
+// Of contexts made from now on. kInvalid for a value that is no TimeSlice.
+Rc SetTimeSlice(const MachineSpec& spec, MachineState* state, uint32_t gpu, uint32_t value);
+
 // Everything above for all GPUs, whoever holds them; lost GPUs come back. Processes are forgotten:
 // the caller kills them.
 Rc Reboot(const MachineSpec& spec, MachineState* state, uint64_t wall_ns);

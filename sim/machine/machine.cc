@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "sim/machine/kernel_files.h"
 #include "sim/machine/lifecycle.h"
 #include "sim/machine/memory_limits.h"
 #include "sim/machine/mps.h"
@@ -235,6 +236,8 @@ Rc Machine::DoTransact(const std::function<Rc(MachineState&)>& change, bool keep
   if (rc != Rc::kOk || !keep) return rc;
   const bool told = draft.next_event != events_before || draft.boot != boot_before;
   file.valid.store(valid ^ 1, std::memory_order_release);
+  // The other copy still is what was before; the lock keeps it so.
+  if (KernelFilesDiffer(*spec_, file.copies[valid], draft)) WriteKernelFiles(dir_, *spec_, draft);
   if (told) {
     file.events.fetch_add(1, std::memory_order_release);
     syscall(SYS_futex, &file.events, FUTEX_WAKE, INT32_MAX, nullptr, nullptr, 0);

@@ -201,6 +201,7 @@ Rc CreateGpuInstance(const GpuSpec& spec, MachineState* state, uint32_t gpu_inde
     gi.start = start;
     gi.size = profile->size;
     *serial = gi.serial;
+    ++gpu.gis_created;
     Note(state, gpu_index, gi.id, kNoId);
     return Rc::kOk;
   }
@@ -248,6 +249,7 @@ Rc DestroyGpuInstance(MachineState* state, uint32_t gpu_index, uint64_t serial) 
   }
   Note(state, gpu_index, gi->id, kNoId);
   *gi = GpuInstance{};
+  ++gpu.gis_destroyed;
   return Rc::kOk;
 }
 

@@ -44,6 +44,7 @@ struct Gpu {
   uint32_t mig_mode = 0;
   uint32_t mig_pending = 0;
   uint32_t compute_mode = 0;
+  uint32_t time_slice = 0;  // TimeSlice: how long one context computes before the next has its turn
   uint32_t persistence = 0;
   uint32_t accounting = 0;
   uint32_t ecc_mode = 0, ecc_pending = 0;
@@ -60,6 +61,8 @@ struct Gpu {
   double busy_seconds = 0;
   double memory_busy_seconds = 0;
   double energy_joules = 0;
+  // GPU instances that there ever were, and those that are gone.
+  uint64_t gis_created = 0, gis_destroyed = 0;
   GpuInstance gis[kMaxGis];
   ComputeInstance cis[kMaxCis];
 };
@@ -166,8 +169,9 @@ struct MachineState {
   uint64_t next_serial = 1;
   uint64_t next_event = 1;
   uint64_t next_account = 1;
-  uint64_t boot = 1;     // counts reboots and driver reloads
-  uint64_t time_ns = 0;  // up to which the integrals are right
+  uint64_t boot = 1;            // counts reboots and driver reloads
+  uint32_t modules_absent = 0;  // bit i: DriverModule i is not loaded
+  uint64_t time_ns = 0;         // up to which the integrals are right
   Gpu gpus[kMaxGpus];
   Process processes[kMaxProcesses];
   Context contexts[kMaxContexts];
@@ -179,6 +183,11 @@ struct MachineState {
   FailingCall failing[kMaxFailingCalls];
   char missing_symbols[kMaxMissingSymbols][72] = {};
 };
+
+enum TimeSlice : uint32_t { kDefaultSlice = 0, kShortSlice = 1, kMediumSlice = 2, kLongSlice = 3 };
+
+// The driver's parts in the kernel. All stand on the first.
+enum DriverModule : uint32_t { kNvidia = 0, kUvm = 1, kModeset = 2, kDrm = 3, kDriverModules = 4 };
 
 // Instead of an XID: what ends a client of MPS that had no fault.
 inline constexpr uint32_t kMpsServerDied = 0x10001, kMpsClientTerminated = 0x10002;

@@ -5,6 +5,8 @@
 #include <ctime>
 #include <utility>
 
+#include "sim/machine/lifecycle.h"
+
 namespace tranche::sim::nvml {
 namespace {
 
@@ -133,7 +135,8 @@ nvmlReturn_t Library::Init() {
     if (driver.mismatched) return NVML_ERROR_LIB_RM_VERSION_MISMATCH;
     // Without a right to a single device node there is nothing to open.
     std::unique_ptr<MachineState> state = (*opened)->Snapshot();
-    if (state == nullptr) return NVML_ERROR_DRIVER_NOT_LOADED;
+    if (state == nullptr || !IsDriverLoaded((*opened)->spec(), *state))
+      return NVML_ERROR_DRIVER_NOT_LOADED;
     uint32_t count = (*opened)->spec().gpu_count, closed = 0;
     for (uint32_t i = 0; i < count; ++i) closed += state->gpus[i].no_permission ? 1 : 0;
     if (count > 0 && closed == count) return NVML_ERROR_NO_PERMISSION;

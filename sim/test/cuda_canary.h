@@ -23,6 +23,7 @@ struct Record {
   unsigned char values[kMaxParameters][kMaxBytes] = {};
 };
 
+// Of a pointer its own size is meant. NOLINTBEGIN(bugprone-sizeof-expression)
 template <typename T>
 T Value(size_t symbol, size_t place) {
   static_assert(sizeof(T) <= kMaxBytes);
@@ -48,6 +49,7 @@ void Put(Record* record, const T& value) {
   std::memcpy(record->values[record->count], &value, sizeof(T));
   ++record->count;
 }
+// NOLINTEND(bugprone-sizeof-expression)
 
 // The calls that a symbol of that type makes and gets.
 template <typename Function>

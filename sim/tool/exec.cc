@@ -1,3 +1,4 @@
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -5,7 +6,11 @@
 #include <cstdlib>
 #include <cstring>
 #include <sstream>
+#include <utility>
 
+#include "sim/machine/kernel_files.h"
+#include "sim/root/namespace.h"
+#include "sim/root/open_redirect.h"
 #include "sim/tool/commands.h"
 #include "sim/tool/library_folder.h"
 
@@ -33,15 +38,32 @@ bool IsInPath(const std::string& program) {
   return false;
 }
 
+// The machine's /proc, /sys and /dev in place of the host's, for this process and what it becomes.
+Status ShowMachine(Machine* machine) {
+  const std::string& dir = machine->dir();
+  mkdir((dir + "/root").c_str(), 0755);
+  machine->Update([&](MachineState& state) {
+    WriteKernelFiles(dir, machine->spec(), state);
+    return Rc::kOk;
+  });
+  std::vector<std::string> absent;
+  if (Status entered = EnterMachine(dir, &absent); !entered) return entered;
+  std::vector<std::pair<std::string, std::string>> redirected;
+  for (const std::string& file : absent) redirected.emplace_back(file, dir + "/root" + file);
+  return redirected.empty() ? Status{} : RedirectOpens(redirected);
+}
+
 }  // namespace
 
 int Exec(const std::vector<std::string>& arguments) {
   size_t program = 1;
-  if (arguments.size() > 1 && arguments[1] == "--") ++program;
+  const bool root = arguments.size() > 1 && arguments[1] == "--root";
+  if (root) ++program;
+  if (arguments.size() > program && arguments[program] == "--") ++program;
   if (arguments.empty() || arguments[0].empty() || arguments[0][0] == '-' ||
       arguments.size() <= program) {
     return Say({ErrorCode::kInvalid, "exec wants a machine's directory and a program",
-                "tranche-sim exec DIR -- PROGRAM ARGUMENTS..."});
+                "tranche-sim exec DIR [--root] -- PROGRAM ARGUMENTS..."});
   }
   char* resolved = realpath(arguments[0].c_str(), nullptr);
   std::string dir = resolved == nullptr ? arguments[0] : resolved;
@@ -55,7 +77,10 @@ int Exec(const std::vector<std::string>& arguments) {
     Status refreshed = RefreshLibraries(machine->get());
     if (!refreshed) return Say(refreshed.error());
   }
-  std::string installed = InstalledLibraries();
+  const std::string installed = InstalledLibraries();
+  if (root) {
+    if (Status shown = ShowMachine(machine->get()); !shown) return Say(shown.error());
+  }
   Prepend("LD_LIBRARY_PATH", dir + "/lib:" + installed);
   std::string programs = installed + "/bin";
   if (access(programs.c_str(), X_OK) == 0) Prepend("PATH", programs);

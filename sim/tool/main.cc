@@ -73,7 +73,9 @@ int main(int argc, char** argv) {
     status = Clock(clock);
   });
 
-  app.add_subcommand("exec", "DIR -- PROGRAM...: run a program on the machine");
+  app.add_subcommand("exec",
+                     "DIR [--root] -- PROGRAM...: run a program on the machine; with --root it has "
+                     "the machine's /proc, /sys and /dev, too");
 
   FaultOptions fault;
   uint32_t fault_gpu = 0, fault_pid = 0;

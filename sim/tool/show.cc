@@ -1,6 +1,7 @@
 #include <cstdio>
 
 #include "base/json.h"
+#include "sim/machine/lifecycle.h"
 #include "sim/machine/mig.h"
 #include "sim/machine/usage.h"
 #include "sim/tool/commands.h"
@@ -47,7 +48,10 @@ Json GpuJson(const MachineSpec& spec, const MachineState& state, uint32_t index)
   json["mirrored"] = s.mirrored != 0;
   json["mig_mode"] = gpu.mig_mode != 0;
   json["mig_pending"] = gpu.mig_pending != 0;
+  json["instances_created"] = gpu.gis_created;
+  json["instances_destroyed"] = gpu.gis_destroyed;
   json["compute_mode"] = gpu.compute_mode;
+  json["time_slice"] = gpu.time_slice;
   MemoryInfo memory;
   if (MemoryOf(spec, state, {index, 0}, &memory) == Rc::kOk) {
     json["memory_bytes"] = memory.total;
@@ -145,7 +149,7 @@ Status Show(const std::string& dir, const std::string& format) {
     Json json;
     json["format_version"] = "1.0";
     json["driver"] = spec.driver.version;
-    json["driver_loaded"] = spec.driver.loaded != 0;
+    json["driver_loaded"] = IsDriverLoaded(spec, *state);
     json["boot"] = state->boot;
     Json gpus = Json::array();
     for (uint32_t i = 0; i < spec.gpu_count; ++i) gpus.push_back(GpuJson(spec, *state, i));
@@ -154,7 +158,7 @@ Status Show(const std::string& dir, const std::string& format) {
     return {};
   }
   std::printf("driver %s%s, %u GPU%s\n", spec.driver.version,
-              spec.driver.loaded ? "" : " (not loaded)", spec.gpu_count,
+              IsDriverLoaded(spec, *state) ? "" : " (not loaded)", spec.gpu_count,
               spec.gpu_count == 1 ? "" : "s");
   for (uint32_t i = 0; i < spec.gpu_count; ++i) PrintGpu(spec, *state, i);
   for (const SlowCall& slow : state->slow) {

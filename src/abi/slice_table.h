@@ -63,9 +63,9 @@ typedef struct {
   /* Where the slice's share of GPU time is kept: 0 = in `compute` below, for it alone; n = in line
      n - 1 of the GPU's own table, which all slices of a party share (TRANCHE_TURNS_FILE). */
   uint64_t turns_line;
-  /* Not 0: the slice takes no turns and no limit of GPU time any more, since a program in it lets
-     GPUs reach each other's memory. Turns on several GPUs could make such programs wait for each
-     other for ever. */
+  /* Not 0: the slice takes no turns and no limit of GPU time. 2: made so, for the driver's slices.
+     1: a program in it lets GPUs reach each other's memory. Turns on several GPUs could make such
+     programs wait for each other for ever. */
   uint64_t turns_off;
   uint64_t sm_count; /* of the whole GPU, whatever a client of MPS is shown; 0 = not known */
   uint64_t reserved[1];

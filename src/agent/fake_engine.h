@@ -53,6 +53,13 @@ class FakeEngine final : public Engine {
     return Fail(ErrorCode::kBusy, "it is being applied", "wait");
   }
   Result<Deployment> GetDeployment() override { return Deployment{}; }
+  Result<Spec> GetSpec() override { return Spec{}; }
+  Status SetDrained(const std::string& gpu_uuid, bool on) override {
+    if (machine.FindGpu(gpu_uuid) == nullptr) return Fail(ErrorCode::kNotFound, "no such GPU");
+    const std::lock_guard lock(mutex);
+    drained.push_back((on ? "+" : "-") + gpu_uuid);
+    return {};
+  }
   Result<Lease> GrantLease(const LeaseRequest& request, const Caller& caller, int pid) override {
     Lease lease;
     lease.id = "run-1";
@@ -90,6 +97,7 @@ class FakeEngine final : public Engine {
 
   std::mutex mutex;
   std::vector<ApplyOptions> applied;  // guarded by mutex
+  std::vector<std::string> drained;   // guarded by mutex
   std::vector<std::string> stopped;   // guarded by mutex
   std::atomic<int> finished = 0;
   std::atomic<int> ticks = 0;

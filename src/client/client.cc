@@ -99,6 +99,22 @@ Result<Deployment> Client::GetDeployment() {
   return Call({"GET", "/v1/deployment", ""}).and_then(DeploymentFromJson);
 }
 
+Result<Spec> Client::GetSpec() {
+  const auto json = Call({"GET", "/v1/spec", ""});
+  if (!json) return tl::unexpected<Error>(json.error());
+  JsonReader reader(*json, "answer");
+  const Json& spec = reader.Object("spec");
+  if (!reader.status()) return tl::unexpected<Error>(reader.status().error());
+  return SpecFromJson(spec);
+}
+
+Status Client::SetDrained(const std::string& gpu_uuid, bool drained) {
+  const auto json = Call(
+      {"POST", "/v1/gpus/" + Escaped(gpu_uuid) + "/drain", PrintJsonLine({{"drained", drained}})});
+  if (!json) return tl::unexpected<Error>(json.error());
+  return {};
+}
+
 Result<SystemStatus> Client::GetStatus() {
   return Call({"GET", "/v1/status", ""}).and_then(SystemStatusFromJson);
 }

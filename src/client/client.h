@@ -35,6 +35,8 @@ class Client {
   Result<std::string> Version();
   Result<Machine> Inventory();
   Result<Deployment> GetDeployment();
+  Result<Spec> GetSpec();
+  Status SetDrained(const std::string& gpu_uuid, bool drained);
   Result<SystemStatus> GetStatus();
   Result<Plan> MakePlan(const Spec& spec, bool adopt);
   Result<Plan> MakeDownPlan();

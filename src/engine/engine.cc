@@ -6,7 +6,9 @@
 #include <filesystem>
 
 #include "base/suggest.h"
+#include "edge/driver/timeslice/smi_time_slices.h"
 #include "edge/runtime/log_file.h"
+#include "engine/coefficients.h"
 #include "engine/engine_impl.h"
 #include "engine/launch_command.h"
 #include "engine/plan_executor.h"
@@ -16,6 +18,7 @@
 namespace tranche {
 namespace {
 
+constexpr int kShownEvents = 20;
 constexpr const char* kInterrupted = "interrupted";  // what warnings are about
 constexpr const char* kPartial = "partial";
 constexpr const char* kWorkloads = "workloads";
@@ -53,10 +56,17 @@ EngineEdges MakeEdges(const Engine::Parts& parts) {
   RuntimeOptions runtime;
   runtime.root = parts.root;
   runtime.environment = CurrentEnvironment();
+  const auto path = runtime.environment.find("PATH");
+  std::vector<std::string> environment;
+  for (const auto& [name, value] : runtime.environment) environment.push_back(name + "=" + value);
+  auto time_slices = MakeSmiTimeSlices(
+      path != runtime.environment.end() ? path->second : "/usr/local/bin:/usr/bin:/bin",
+      std::move(environment));
   RouterOptions router;
   router.directory = parts.paths.run + "/router";
   return {MakeProcessRuntime(std::move(runtime), parts.clock),
-          MakeNginxRouter(std::move(router), parts.clock), MakeHealthChecker(HealthOptions())};
+          MakeNginxRouter(std::move(router), parts.clock), MakeHealthChecker(HealthOptions()),
+          std::move(time_slices)};
 }
 
 Result<std::unique_ptr<Engine>> Engine::Open(Parts parts) {
@@ -85,6 +95,7 @@ EngineImpl::EngineImpl(Parts parts, EngineEdges edges, StateLock lock, std::uniq
       paths_(std::move(parts.paths)),
       root_(std::move(parts.root)),
       driver_(std::move(parts.driver)),
+      time_slices_(std::move(edges.time_slices)),
       store_(std::move(store)),
       runtime_(std::move(edges.runtime)),
       kernel_(driver_, OpenCgroupTree(root_), KernelGroupPrefix(paths_.run)),
@@ -125,7 +136,8 @@ Status EngineImpl::Start() {
 
   const ApplyRecord& apply = **open;
   StoreJournal journal(*store_, apply.id);
-  PlanExecutor executor(driver_, supervisor_, apply.before, apply.after);
+  PlanExecutor executor(
+      driver_, *time_slices_, supervisor_, [this] { EndMpsDaemons(); }, apply.before, apply.after);
   const Receipt receipt = Recover(apply, {executor, journal, *clock_});
   Close(apply.id, receipt, apply.before, apply.after);
   Warn(kInterrupted, fmt::format("Tranche ended while it applied plan {} (begun {}); {}",
@@ -145,17 +157,25 @@ Installation EngineImpl::installation() {
 // ---- Planning ----
 
 Result<Machine> EngineImpl::Inventory() {
-  return TakeInventory(driver_, *catalog_, *clock_, root_);
+  Result<Machine> machine = TakeInventory(driver_, *catalog_, *clock_, root_);
+  if (machine) ReadTimeSlices(nullptr, &*machine);
+  return machine;
 }
 
 Result<Plan> EngineImpl::MakePlan(const Spec& spec, const PlanOptions& options) {
-  if (!spec.fleet.empty()) {
-    return tranche::MakePlan(MachineFromFleet(spec, *catalog_), spec, Deployment(), *catalog_,
-                             options);
-  }
-  const Result<Machine> machine = Inventory();
-  if (!machine) return tl::unexpected(machine.error());
   PlanOptions all = options;
+  if (all.coefficients == nullptr) {
+    const auto used = ConfiguredCoefficients({paths_.config});
+    if (!used) return tl::unexpected(used.error());
+    all.coefficients = used->values;
+    all.coefficients_from = used->from;
+  }
+  if (!spec.fleet.empty()) {
+    return tranche::MakePlan(MachineFromFleet(spec, *catalog_), spec, Deployment(), *catalog_, all);
+  }
+  Result<Machine> machine = TakeInventory(driver_, *catalog_, *clock_, root_);
+  if (!machine) return tl::unexpected(machine.error());
+  ReadTimeSlices(&spec, &*machine);
   all.compute_promised = PromisedToLeases();
   return tranche::MakePlan(WithLeases(*machine), spec, DeploymentWithProcesses(*machine), *catalog_,
                            all);
@@ -165,11 +185,10 @@ Deployment EngineImpl::DeploymentWithProcesses(const Machine& machine) {
   Deployment deployment = installation().deployment;
   for (const Gpu& gpu : machine.gpus) {
     for (const GpuProcess& process : gpu.processes) {
-      const std::optional<ReplicaKey> owner = supervisor_.OwnerOf(process.pid);
-      if (!owner) continue;
-      for (DeployedReplica& replica : deployment.replicas) {
-        if (replica.workload == owner->workload && replica.replica == owner->replica) {
-          replica.pids.push_back(process.pid);
+      for (const ReplicaKey& owner : OwnersOf(process.pid)) {
+        for (DeployedReplica& replica : deployment.replicas) {
+          if (replica.workload == owner.workload && replica.replica == owner.replica)
+            replica.pids.push_back(process.pid);
         }
       }
     }
@@ -185,10 +204,10 @@ Result<Receipt> EngineImpl::Apply(const Plan& plan, const ApplyOptions& options,
   const Result<Machine> machine = Inventory();
   if (!machine) return tl::unexpected(machine.error());
   const Installation before = installation();
-  const auto owner = [this](int pid) { return supervisor_.OwnerOf(pid); };
+  const auto owner = [this](int pid) { return OwnerInTheWay(pid); };
   for (const Status& check :
        {CheckPlanFits(plan, *machine, before.deployment),
-        CheckRoot(plan, options.caller.uid, options.allow_root),
+        CheckRoot(plan, options.caller.uid, options.allow_root), CheckWindow(plan),
         HasStep(plan, StepKind::kRoute) ? supervisor_.RouterAvailable() : Status(),
         CheckNobodyInTheWay(plan, *machine, before.deployment, owner)}) {
     if (!check) return tl::unexpected(check.error());
@@ -206,11 +225,13 @@ Result<Receipt> EngineImpl::Down(const ApplyOptions&, const StepProgress& progre
   if (!machine) return tl::unexpected(machine.error());
   const Installation before = installation();
   const Plan plan = MakeDownPlan(*machine, DeploymentWithProcesses(*machine), *catalog_);
-  const auto owner = [this](int pid) { return supervisor_.OwnerOf(pid); };
+  const auto owner = [this](int pid) { return OwnerInTheWay(pid); };
   if (const Status free = CheckNobodyInTheWay(plan, *machine, before.deployment, owner); !free) {
     return tl::unexpected(free.error());
   }
-  return Carry(plan, EmptyInstallation(), progress);
+  Installation after = EmptyInstallation();
+  after.deployment.drained = before.deployment.drained;
+  return Carry(plan, after, progress);
 }
 
 Result<Receipt> EngineImpl::Carry(const Plan& plan, const Installation& after,
@@ -229,7 +250,8 @@ Result<Receipt> EngineImpl::Carry(const Plan& plan, const Installation& after,
   if (!id) return tl::unexpected(id.error());
 
   StoreJournal journal(*store_, *id);
-  PlanExecutor executor(driver_, supervisor_, apply.before, apply.after);
+  PlanExecutor executor(
+      driver_, *time_slices_, supervisor_, [this] { EndMpsDaemons(); }, apply.before, apply.after);
   Receipt receipt = RunPlan(plan, {executor, journal, *clock_, progress});
   Warn(kInterrupted, "");
   Close(*id, receipt, apply.before, apply.after);
@@ -260,13 +282,33 @@ void EngineImpl::Close(int64_t apply_id, const Receipt& receipt, const Installat
   EndMpsDaemons();
 }
 
-void EngineImpl::EndMpsDaemons() {
-  std::set<std::string> used;
-  for (const DeployedReplica& replica : installation().deployment.replicas) {
-    if (replica.slice.mechanism == Mechanism::kMps) used.insert(replica.slice.gpu_uuid);
+std::set<std::string> EngineImpl::MpsDevices(bool running) {
+  std::set<std::string> devices;
+  for (const ReplicaStatus& replica : supervisor_.GetReplicas()) {
+    if (replica.slice.mechanism != Mechanism::kMps || replica.device_uuid.empty()) continue;
+    if (!running || replica.pid) devices.insert(replica.device_uuid);
   }
-  mps_.EndOthers(used);
+  return devices;
 }
+
+std::optional<ReplicaKey> EngineImpl::OwnerInTheWay(int pid) {
+  const std::vector<ReplicaKey> owners = OwnersOf(pid);
+  return owners.empty() ? std::nullopt : std::optional(owners.front());
+}
+
+std::vector<ReplicaKey> EngineImpl::OwnersOf(int pid) {
+  if (const auto owner = supervisor_.OwnerOf(pid)) return {*owner};
+  std::vector<ReplicaKey> owners;
+  const auto device = mps_.DeviceOfServer(pid, MpsDevices());
+  if (!device) return owners;
+  for (const ReplicaStatus& replica : supervisor_.GetReplicas()) {
+    if (replica.slice.mechanism == Mechanism::kMps && replica.device_uuid == *device)
+      owners.push_back({replica.workload, replica.replica});
+  }
+  return owners;
+}
+
+void EngineImpl::EndMpsDaemons() { mps_.EndOthers(MpsDevices(true)); }
 
 Result<std::vector<ReplicaKey>> EngineImpl::Select(const std::string& workload,
                                                    std::optional<int> replica) {
@@ -346,6 +388,10 @@ Result<SystemStatus> EngineImpl::GetStatus() {
     status.plan_id = installation_.deployment.plan_id;
     for (const auto& [about, text] : warnings_) status.warnings.push_back(text);
   }
+  const Result<std::vector<EventRecord>> events = store_->GetEvents(kShownEvents);
+  if (!events) status.warnings.push_back(events.error().message);
+  for (const EventRecord& event : events ? *events : std::vector<EventRecord>())
+    status.events.push_back({event.time, event.subject, event.message});
   // Fresh where nobody is changing the machine, else as it was a moment ago.
   (void)driver_.TryRead();
   const auto machine = driver_.Recent();
@@ -371,6 +417,7 @@ Result<SystemStatus> EngineImpl::GetStatus() {
                                    FormatBytes(*lent - replica.slice.memory));
     }
   }
+  if (machine) AddSharing(**machine, &status);
   return status;
 }
 
@@ -389,6 +436,48 @@ Result<Engine::LogPart> EngineImpl::Logs(const std::string& workload, int replic
 }
 
 Result<Deployment> EngineImpl::GetDeployment() { return installation().deployment; }
+
+Result<Spec> EngineImpl::GetSpec() {
+  const Installation installed = installation();
+  if (installed.spec) return *installed.spec;
+  // An older Tranche noted the workloads only.
+  Spec spec;
+  for (const Launch& launch : installed.launches) {
+    const auto same =
+        std::find_if(spec.workloads.begin(), spec.workloads.end(),
+                     [&](const Workload& w) { return w.name == launch.workload.name; });
+    if (same == spec.workloads.end()) spec.workloads.push_back(launch.workload);
+  }
+  return spec;
+}
+
+Status EngineImpl::SetDrained(const std::string& gpu_uuid, bool drained) {
+  const std::lock_guard changing(change_mutex_);
+  const Result<Machine> machine = driver_.Read();
+  if (!machine) return tl::unexpected(machine.error());
+  const Gpu* gpu = machine->FindGpu(gpu_uuid);
+  if (gpu == nullptr && drained) {
+    return Fail(ErrorCode::kNotFound, fmt::format("GPU {} is not on this machine", gpu_uuid),
+                "`tranche inventory` lists those that are");
+  }
+  Installation changed = installation();
+  std::vector<std::string>& all = changed.deployment.drained;
+  const bool before = changed.deployment.IsDrained(gpu_uuid);
+  if (before == drained) return {};
+  if (drained) {
+    all.push_back(gpu_uuid);
+  } else {
+    all.erase(std::remove(all.begin(), all.end(), gpu_uuid), all.end());
+  }
+  if (const Status put = store_->PutInstallation(changed); !put) return put;
+  {
+    const std::lock_guard lock(state_mutex_);
+    installation_ = std::move(changed);
+  }
+  Note(gpu != nullptr ? fmt::format("gpu{}", gpu->index) : gpu_uuid,
+       drained ? "drained: nothing new is placed on it" : "no longer drained");
+  return {};
+}
 
 void EngineImpl::Warn(const std::string& about, const std::string& text) {
   {

@@ -88,6 +88,11 @@ class Engine {
   virtual Status Stop(const std::string& workload, std::optional<int> replica) = 0;
   virtual Status Restart(const std::string& workload, std::optional<int> replica) = 0;
   virtual Result<Deployment> GetDeployment() = 0;
+  // What was applied last, with nothing in it when nothing was.
+  virtual Result<Spec> GetSpec() = 0;
+  // From now on nothing new is placed on the GPU, or it is again; outlives the daemon and every
+  // plan. Moves nobody: a plan made after it does. kNotFound for a GPU that is not here.
+  virtual Status SetDrained(const std::string& gpu_uuid, bool drained) = 0;
 
   // A part of a GPU for a program that the caller's process `pid` is about to start; ends with it.
   // kDoesNotFit, with the reason for each GPU that was meant, when none has room.

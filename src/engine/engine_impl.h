@@ -10,6 +10,7 @@
 
 #include "edge/broker/handshake_watch.h"
 #include "edge/broker/lease_book.h"
+#include "edge/driver/time_slices.h"
 #include "edge/store/state_lock.h"
 #include "engine/engine.h"
 #include "engine/fraction_slices.h"
@@ -25,6 +26,7 @@ struct EngineEdges {
   std::unique_ptr<Runtime> runtime;
   Result<std::unique_ptr<Router>> router;
   std::unique_ptr<HealthChecker> health;
+  std::unique_ptr<TimeSlices> time_slices;
 };
 
 EngineEdges MakeEdges(const Engine::Parts& parts);
@@ -49,6 +51,8 @@ class EngineImpl final : public Engine {
   Status Stop(const std::string& workload, std::optional<int> replica) override;
   Status Restart(const std::string& workload, std::optional<int> replica) override;
   Result<Deployment> GetDeployment() override;
+  Result<Spec> GetSpec() override;
+  Status SetDrained(const std::string& gpu_uuid, bool drained) override;
   Result<Lease> GrantLease(const LeaseRequest& request, const Caller& caller, int pid) override;
   Result<Lease> ChangeLease(const std::string& id, const LeaseChange& change,
                             const Caller& caller) override;
@@ -84,10 +88,20 @@ class EngineImpl final : public Engine {
   Result<Lease> FindLease(const std::string& id, const Caller& caller);
   // The replicas that `stop` and `restart` mean.
   Result<std::vector<ReplicaKey>> Select(const std::string& workload, std::optional<int> replica);
+  // kBusy while no maintenance window is open for the changes of layout in the plan.
+  Status CheckWindow(const Plan& plan);
   // Records for them that they are to run, or not.
   Status SetStopped(const std::vector<ReplicaKey>& keys, bool stopped);
-  // Ends MPS daemons that nothing of what is installed uses.
+  // The devices that replicas share through MPS, as far as they were started; `running`: and run.
+  std::set<std::string> MpsDevices(bool running = false);
+  // Whose process that is: a replica's, or as an MPS server that of all its clients.
+  std::vector<ReplicaKey> OwnersOf(int pid);
+  // One of them: a plan that takes the ground from an MPS server stops all its clients.
+  std::optional<ReplicaKey> OwnerInTheWay(int pid);
+  // Ends MPS daemons that nothing uses.
   void EndMpsDaemons();
+  // Starts those anew whose MPS server has lost what they had on the GPU.
+  void CheckMps();
 
   void HandleEvents();
   void HandleEvent(const DriverEvent& event);
@@ -97,6 +111,12 @@ class EngineImpl final : public Engine {
   void Unenforced(const Lease& lease, const GpuProcess& process);
   void CheckDevices(const Machine& machine);
   void Reestablish(const Machine& machine);
+  // What is known of the time slices of the GPUs on which Tranche set one, or is to.
+  void ReadTimeSlices(const Spec* spec, Machine* machine);
+  // Tiers, drained GPUs, and those that processes take turns on.
+  void AddSharing(const Machine& machine, SystemStatus* status);
+  // Sets again what the driver forgot when it was loaded anew.
+  void CheckTimeSlices();
 
   void Warn(const std::string& about, const std::string& text);  // "" takes it back
   void Note(const std::string& subject, const std::string& message);
@@ -108,6 +128,7 @@ class EngineImpl final : public Engine {
   const Paths paths_;
   const std::string root_;
   LockedDriver driver_;
+  const std::unique_ptr<TimeSlices> time_slices_;
   std::unique_ptr<Store> store_;
   std::unique_ptr<Runtime> runtime_;
   KernelLimits kernel_;
@@ -127,8 +148,10 @@ class EngineImpl final : public Engine {
   std::map<std::string, std::string> warnings_;  // by what they are about; guarded by state_mutex_
 
   std::mutex tick_mutex_;  // one Tick at a time; guards what is below
+  Duration mps_checked_{-1};
   bool events_supported_ = true;
   Duration machine_checked_{-1};
+  Duration time_slices_checked_{-1};
   std::map<std::string, Duration> retry_at_;  // of instances that could not be made again
   std::set<std::string> lost_gpus_;
   HandshakeWatch handshakes_;

@@ -22,6 +22,8 @@ std::string VariableOf(const ReplicaLaunch& start, const char* name) {
 }
 
 Status CheckCanBeHeld(const ReplicaLaunch& start) {
+  // What is in an image is only seen when it runs: then its limiter reports in, or it is stopped.
+  if (start.container) return {};
   std::string program = start.argv.front();
   if (program.find('/') != std::string::npos && program.front() != '/')
     program = (start.working_directory.empty() ? "/" : start.working_directory + "/") + program;
@@ -31,16 +33,39 @@ Status CheckCanBeHeld(const ReplicaLaunch& start) {
   return file ? CheckProgram(*file, start.uid) : Status();
 }
 
+// The MIG instance that the slice is a part of; absent when it is a part of the GPU itself.
+std::optional<SharedInstance> InstanceOf(const Gpu& gpu, const Slice& slice,
+                                         const std::string& device_uuid) {
+  if (!slice.placement) return std::nullopt;
+  SharedInstance instance{device_uuid, slice.memory, 0};
+  if (const MigInstance* found = gpu.FindInstance(*slice.placement))
+    instance.memory = found->memory;
+  if (const MigProfile* profile = gpu.FindProfile(slice.profile))
+    instance.sm_count = profile->sm_count;
+  return instance;
+}
+
+// A spec's share is of the GPU, a limiter's of the device that it shares.
+std::optional<Share<Fraction>> InstanceShare(const std::optional<Share<Fraction>>& share,
+                                             const Gpu& gpu,
+                                             const std::optional<SharedInstance>& instance) {
+  if (!share || !instance || instance->sm_count == 0 || !gpu.sm_count) return share;
+  const double larger = static_cast<double>(*gpu.sm_count) / instance->sm_count;
+  return Share<Fraction>{{std::min(1.0, share->request.value * larger)},
+                         {std::min(1.0, share->limit.value * larger)}};
+}
+
 }  // namespace
 
 Result<Bytes> FractionSlices::ContextCost(const LimiterFiles& files, const std::string& libcuda,
-                                          const std::string& gpu_uuid) {
+                                          const std::string& gpu_uuid,
+                                          const std::string& device_uuid) {
   const std::lock_guard lock(mutex_);
-  const auto known = context_costs_.find(gpu_uuid);
+  const auto known = context_costs_.find(device_uuid);
   if (known != context_costs_.end()) return known->second;
-  const auto cost = MeasureContext(driver_, files, libcuda, gpu_uuid);
+  const auto cost = MeasureContext(driver_, files, libcuda, gpu_uuid, device_uuid);
   if (!cost) return FailedWhile("measuring what a context costs", cost.error());
-  context_costs_.emplace(gpu_uuid, cost->bytes);
+  context_costs_.emplace(device_uuid, cost->bytes);
   return cost->bytes;
 }
 
@@ -57,7 +82,7 @@ Result<LimiterUse> FractionSlices::Make(const ReplicaLaunch& start, const Launch
   if (!files) return tl::unexpected(files.error());
   const auto libcuda = FindLibcuda(VariableOf(start, "LD_LIBRARY_PATH"));
   if (!libcuda) return tl::unexpected(libcuda.error());
-  const auto cost = ContextCost(*files, *libcuda, slice.gpu_uuid);
+  const auto cost = ContextCost(*files, *libcuda, slice.gpu_uuid, start.device_uuid);
   if (!cost) return tl::unexpected(cost.error());
   if (*cost > slice.memory) {
     return Fail(ErrorCode::kDoesNotFit,
@@ -71,21 +96,24 @@ Result<LimiterUse> FractionSlices::Make(const ReplicaLaunch& start, const Launch
   if (gpu == nullptr)
     return Fail(ErrorCode::kNotFound, fmt::format("GPU {} is not on this machine", slice.gpu_uuid));
 
+  const std::optional<SharedInstance> instance = InstanceOf(*gpu, slice, start.device_uuid);
+  LeaseRequest request;
+  request.program = start.container ? start.container->image
+                                    : std::filesystem::path(start.argv.front()).filename().string();
+  request.mechanism = slice.mechanism;
+  request.memory = slice.memory;
+  request.compute = InstanceShare(workload.compute, *gpu, instance);
+  request.context_bytes = *cost;
+  request.on_unenforced = workload.on_unenforced;
   std::map<std::string, std::string> env;
   if (slice.mechanism == Mechanism::kMps) {
-    auto client = MpsEnvironment(start, workload, slice);
+    auto client = MpsEnvironment(start, workload, request.compute, slice);
     if (!client) return tl::unexpected(client.error());
     env = std::move(*client);
   }
 
-  LeaseRequest request;
-  request.program = std::filesystem::path(start.argv.front()).filename();
-  request.memory = slice.memory;
-  request.compute = workload.compute;
-  request.context_bytes = *cost;
-  request.on_unenforced = workload.on_unenforced;
   const auto lease = leases_.GrantToReplica(workload.team, start.mark.workload, start.mark.replica,
-                                            request, *gpu, start.uid);
+                                            request, *gpu, start.uid, instance);
   if (!lease) return tl::unexpected(lease.error());
   if (lease->guarantee().memory < workload.isolation.axes.memory) {
     leases_.End(lease->id);
@@ -98,16 +126,17 @@ Result<LimiterUse> FractionSlices::Make(const ReplicaLaunch& start, const Launch
 }
 
 Result<std::map<std::string, std::string>> FractionSlices::MpsEnvironment(
-    const ReplicaLaunch& start, const Workload& workload, const Slice& slice) {
+    const ReplicaLaunch& start, const Workload& workload,
+    const std::optional<Share<Fraction>>& compute, const Slice& slice) {
   for (const Lease& lease : leases_.List()) {
-    if (lease.gpu_uuid != slice.gpu_uuid || lease.uid == start.uid) continue;
+    if (lease.device() != start.device_uuid || lease.uid == start.uid) continue;
     return Fail(
         ErrorCode::kBusy,
-        fmt::format("an MPS server is of one user, and {} of user {} is on the GPU",
+        fmt::format("an MPS server is of one user, and {} of user {} is on its device",
                     lease.workload.empty() ? lease.id : "workload " + lease.workload, lease.uid),
         "run them as one user, or put them on different GPUs");
   }
-  const auto files = mps_.Ensure(slice.gpu_uuid);
+  const auto files = mps_.Ensure(start.device_uuid);
   if (!files) return tl::unexpected(files.error());
   std::map<std::string, std::string> env = {
       {"CUDA_MPS_PIPE_DIRECTORY", files->pipe_directory},
@@ -115,8 +144,10 @@ Result<std::map<std::string, std::string>> FractionSlices::MpsEnvironment(
       // For each of its processes; the limiter holds all of them together.
       {"CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", fmt::format("0={}M", slice.memory.value >> 20)},
   };
-  if (workload.compute && workload.compute->limit.value < 1) {
-    const double percent = std::ceil(workload.compute->limit.value * 100 - 1e-9);
+  // A hint: its kernels wait for those of others where both could start.
+  if (workload.preemptible) env["CUDA_MPS_CLIENT_PRIORITY"] = "1";
+  if (compute && compute->limit.value < 1) {
+    const double percent = std::ceil(compute->limit.value * 100 - 1e-9);
     env["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] = fmt::format("{:.0f}", std::max(1.0, percent));
   }
   return env;

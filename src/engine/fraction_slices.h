@@ -21,8 +21,9 @@ class FractionSlices {
   FractionSlices(LeaseBook& leases, LockedDriver& driver, MpsDaemons& mps)
       : leases_(leases), driver_(driver), mps_(mps) {}
 
-  static bool Holds(Mechanism mechanism) {
-    return mechanism == Mechanism::kFraction || mechanism == Mechanism::kMps;
+  static bool Holds(Mechanism mechanism, const Workload& workload) {
+    return mechanism == Mechanism::kFraction || mechanism == Mechanism::kMps ||
+           (mechanism == Mechanism::kTimeSlicing && workload.memory_cap);
   }
 
   // The slice of a replica that is about to be started so. kUnsupported when nothing could hold its
@@ -35,18 +36,18 @@ class FractionSlices {
 
  private:
   Result<Bytes> ContextCost(const LimiterFiles& files, const std::string& libcuda,
-                            const std::string& gpu_uuid);
+                            const std::string& gpu_uuid, const std::string& device_uuid);
 
-  // Of a client of that GPU's server.
-  Result<std::map<std::string, std::string>> MpsEnvironment(const ReplicaLaunch& start,
-                                                            const Workload& workload,
-                                                            const Slice& slice);
+  // Of a client of its device's server. `compute`: of that device.
+  Result<std::map<std::string, std::string>> MpsEnvironment(
+      const ReplicaLaunch& start, const Workload& workload,
+      const std::optional<Share<Fraction>>& compute, const Slice& slice);
 
   LeaseBook& leases_;
   LockedDriver& driver_;
   MpsDaemons& mps_;
   std::mutex mutex_;
-  std::map<std::string, Bytes> context_costs_;  // by GPU; guarded by mutex_
+  std::map<std::string, Bytes> context_costs_;  // by device; guarded by mutex_
 };
 
 }  // namespace tranche

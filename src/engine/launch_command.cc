@@ -28,6 +28,8 @@ Result<std::vector<std::string>> EngineCommand(const Workload& workload, const C
   switch (workload.engine) {
     case ServingEngine::kCommand:
       if (!workload.command.empty()) return workload.command;
+      // Its image says what is run.
+      if (!workload.image.empty()) return std::vector<std::string>{};
       return Fail(ErrorCode::kInvalid,
                   fmt::format("workload '{}' has neither a command nor an engine", workload.name),
                   "give it `command: [...]` or `engine:`");
@@ -73,6 +75,16 @@ Result<std::vector<std::string>> CommandOf(const Launch& launch, const Catalog& 
   // Last, so that what the user says wins.
   for (const std::string& argument : launch.workload.args) argv->push_back(argument);
   return argv;
+}
+
+std::optional<ContainerUse> ContainerOf(const Workload& workload, std::vector<std::string>* argv) {
+  if (workload.image.empty()) return std::nullopt;
+  ContainerUse container{workload.image, {}};
+  if (workload.engine != ServingEngine::kCommand || !workload.command.empty()) {
+    container.entrypoint = argv->front();
+    argv->erase(argv->begin());
+  }
+  return container;
 }
 
 bool NeedsPort(const Workload& workload) {

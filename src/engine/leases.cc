@@ -6,6 +6,7 @@
 #include "base/suggest.h"
 #include "engine/engine_impl.h"
 #include "stage/plan/candidates.h"
+#include "stage/plan/tiers.h"
 
 // Leases: parts of GPUs for programs that `tranche run` starts.
 
@@ -73,7 +74,9 @@ Room RoomOn(const Gpu& gpu, const std::vector<Lease>& leases, const Installation
   }
   room.time = 1 - PromisedTime(leases, installed, gpu.uuid, "");
   const bool whole = request.mechanism == Mechanism::kExclusive;
-  if (!gpu.health.usable) {
+  if (installed.deployment.IsDrained(gpu.uuid)) {
+    room.why_not = "it is drained";
+  } else if (!gpu.health.usable) {
     room.why_not = "the driver cannot use it";
   } else if (gpu.mig_mode && gpu.mig_mode->current) {
     room.why_not = "it is divided by MIG";
@@ -143,9 +146,8 @@ Machine EngineImpl::WithLeases(Machine machine) {
 
 Machine EngineImpl::WithoutReplicas(Machine machine) {
   for (Gpu& gpu : machine.gpus) {
-    std::erase_if(gpu.processes, [&](const GpuProcess& process) {
-      return supervisor_.OwnerOf(process.pid).has_value();
-    });
+    std::erase_if(gpu.processes,
+                  [&](const GpuProcess& process) { return !OwnersOf(process.pid).empty(); });
   }
   return machine;
 }
@@ -173,10 +175,16 @@ Result<Lease> EngineImpl::GrantLease(const LeaseRequest& request, const Caller& 
   int most_points = 0;
   std::string reasons;
   std::vector<std::string> names;
-  for (const Gpu& gpu : machine.gpus) {
+  std::vector<std::string> tiers(machine.gpus.size());
+  if (installed.spec) tiers = planning::ResolveTiers(machine, *installed.spec).tier_of;
+  for (size_t g = 0; g < machine.gpus.size(); ++g) {
+    const Gpu& gpu = machine.gpus[g];
     names.insert(names.end(), {gpu.uuid, gpu.model});
     if (!Means(request.gpu, gpu)) continue;
-    const Room room = RoomOn(gpu, leases, installed, request, caller);
+    Room room = RoomOn(gpu, leases, installed, request, caller);
+    if (room.why_not.empty() && !tiers[g].empty()) {
+      room.why_not = fmt::format("it is kept for the workloads of tier '{}'", tiers[g]);
+    }
     if (!room.why_not.empty()) {
       reasons += fmt::format("{}GPU {}: {}", reasons.empty() ? "" : "; ", gpu.index, room.why_not);
       continue;

@@ -1,11 +1,20 @@
 #include "engine/mps_daemons.h"
 
+#include <fmt/format.h>
+
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
+#include <thread>
 
 extern "C" char** environ;
 
 namespace tranche {
+namespace {
+
+constexpr Duration kLastClients = std::chrono::seconds(2);
+
+}  // namespace
 
 Result<MpsControl> FindMpsControl() {
   const char* path = std::getenv("PATH");
@@ -15,34 +24,102 @@ Result<MpsControl> FindMpsControl() {
                           std::move(environment));
 }
 
-MpsDaemonFiles MpsDaemons::FilesOf(const std::string& gpu_uuid) const {
+MpsDaemonFiles MpsDaemons::FilesOf(const std::string& device_uuid) const {
   // A socket's path has 107 characters at most, so the folder's name is short.
-  const std::string folder = folder_ + "/" + gpu_uuid.substr(0, 12);
+  const std::string folder = folder_ + "/" + device_uuid.substr(0, 12);
   return {folder, folder + "/log"};
 }
 
-Result<MpsDaemonFiles> MpsDaemons::Ensure(const std::string& gpu_uuid) {
+Result<MpsDaemonFiles> MpsDaemons::Ensure(const std::string& device_uuid) {
   const std::lock_guard lock(mutex_);
-  const MpsDaemonFiles files = FilesOf(gpu_uuid);
+  const MpsDaemonFiles files = FilesOf(device_uuid);
   if (MpsControl::Daemon(files.pipe_directory)) return files;
   const auto control = FindMpsControl();
   if (!control) return tl::unexpected(control.error());
-  const auto started = control->Start(files, gpu_uuid);
+  const auto started = control->Start(files, device_uuid);
   if (!started) return FailedWhile("starting an MPS daemon", started.error());
   return files;
 }
 
-void MpsDaemons::EndOthers(const std::set<std::string>& gpu_uuids) {
+void MpsDaemons::EndOthers(const std::set<std::string>& device_uuids) {
   const std::lock_guard lock(mutex_);
   std::set<std::string> kept;
-  for (const std::string& uuid : gpu_uuids) kept.insert(FilesOf(uuid).pipe_directory);
+  for (const std::string& uuid : device_uuids) kept.insert(FilesOf(uuid).pipe_directory);
+  const auto patient_until = std::chrono::steady_clock::now() + kLastClients;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(folder_, error)) {
     const std::string folder = entry.path().string();
     if (kept.count(folder) != 0 || !MpsControl::Daemon(folder)) continue;
-    // With clients it refuses, and is asked again the next time.
-    if (const auto control = FindMpsControl()) (void)control->Quit({folder, folder + "/log"});
+    const auto control = FindMpsControl();
+    if (!control) return;
+    // A client that has ended is on its list for a moment longer.
+    for (;;) {
+      const Status quit = control->Quit({folder, folder + "/log"});
+      const bool again = !quit && quit.error().code == ErrorCode::kBusy;
+      if (!again || std::chrono::steady_clock::now() > patient_until) break;
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
   }
+}
+
+std::optional<std::string> MpsDaemons::DeviceOfServer(
+    int pid, const std::set<std::string>& device_uuids) const {
+  if (device_uuids.empty()) return std::nullopt;
+  const auto server = ReadProcessStat(pid);
+  if (!server) return std::nullopt;
+  for (const std::string& uuid : device_uuids) {
+    const auto daemon = MpsControl::Daemon(FilesOf(uuid).pipe_directory);
+    if (daemon && daemon->pid == server->parent) return uuid;
+  }
+  return std::nullopt;
+}
+
+std::string MpsDaemons::LookAt(const MpsDaemonFiles& files, Seen* seen) {
+  const bool had_daemon = seen->daemon && !IsAlive(*seen->daemon);
+  const bool had_server = seen->server && !IsAlive(*seen->server);
+  const Seen before = *seen;
+  std::string what;
+  if (had_daemon) {
+    what = fmt::format("the MPS daemon (pid {}) died", before.daemon->pid);
+    seen->daemon.reset();
+  }
+  if (had_server) {
+    if (what.empty()) what = fmt::format("the MPS server (pid {}) died", before.server->pid);
+    what += ", and with it what its clients had on the GPU";
+    seen->server.reset();
+  }
+  seen->faulted = seen->faulted && !had_server;
+  if (!seen->daemon) seen->daemon = MpsControl::Daemon(files.pipe_directory);
+  if (!seen->daemon) return what;
+  const auto control = FindMpsControl();
+  if (!control) return what;
+  if (!seen->server) {
+    const auto server = control->Server(files);
+    if (!server || !*server) return what;
+    const auto stat = ReadProcessStat(**server);
+    if (stat) seen->server = stat->id;
+    return what;
+  }
+  const auto faulted = control->IsFaulted(files, seen->server->pid);
+  if (!faulted) return what;
+  if (*faulted && !seen->faulted && what.empty()) {
+    what = fmt::format(
+        "a fault of one client ended what all clients of the MPS server (pid {}) had on the GPU",
+        seen->server->pid);
+  }
+  seen->faulted = *faulted;
+  return what;
+}
+
+std::vector<MpsTrouble> MpsDaemons::Look(const std::set<std::string>& device_uuids) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(seen_, [&](const auto& seen) { return device_uuids.count(seen.first) == 0; });
+  std::vector<MpsTrouble> troubles;
+  for (const std::string& uuid : device_uuids) {
+    std::string what = LookAt(FilesOf(uuid), &seen_[uuid]);
+    if (!what.empty()) troubles.push_back({uuid, std::move(what)});
+  }
+  return troubles;
 }
 
 }  // namespace tranche

@@ -1,30 +1,55 @@
 #pragma once
 
+#include <map>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
+#include "base/process.h"
 #include "edge/driver/mps/mps_control.h"
 
 namespace tranche {
 
-// The MPS daemons that Tranche has started, one for each GPU, so that a fault stays on its GPU.
-// They outlive us, as the replicas do that use them. Any thread.
+// What ended the GPU work of all clients of an MPS server.
+struct MpsTrouble {
+  std::string device_uuid;
+  std::string what;  // "the MPS server (pid 4242) died, ..."
+};
+
+// The MPS daemons that Tranche has started, one for each GPU or MIG instance, so that a fault stays
+// there. They outlive us, as the replicas do that use them. A device is known by its UUID. Any
+// thread.
 class MpsDaemons {
  public:
   // Each has a folder below `run`.
   explicit MpsDaemons(std::string run) : folder_(std::move(run) + "/mps") {}
 
-  // The daemon of that GPU, started if none runs. kUnsupported where its program is not installed.
-  Result<MpsDaemonFiles> Ensure(const std::string& gpu_uuid);
-  // Ends those of all GPUs but these. One whose programs still run stays, until it is asked again.
-  void EndOthers(const std::set<std::string>& gpu_uuids);
+  // The daemon of that device, started if none runs. kUnsupported where its program is not
+  // installed.
+  Result<MpsDaemonFiles> Ensure(const std::string& device_uuid);
+  // Ends those of all devices but these, for which their last clients may need a moment. One whose
+  // programs go on stays, until it is asked again.
+  void EndOthers(const std::set<std::string>& device_uuids);
+  // Of these devices, the one that this process is the MPS server of.
+  std::optional<std::string> DeviceOfServer(int pid,
+                                            const std::set<std::string>& device_uuids) const;
+  // What happened to those of these devices since it was last asked. To be called again and again.
+  std::vector<MpsTrouble> Look(const std::set<std::string>& device_uuids);
 
  private:
-  MpsDaemonFiles FilesOf(const std::string& gpu_uuid) const;
+  struct Seen {
+    std::optional<ProcessId> daemon, server;
+    bool faulted = false;
+  };
+  MpsDaemonFiles FilesOf(const std::string& device_uuid) const;
+  // With the mutex held.
+  std::string LookAt(const MpsDaemonFiles& files, Seen* seen);
 
   const std::string folder_;
   std::mutex mutex_;
+  std::map<std::string, Seen> seen_;  // by device; guarded by mutex_
 };
 
 // The control program as it is found from here.

@@ -35,9 +35,11 @@ Status PlanExecutor::StopReplica(const ReplicaKey& key) {
 Result<std::string> PlanExecutor::Do(const Step& step) {
   switch (step.kind) {
     case StepKind::kStopReplica: {
+      const auto known = Find(before_, step);
       if (const Status stopped = StopReplica(KeyOf(step)); !stopped) {
         return tl::unexpected(stopped.error());
       }
+      if (!known || known->deployed->slice.mechanism == Mechanism::kMps) end_unused_mps_();
       return std::string();
     }
     case StepKind::kStartReplica: {
@@ -58,6 +60,12 @@ Result<std::string> PlanExecutor::Do(const Step& step) {
       }
       return std::string();
     }
+    case StepKind::kSetTimeSlice: {
+      if (const Status set = time_slices_.Set(step.gpu_uuid, *step.time_slice); !set) {
+        return tl::unexpected(set.error());
+      }
+      return fmt::format("the time slice is {}", TimeSliceName(*step.time_slice));
+    }
     default:
       return mig_.Do(step);
   }
@@ -76,6 +84,11 @@ Result<bool> PlanExecutor::Holds(const Step& step) {
       return supervisor_.GetRouter().running;
     case StepKind::kUnroute:
       return !supervisor_.GetRouter().running;
+    case StepKind::kSetTimeSlice: {
+      const Result<TimeSlice> now = time_slices_.Get(step.gpu_uuid);
+      if (!now) return tl::unexpected(now.error());
+      return *now == *step.time_slice;
+    }
     default:
       return mig_.Holds(step);
   }
@@ -91,12 +104,22 @@ Status PlanExecutor::Undo(const Step& step, const std::string& made) {
     case StepKind::kStartReplica: {
       const Result<Known> known = Find(after_, step);
       if (!known) return tl::unexpected(known.error());
-      return supervisor_.IsFrom(*known->deployed) ? supervisor_.StopReplica(KeyOf(step)) : Status();
+      if (!supervisor_.IsFrom(*known->deployed)) return {};
+      const Status stopped = supervisor_.StopReplica(KeyOf(step));
+      if (known->deployed->slice.mechanism == Mechanism::kMps) end_unused_mps_();
+      return stopped;
     }
     // Routes follow the replicas; they are put into force when all of those are as before.
     case StepKind::kRoute:
     case StepKind::kUnroute:
       return {};
+    case StepKind::kSetTimeSlice: {
+      const Result<TimeSlice> now = time_slices_.Get(step.gpu_uuid);
+      // Where it cannot be read it was not set either.
+      if (!now && now.error().code == ErrorCode::kUnsupported) return {};
+      if (now && *now == *step.time_slice_before) return {};
+      return time_slices_.Set(step.gpu_uuid, *step.time_slice_before);
+    }
     default:
       return mig_.Undo(step, made);
   }

@@ -1,7 +1,10 @@
 #pragma once
 
+#include <functional>
 #include <set>
+#include <utility>
 
+#include "edge/driver/time_slices.h"
 #include "edge/store/installation.h"
 #include "engine/supervisor.h"
 #include "stage/apply/executor.h"
@@ -14,10 +17,17 @@ namespace tranche {
 // `before`.
 class PlanExecutor final : public Executor {
  public:
-  // All must outlive this.
-  PlanExecutor(Driver& driver, Supervisor& supervisor, const Installation& before,
+  // All must outlive this. `end_unused_mps`: ends the MPS daemons that no replica that runs uses,
+  // whose servers would hold the GPU against what comes after.
+  PlanExecutor(Driver& driver, TimeSlices& time_slices, Supervisor& supervisor,
+               std::function<void()> end_unused_mps, const Installation& before,
                const Installation& after)
-      : mig_(driver), supervisor_(supervisor), before_(before), after_(after) {}
+      : mig_(driver),
+        time_slices_(time_slices),
+        supervisor_(supervisor),
+        end_unused_mps_(std::move(end_unused_mps)),
+        before_(before),
+        after_(after) {}
 
   Result<std::string> Do(const Step& step) override;
   Result<bool> Holds(const Step& step) override;
@@ -27,7 +37,9 @@ class PlanExecutor final : public Executor {
   Status StopReplica(const ReplicaKey& key);
 
   MigSteps mig_;
+  TimeSlices& time_slices_;
   Supervisor& supervisor_;
+  const std::function<void()> end_unused_mps_;
   const Installation& before_;
   const Installation& after_;
   std::set<ReplicaKey> started_;  // by this run

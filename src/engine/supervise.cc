@@ -7,7 +7,7 @@
 namespace tranche {
 namespace {
 
-using Process = Observation::Process;
+using Process = ReplicaObservation::Process;
 using Verdict = HealthState::Verdict;
 
 // Jobs that come to an end; a server never should.
@@ -19,7 +19,7 @@ Duration DelayAfter(int deaths, const SupervisionPolicy& policy) {
   return std::min(delay, policy.longest_delay);
 }
 
-SuperviseDecision Ended(Supervision next, const Observation& seen,
+SuperviseDecision Ended(Supervision next, const ReplicaObservation& seen,
                         const SupervisionPolicy& policy) {
   if (next.restarting) {
     next.restarting = false;
@@ -49,7 +49,7 @@ SuperviseDecision Ended(Supervision next, const Observation& seen,
   return {AfterDeath(next, seen.now, how, policy)};
 }
 
-SuperviseDecision Running(Supervision next, const Observation& seen,
+SuperviseDecision Running(Supervision next, const ReplicaObservation& seen,
                           const SupervisionPolicy& policy) {
   if (seen.now - next.started >= policy.stable) next.deaths = 0;
   if (!policy.probed || seen.health == Verdict::kUp) {
@@ -89,7 +89,7 @@ SuperviseDecision Running(Supervision next, const Observation& seen,
   }
 }
 
-SuperviseDecision Absent(Supervision next, const Observation& seen,
+SuperviseDecision Absent(Supervision next, const ReplicaObservation& seen,
                          const SupervisionPolicy& policy) {
   const bool waiting = next.state == ReplicaState::kStarting ||
                        next.state == ReplicaState::kBackoff || next.state == ReplicaState::kFailing;
@@ -127,7 +127,7 @@ Supervision AfterDeath(Supervision supervision, Duration now, const std::string&
 
 bool TakesRequests(ReplicaState state) { return state == ReplicaState::kHealthy; }
 
-SuperviseDecision Supervise(const Supervision& supervision, const Observation& seen,
+SuperviseDecision Supervise(const Supervision& supervision, const ReplicaObservation& seen,
                             const SupervisionPolicy& policy) {
   Supervision next = supervision;
   const bool running = seen.process == Process::kRunning;

@@ -40,7 +40,7 @@ struct Supervision {
 };
 
 // What is seen now.
-struct Observation {
+struct ReplicaObservation {
   enum class Process { kNone, kRunning, kStopping, kEnded };
 
   Duration now{0};
@@ -62,7 +62,7 @@ struct SuperviseDecision {
   SuperviseAction action = SuperviseAction::kNone;
 };
 
-SuperviseDecision Supervise(const Supervision& supervision, const Observation& seen,
+SuperviseDecision Supervise(const Supervision& supervision, const ReplicaObservation& seen,
                             const SupervisionPolicy& policy);
 
 // After a death, or a start that failed: when it is tried again, and what it is called meanwhile.

@@ -14,7 +14,7 @@ using std::chrono::minutes;
 using std::chrono::seconds;
 using testing::ElementsAre;
 using testing::HasSubstr;
-using Process = Observation::Process;
+using Process = ReplicaObservation::Process;
 using Verdict = HealthState::Verdict;
 
 // One replica, driven by hand on a clock of its own.
@@ -26,7 +26,7 @@ class Replica {
     policy_.startup_grace = seconds(30);
   }
 
-  SuperviseAction See(Observation seen) {
+  SuperviseAction See(ReplicaObservation seen) {
     seen.now = clock_.Monotonic();
     const SuperviseDecision decision = Supervise(state, seen, policy_);
     state = decision.next;
@@ -34,20 +34,20 @@ class Replica {
   }
   SuperviseAction Absent() { return See({}); }
   SuperviseAction Runs(Verdict health) {
-    Observation seen;
+    ReplicaObservation seen;
     seen.process = Process::kRunning;
     seen.health = health;
     seen.health_detail = "GET /health: 503";
     return See(seen);
   }
   SuperviseAction Ends(int exit_code) {
-    Observation seen;
+    ReplicaObservation seen;
     seen.process = Process::kEnded;
     seen.end.exit_code = exit_code;
     return See(seen);
   }
   SuperviseAction LosesItsPort() {
-    Observation seen;
+    ReplicaObservation seen;
     seen.process = Process::kEnded;
     seen.end.exit_code = 1;
     seen.port_taken = true;
@@ -176,7 +176,7 @@ TEST(Supervise, AJobThatEndedUnseenIsNotRunAgainBehindItsOwnersBack) {
   Replica job(WorkloadKind::kTraining, false);
   job.Absent();
   job.Runs(Verdict::kUnknown);
-  Observation seen;
+  ReplicaObservation seen;
   seen.process = Process::kEnded;
   seen.seen_to_end = false;
   job.See(seen);
@@ -186,7 +186,7 @@ TEST(Supervise, AJobThatEndedUnseenIsNotRunAgainBehindItsOwnersBack) {
 
 TEST(Supervise, WithoutItsSliceItWaitsAndNoDeathIsCounted) {
   Replica replica;
-  Observation seen;
+  ReplicaObservation seen;
   seen.device_ready = false;
   seen.device_reason = "its slice gpu0 2g.20gb@0 is not there";
   for (int i = 0; i < 10; ++i) {
@@ -211,7 +211,7 @@ TEST(Supervise, FaultedIsLeftAloneWhateverItsProcessDoes) {
 }
 
 TEST(Supervise, ALeaseEndsWhateverItDoes) {
-  Observation over;
+  ReplicaObservation over;
   over.lease_over = true;
   Replica waiting;
   EXPECT_EQ(waiting.See(over), SuperviseAction::kNone);
@@ -273,6 +273,30 @@ TEST(LaunchCommand, EachEngineIsToldItsModelAndPortAndTheUserHasTheLastWord) {
   EXPECT_FALSE(CommandOf(launch, *catalog, ""));
   launch.workload.command = {"python3", "serve.py"};
   EXPECT_EQ(CommandOf(launch, *catalog, "")->front(), "python3");
+}
+
+TEST(LaunchCommand, AnImageIsAContainersWhoseCommandIsItsEntrypoint) {
+  Workload workload;
+  std::vector<std::string> argv = {"python3", "serve.py"};
+  EXPECT_FALSE(ContainerOf(workload, &argv)) << "no image, no container";
+  workload.image = "example/a:1";
+  workload.command = argv;
+  const auto container = ContainerOf(workload, &argv);
+  ASSERT_TRUE(container);
+  EXPECT_EQ(container->image, "example/a:1");
+  EXPECT_EQ(container->entrypoint, "python3");
+  EXPECT_THAT(argv, ElementsAre("serve.py"));
+
+  // Without a command the image says what is run, and `args` are its arguments.
+  const std::shared_ptr<const Catalog> catalog = *Catalog::Load();
+  Launch launch;
+  launch.workload.image = "example/a:1";
+  launch.workload.args = {"--verbose"};
+  argv = *CommandOf(launch, *catalog, "");
+  const auto own = ContainerOf(launch.workload, &argv);
+  ASSERT_TRUE(own);
+  EXPECT_FALSE(own->entrypoint);
+  EXPECT_THAT(argv, ElementsAre("--verbose"));
 }
 
 TEST(LaunchCommand, APortIsGivenToWhatServes) {

@@ -108,6 +108,8 @@ class Supervisor {
   void TakeBack(const ReplicaKey& key, const std::string& reason);
   // Starts the replica of this slice anew, because its device is another one now.
   void DeviceReplaced(const Slice& slice, const std::string& reason);
+  // Starts those anew that share this device through MPS, because what they had on it is lost.
+  void DeviceFailed(const std::string& device_uuid, const std::string& reason);
   // Ends the process of this slice, whose device is gone; true when none is left.
   bool ClearSlice(const std::string& gpu_uuid, MigPlacement placement);
 
@@ -137,8 +139,8 @@ class Supervisor {
   // All of these with mutex_ held.
   void SuperviseEntry(const ReplicaKey& key, Entry& entry,
                       const std::map<std::string, HealthReport>& reports);
-  Observation Observe(const ReplicaKey& key, Entry& entry,
-                      const std::map<std::string, HealthReport>& reports);
+  ReplicaObservation Observe(const ReplicaKey& key, Entry& entry,
+                             const std::map<std::string, HealthReport>& reports);
   Status Start(const ReplicaKey& key, Entry& entry);
   Result<int> ChoosePort(const ReplicaKey& key, const Entry& entry) const;
   // Whether somebody else listens on the port that this replica chose.

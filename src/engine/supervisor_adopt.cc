@@ -58,7 +58,8 @@ Status Supervisor::Adopt(const std::vector<const Installation*>& candidates) {
       }
     }
     for (const auto& [key, entry] : table_) {
-      if (entry.record.process && FractionSlices::Holds(entry.record.slice.mechanism))
+      if (entry.record.process &&
+          FractionSlices::Holds(entry.record.slice.mechanism, entry.launch.workload))
         fractions_.Hold(MarkOf(key, entry.record.generation), *entry.record.process);
     }
   }

@@ -72,6 +72,7 @@ Status Supervisor::Start(const ReplicaKey& key, Entry& entry) {
   ReplicaLaunch launch;
   launch.mark = MarkOf(key, entry.record.generation);
   launch.argv = *argv;
+  launch.container = ContainerOf(workload, &launch.argv);
   launch.env = workload.env;
   launch.env_from = workload.env_from;
   launch.working_directory = workload.working_directory;
@@ -82,7 +83,7 @@ Status Supervisor::Start(const ReplicaKey& key, Entry& entry) {
   launch.devices = device->grants;
   launch.port = entry.record.port;
   launch.log_path = LogPath(key);
-  const bool fraction = FractionSlices::Holds(entry.record.slice.mechanism);
+  const bool fraction = FractionSlices::Holds(entry.record.slice.mechanism, entry.launch.workload);
   if (fraction) {
     const Result<LimiterUse> limiter = fractions_.Make(launch, entry.launch, entry.record.slice);
     if (!limiter) return tl::unexpected(limiter.error());
@@ -99,30 +100,31 @@ Status Supervisor::Start(const ReplicaKey& key, Entry& entry) {
   return {};
 }
 
-Observation Supervisor::Observe(const ReplicaKey& key, Entry& entry,
-                                const std::map<std::string, HealthReport>& reports) {
-  Observation seen;
+ReplicaObservation Supervisor::Observe(const ReplicaKey& key, Entry& entry,
+                                       const std::map<std::string, HealthReport>& reports) {
+  ReplicaObservation seen;
   seen.now = clock_->Monotonic();
   seen.lease_over = entry.record.lease_ends_at && clock_->Now() >= *entry.record.lease_ends_at;
   if (entry.record.process) {
     const Result<ReplicaPoll> poll = runtime_.Poll(*entry.record.process);
     if (!poll) {
-      seen.process = Observation::Process::kEnded;
+      seen.process = ReplicaObservation::Process::kEnded;
       seen.seen_to_end = false;
     } else if (poll->state == ReplicaPoll::State::kEnded) {
-      seen.process = Observation::Process::kEnded;
+      seen.process = ReplicaObservation::Process::kEnded;
       seen.end = poll->end;
     } else {
-      seen.process = poll->state == ReplicaPoll::State::kStopping ? Observation::Process::kStopping
-                                                                  : Observation::Process::kRunning;
+      seen.process = poll->state == ReplicaPoll::State::kStopping
+                         ? ReplicaObservation::Process::kStopping
+                         : ReplicaObservation::Process::kRunning;
     }
-    if (seen.process == Observation::Process::kEnded) {
+    if (seen.process == ReplicaObservation::Process::kEnded) {
       entry.record.process.reset();
       seen.port_taken = LostItsPort(key, entry);
       Note(key, fmt::format("ended: {}", seen.end.Text()));
     }
   } else if (entry.vanished) {
-    seen.process = Observation::Process::kEnded;
+    seen.process = ReplicaObservation::Process::kEnded;
     seen.seen_to_end = false;
     entry.vanished = false;
   }
@@ -131,7 +133,7 @@ Observation Supervisor::Observe(const ReplicaKey& key, Entry& entry,
     seen.health = report->second.state.verdict;
     seen.health_detail = report->second.detail;
   }
-  if (seen.process == Observation::Process::kNone) {
+  if (seen.process == ReplicaObservation::Process::kNone) {
     const Result<SliceDevice> device = find_device_(entry.record.slice);
     seen.device_ready = device.has_value();
     if (!device) seen.device_reason = device.error().message;
@@ -142,7 +144,7 @@ Observation Supervisor::Observe(const ReplicaKey& key, Entry& entry,
 void Supervisor::SuperviseEntry(const ReplicaKey& key, Entry& entry,
                                 const std::map<std::string, HealthReport>& reports) {
   const SupervisionPolicy policy = PolicyOf(entry.launch);
-  const Observation seen = Observe(key, entry, reports);
+  const ReplicaObservation seen = Observe(key, entry, reports);
   SuperviseDecision decision = tranche::Supervise(entry.supervision, seen, policy);
   const ReplicaState before = entry.supervision.state;
   entry.supervision = std::move(decision.next);
@@ -167,7 +169,7 @@ void Supervisor::SuperviseEntry(const ReplicaKey& key, Entry& entry,
   }
   const bool changed = entry.record.state != entry.supervision.state ||
                        entry.record.restarts != entry.supervision.restarts ||
-                       seen.process == Observation::Process::kEnded;
+                       seen.process == ReplicaObservation::Process::kEnded;
   if (changed) Save(entry);
 }
 
@@ -266,6 +268,14 @@ void Supervisor::DeviceReplaced(const Slice& slice, const std::string& reason) {
   const std::lock_guard lock(mutex_);
   for (auto& [key, entry] : table_) {
     if (entry.record.slice == slice) StartAnew(key, entry, reason);
+  }
+}
+
+void Supervisor::DeviceFailed(const std::string& device_uuid, const std::string& reason) {
+  const std::lock_guard lock(mutex_);
+  for (auto& [key, entry] : table_) {
+    if (entry.record.slice.mechanism == Mechanism::kMps && entry.record.device_uuid == device_uuid)
+      StartAnew(key, entry, reason);
   }
 }
 

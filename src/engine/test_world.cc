@@ -21,6 +21,23 @@ Gpu* Find(Machine& machine, const std::string& uuid) {
   return nullptr;
 }
 
+class TimeSlicesDouble final : public TimeSlices {
+ public:
+  explicit TimeSlicesDouble(std::shared_ptr<TimeSliceWorld> world) : world_(std::move(world)) {}
+  Result<TimeSlice> Get(const std::string& gpu_uuid) override {
+    if (!world_->why_not.empty()) return Fail(ErrorCode::kUnsupported, world_->why_not);
+    return world_->of[gpu_uuid];
+  }
+  Status Set(const std::string& gpu_uuid, TimeSlice time_slice) override {
+    if (!world_->why_not.empty()) return Fail(ErrorCode::kUnsupported, world_->why_not);
+    world_->of[gpu_uuid] = time_slice;
+    return {};
+  }
+
+ private:
+  const std::shared_ptr<TimeSliceWorld> world_;
+};
+
 }  // namespace
 
 // ---- Doubles ----
@@ -176,7 +193,8 @@ Result<std::unique_ptr<Engine>> World::TryOpen() {
   auto runtime = MakeProcessRuntime(std::move(options), std::make_shared<SystemClock>());
   EngineEdges edges{std::make_unique<BoundedRuntime>(std::move(runtime), boundary),
                     std::unique_ptr<Router>(std::make_unique<RouterDouble>(router, boundary)),
-                    std::make_unique<HealthDouble>(health)};
+                    std::make_unique<HealthDouble>(health),
+                    std::make_unique<TimeSlicesDouble>(time_slices)};
   return OpenEngine(std::move(parts), std::move(edges));
 }
 

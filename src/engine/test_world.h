@@ -111,6 +111,12 @@ class BoundedRuntime final : public Runtime {
   Boundary boundary_;
 };
 
+// What the driver keeps of each GPU as long as it is loaded.
+struct TimeSliceWorld {
+  std::map<std::string, TimeSlice> of;  // by UUID
+  std::string why_not;                  // "": they can be set
+};
+
 class World {
  public:
   explicit World(Machine machine);
@@ -142,6 +148,7 @@ class World {
   std::shared_ptr<FakeDriver> driver;
   std::shared_ptr<RouterState> router = std::make_shared<RouterState>();
   std::shared_ptr<HealthWorld> health = std::make_shared<HealthWorld>();
+  std::shared_ptr<TimeSliceWorld> time_slices = std::make_shared<TimeSliceWorld>();
   std::shared_ptr<ManualClock> clock = std::make_shared<ManualClock>();
   std::shared_ptr<const Catalog> catalog;
   Boundary boundary = [](const std::string&) {};

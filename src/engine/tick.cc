@@ -10,6 +10,7 @@ namespace tranche {
 namespace {
 
 constexpr Duration kMachineInterval = std::chrono::seconds(2);
+constexpr Duration kMpsInterval = std::chrono::seconds(1);
 constexpr Duration kRetryInterval = std::chrono::seconds(30);
 constexpr const char* kDriver = "driver";
 
@@ -23,11 +24,14 @@ void EngineImpl::Tick() {
   const std::unique_lock ticking(tick_mutex_, std::try_to_lock);
   if (!ticking) return;
   HandleEvents();
+  // Before what it did to the replicas is seen, so that the cause is told.
+  CheckMps();
   supervisor_.Supervise();
   leases_.Tick();
   CheckHandshakes();
   Lend();
   CheckMachine();
+  CheckTimeSlices();
 }
 
 void EngineImpl::HandleEvents() {
@@ -64,6 +68,16 @@ void EngineImpl::HandleEvent(const DriverEvent& event) {
     case DriverEvent::Kind::kMigChanged:
       machine_checked_ = Duration{-1};
       break;
+  }
+}
+
+void EngineImpl::CheckMps() {
+  const Duration now = clock_->Monotonic();
+  if (mps_checked_ >= Duration{0} && now - mps_checked_ < kMpsInterval) return;
+  mps_checked_ = now;
+  for (const MpsTrouble& trouble : mps_.Look(MpsDevices())) {
+    Note(trouble.device_uuid, trouble.what);
+    supervisor_.DeviceFailed(trouble.device_uuid, trouble.what);
   }
 }
 

@@ -82,12 +82,13 @@ void WaitForCopy(Metering& metering, Launcher* own, CUstream stream) {
   ReturnEvent(metering, copy.done);
 }
 
-// The part of the GPU that one kernel fills, ppm: so many of its SMs get a block. Of a graph's
-// kernels nothing is known; they count as filling all of it.
-uint32_t DemandOf(const KernelKey& key, uint32_t sms) {
-  if (key.threads == 0 || sms == 0 || key.blocks >= sms) return static_cast<uint32_t>(kWhole);
-  return static_cast<uint32_t>(static_cast<uint64_t>(kWhole) * (key.blocks == 0 ? 1 : key.blocks) /
-                               sms);
+// The part of the GPU that one kernel fills, ppm: so many of its SMs get a block, of those that the
+// server gives this client. Of a graph's kernels nothing is known; they count as filling all these.
+uint32_t DemandOf(const KernelKey& key, uint32_t sms, uint32_t usable) {
+  if (sms == 0) return static_cast<uint32_t>(kWhole);
+  uint64_t filled = usable != 0 && usable < sms ? usable : sms;
+  if (key.threads != 0 && key.blocks < filled) filled = key.blocks == 0 ? 1 : key.blocks;
+  return static_cast<uint32_t>(static_cast<uint64_t>(kWhole) * filled / sms);
 }
 
 uint32_t FindStream(const Batch& batch, CUstream stream) {
@@ -139,7 +140,7 @@ LaunchTicket BeforeMetered(const KernelKey& key, CUstream stream) {
   uint32_t demand = static_cast<uint32_t>(kWhole);
   // Beside others nothing can be measured, so some launches have the GPU to themselves for it.
   if (__builtin_expect(gate.mps(), 0)) {
-    demand = DemandOf(key, state.sms[device]);
+    demand = DemandOf(key, state.sms[device], state.usable_sms[device]);
     unmeasured = unmeasured ||
                  Predictions::DeservesSample(cost, own->launches++, batch.begun - own->sampled_at);
     if (unmeasured && batch.open != 0) CloseBatch(&batch, false);

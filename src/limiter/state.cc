@@ -201,12 +201,13 @@ void SaySharing(State& state, uint32_t i, Turnstile gate) {
   if (state.sharing_said[i] != 0) return;
   const bool client = IsMpsClient(ordinal);
   // A client of a server that limits its threads is shown fewer than there are.
-  uint64_t sms = MemoryLedger::Load(&state.slice->devices[i].sm_count);
+  const auto sms = static_cast<uint32_t>(MemoryLedger::Load(&state.slice->devices[i].sm_count));
   int shown = 0;
-  if (sms == 0 && REAL(cuDeviceGetAttribute)(&shown, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT,
-                                             ordinal) == CUDA_SUCCESS)
-    sms = static_cast<uint64_t>(shown);
-  state.sms[i] = static_cast<uint32_t>(sms);
+  if (REAL(cuDeviceGetAttribute)(&shown, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, ordinal) !=
+      CUDA_SUCCESS)
+    shown = 0;
+  state.usable_sms[i] = static_cast<uint32_t>(shown);
+  state.sms[i] = sms != 0 ? sms : state.usable_sms[i];
   gate.Say(client ? Sharing::kMps : Sharing::kTimeSlice);
   __atomic_store_n(&state.sharing_said[i], 1, __ATOMIC_RELEASE);
 }

@@ -110,6 +110,8 @@ struct State {
   uint32_t turns_joined[TRANCHE_SLICE_DEVICES];
   // Likewise, of the whole GPU as far as the slice knows; as the driver tells a client of MPS else.
   uint32_t sms[TRANCHE_SLICE_DEVICES];
+  // Those that a client of MPS may use, as the driver tells it; 0: not known.
+  uint32_t usable_sms[TRANCHE_SLICE_DEVICES];
   uint32_t sharing_said[TRANCHE_SLICE_DEVICES];  // that the process is a client of MPS, or is none
   Lock turns_lock;
   char turns_path[TRANCHE_SLICE_DEVICES][kMaxPath];

@@ -42,6 +42,7 @@ void Turnstile::Say(Sharing sharing) {
   uint64_t wake = 0;
   {
     const TableLock lock(table_, path_, slot_);
+    table_->flights[slot_].line = line_;
     table_->flights[slot_].sharing = static_cast<uint32_t>(sharing);
     wake = ChoosePolicy(libc::Now());
   }
@@ -114,11 +115,12 @@ Admission Turnstile::Enter(const Unit& unit) {
     const uint32_t seen = __atomic_load_n(word, __ATOMIC_ACQUIRE);
     Answer decision;
     uint64_t due = 0;
-    int64_t now = 0;
+    int64_t now = libc::Now();
     {
       const TableLock lock(table_, path_, slot_);
-      // Within the lock, so that the accounts' time never goes back.
-      now = libc::Now();
+      // Whoever had it meanwhile has moved the books on, whose time never goes back.
+      const ComputeDevice& books = table_->device;
+      if (now < books.settled_at || now < books.tenants[line_].settled_at) now = libc::Now();
       if (waiting_since != 0) due = TickPolicy(now);
       decision = Ask(unit, now);
       admission = decision.admission;

@@ -8,6 +8,7 @@
 #include "base/units.h"
 #include "model/machine.h"
 #include "model/mechanism.h"
+#include "model/time_slice.h"
 
 namespace tranche {
 
@@ -19,10 +20,12 @@ namespace tranche {
 struct Slice {
   std::string gpu_uuid;
   Mechanism mechanism = Mechanism::kExclusive;
-  std::string profile;                    // of a MIG instance; "" otherwise
-  std::optional<MigPlacement> placement;  // likewise
-  Bytes memory;                           // what the slice holds
-  double compute_fraction = 1;            // SMs of the slice / SMs of the GPU
+  // Of a MIG instance, absent otherwise. With kMps the instance is shared: each tenant's slice
+  // names it, and `memory` and `compute_fraction` are the tenant's part of it.
+  std::string profile;
+  std::optional<MigPlacement> placement;
+  Bytes memory;                 // what the slice holds
+  double compute_fraction = 1;  // SMs of the slice / SMs of the GPU
   // The other whole GPUs of a replica that asked for several; `memory` is then the sum of all.
   std::vector<std::string> more_gpu_uuids = {};
 
@@ -56,7 +59,17 @@ struct Baseline {
   bool mig_enabled = false;
   std::vector<OwnedInstance>
       instances;  // somebody else's that Tranche adopted; `down` makes them again
+  // Before Tranche first set one; absent: it never did.
+  std::optional<TimeSlice> time_slice = {};
   bool operator==(const Baseline&) const = default;
+};
+
+// The class of time slices that a GPU has for Tranche's tenants. The driver forgets it when it is
+// loaded again.
+struct SetTimeSlice {
+  std::string gpu_uuid;
+  TimeSlice time_slice = TimeSlice::kDefault;
+  bool operator==(const SetTimeSlice&) const = default;
 };
 
 struct Deployment {
@@ -64,7 +77,12 @@ struct Deployment {
   std::vector<OwnedInstance> instances;
   std::vector<DeployedReplica> replicas;
   std::vector<Baseline> baselines;
+  std::vector<SetTimeSlice> time_slices = {};
+  // GPUs that `tranche drain` keeps free, by UUID. Outlives every plan.
+  std::vector<std::string> drained = {};
 
+  bool IsDrained(const std::string& gpu_uuid) const;
+  const SetTimeSlice* FindTimeSlice(const std::string& gpu_uuid) const;
   bool operator==(const Deployment&) const = default;
   bool Owns(const std::string& gpu_uuid, MigPlacement placement) const;
   const DeployedReplica* FindReplica(const std::string& workload, int replica) const;

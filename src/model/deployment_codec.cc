@@ -66,6 +66,13 @@ std::vector<OwnedInstance> ReadInstances(JsonReader& reader, const char* key) {
   return instances;
 }
 
+TimeSlice ReadTimeSlice(JsonReader& reader, const char* key) {
+  const Result<TimeSlice> time_slice = ParseTimeSlice(reader.String(key));
+  if (time_slice) return *time_slice;
+  reader.Add(FailedWhile(fmt::format("{}.{}", reader.where(), key), time_slice.error()));
+  return TimeSlice::kDefault;
+}
+
 Json InstancesToJson(const std::vector<OwnedInstance>& instances) {
   Json json = Json::array();
   for (const OwnedInstance& instance : instances) json.push_back(InstanceToJson(instance));
@@ -109,6 +116,16 @@ bool Deployment::Owns(const std::string& gpu_uuid, MigPlacement placement) const
   });
 }
 
+bool Deployment::IsDrained(const std::string& gpu_uuid) const {
+  return std::find(drained.begin(), drained.end(), gpu_uuid) != drained.end();
+}
+
+const SetTimeSlice* Deployment::FindTimeSlice(const std::string& gpu_uuid) const {
+  const auto found = std::find_if(time_slices.begin(), time_slices.end(),
+                                  [&](const SetTimeSlice& s) { return s.gpu_uuid == gpu_uuid; });
+  return found != time_slices.end() ? &*found : nullptr;
+}
+
 const DeployedReplica* Deployment::FindReplica(const std::string& workload, int replica) const {
   const auto found = std::find_if(replicas.begin(), replicas.end(), [&](const DeployedReplica& r) {
     return r.workload == workload && r.replica == replica;
@@ -147,11 +164,18 @@ Result<Slice> SliceFromJson(const Json& json) {
     slice.placement = ReadPlacement(reader);
   }
   // A MIG slice without a place would be made anywhere, so it is refused here, once, for everybody.
-  if (mechanism && (*mechanism == Mechanism::kMig) != slice.placement.has_value()) {
+  const bool in_instance = slice.placement.has_value();
+  if (mechanism && *mechanism == Mechanism::kMig && !in_instance) {
+    reader.Add(
+        Fail(ErrorCode::kInvalid, "slice: a mig slice needs placement_start and placement_size"));
+  }
+  if (mechanism && in_instance && *mechanism != Mechanism::kMig && *mechanism != Mechanism::kMps) {
     reader.Add(Fail(ErrorCode::kInvalid,
-                    *mechanism == Mechanism::kMig
-                        ? "slice: a mig slice needs placement_start and placement_size"
-                        : "slice: only a mig slice has a placement"));
+                    "slice: only a mig slice, or an mps one in a MIG instance, has a placement"));
+  }
+  if (mechanism && *mechanism == Mechanism::kMps && in_instance == slice.profile.empty()) {
+    reader.Add(Fail(ErrorCode::kInvalid,
+                    "slice: an mps slice in a MIG instance has both a profile and a placement"));
   }
   slice.memory = Bytes{reader.Unsigned("memory_bytes")};
   slice.compute_fraction = reader.Number("compute_fraction");
@@ -182,10 +206,20 @@ Json ToJson(const Deployment& deployment) {
   }
   json["baselines"] = Json::array();
   for (const Baseline& baseline : deployment.baselines) {
-    json["baselines"].push_back(Json{{"gpu_uuid", baseline.gpu_uuid},
-                                     {"mig_enabled", baseline.mig_enabled},
-                                     {"instances", InstancesToJson(baseline.instances)}});
+    Json item{{"gpu_uuid", baseline.gpu_uuid},
+              {"mig_enabled", baseline.mig_enabled},
+              {"instances", InstancesToJson(baseline.instances)}};
+    if (baseline.time_slice) item["time_slice"] = TimeSliceName(*baseline.time_slice);
+    json["baselines"].push_back(std::move(item));
   }
+  if (!deployment.time_slices.empty()) {
+    json["time_slices"] = Json::array();
+    for (const SetTimeSlice& set : deployment.time_slices) {
+      json["time_slices"].push_back(
+          Json{{"gpu_uuid", set.gpu_uuid}, {"time_slice", TimeSliceName(set.time_slice)}});
+    }
+  }
+  if (!deployment.drained.empty()) json["drained"] = deployment.drained;
   return json;
 }
 
@@ -210,10 +244,20 @@ Result<Deployment> DeploymentFromJson(const Json& json) {
     read.gpu_uuid = baseline.String("gpu_uuid");
     read.mig_enabled = baseline.Bool("mig_enabled");
     read.instances = ReadInstances(baseline, "instances");
+    if (baseline.Has("time_slice")) read.time_slice = ReadTimeSlice(baseline, "time_slice");
     deployment.baselines.push_back(std::move(read));
     reader.Add(baseline.status());
   }
   reader.Add(status);
+  if (reader.Has("time_slices")) {
+    for (const Json& item : reader.Array("time_slices")) {
+      JsonReader set(item,
+                     fmt::format("deployment.time_slices[{}]", deployment.time_slices.size()));
+      deployment.time_slices.push_back({set.String("gpu_uuid"), ReadTimeSlice(set, "time_slice")});
+      reader.Add(set.status());
+    }
+  }
+  if (reader.Has("drained")) deployment.drained = Strings(reader, "drained");
   if (!reader.status()) return tl::unexpected(reader.status().error());
   return deployment;
 }

@@ -76,10 +76,24 @@ INSTANTIATE_TEST_SUITE_P(
                     BadSlice{R"({"placement_start": -1})", "outside 0"},
                     BadSlice{R"({"placement_size": 4294967296})", "outside 1"},
                     BadSlice{R"({"mechanism": "exclusive"})", "only a mig slice"},
+                    BadSlice{R"({"mechanism": "mps", "profile": null})", "both a profile and"},
+                    BadSlice{R"({"mechanism": "mps", "placement_start": null,
+                                 "placement_size": null})",
+                             "both a profile and a placement"},
                     BadSlice{R"({"memory_bytes": -5})", "from 0 up"},
                     BadSlice{R"({"compute_fraction": 1e300})", "outside 0 to 1"},
                     BadSlice{R"({"more_gpu_uuids": [7]})", "not a string"},
                     BadSlice{R"({"gpu_uuid": {}})", "not a string"}));
+
+// By MPS a slice may be a part of an instance that others share.
+TEST(Slice, OfASharedInstanceIsReadBack) {
+  Slice slice = MigSlice(0);
+  slice.mechanism = Mechanism::kMps;
+  slice.memory = GiB(4);
+  const Result<Slice> read = SliceFromJson(ToJson(slice));
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(*read, slice);
+}
 
 TEST(Deployment, RefusesAnotherFormat) {
   Json json = ToJson(Example());

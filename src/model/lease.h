@@ -42,6 +42,7 @@ struct Lease {
   int replica = 0;
   std::string gpu_uuid;
   int gpu_index = 0;
+  std::string device_uuid;  // of the MIG instance that it is a part of; "": of the GPU itself
   uint32_t uid = 0;
   int pid = 0;  // of the `tranche run`, or the replica, that holds it
   Mechanism mechanism = Mechanism::kFraction;
@@ -59,6 +60,9 @@ struct Lease {
   Time since;
   std::string slice_file;  // what the limiter in the program is told of
   bool operator==(const Lease&) const = default;
+
+  // What its programs see, and what it shares with others.
+  const std::string& device() const { return device_uuid.empty() ? gpu_uuid : device_uuid; }
 
   // By the limiter, inside the program; its memory by the kernel as well where it can. A whole GPU
   // needs nobody to divide it.

@@ -135,6 +135,7 @@ Json ToJson(const Lease& lease) {
                {"detail", lease.detail},
                {"since", FormatTime(lease.since)},
                {"slice_file", lease.slice_file}};
+  if (!lease.device_uuid.empty()) json["device_uuid"] = lease.device_uuid;
   if (!lease.workload.empty()) {
     json["team"] = lease.team;
     json["workload"] = lease.workload;
@@ -163,7 +164,14 @@ Result<Lease> LeaseFromJson(const Json& json) {
   lease.gpu_index = ReadInt(reader, "gpu_index");
   lease.uid = static_cast<uint32_t>(reader.Unsigned("uid"));
   lease.pid = ReadInt(reader, "pid");
-  lease.mechanism = ReadMechanism(reader);
+  if (reader.Has("device_uuid")) lease.device_uuid = reader.String("device_uuid");
+  // A replica may hold its slice in any way.
+  const Result<Mechanism> mechanism =
+      reader.Has("mechanism") ? ParseMechanism(reader.String("mechanism")) : Mechanism::kFraction;
+  if (mechanism)
+    lease.mechanism = *mechanism;
+  else
+    reader.Add(FailedWhile("lease.mechanism", mechanism.error()));
   lease.memory = ReadBytes(reader, "memory_bytes");
   lease.compute = ReadShare(reader, "compute");
   lease.memory_used = Bytes{reader.Unsigned("memory_used_bytes")};

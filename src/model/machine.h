@@ -12,6 +12,7 @@
 #include "model/guarantee.h"
 #include "model/mechanism.h"
 #include "model/reading.h"
+#include "model/time_slice.h"
 
 namespace tranche {
 
@@ -138,6 +139,7 @@ struct Gpu {
   Reading<Bytes> memory_used;
   Reading<double> utilization;  // 0..1 of the time a kernel ran, last sample
   Reading<ComputeMode> compute_mode;
+  Reading<TimeSlice> time_slice;  // read by whoever needs it: NVML does not know it
   Reading<bool> persistence_mode;
   Reading<std::string> virtualization;     // "none", "passthrough", "vgpu_guest", "vgpu_host"
   Reading<MigMode> mig_mode;               // absent: no MIG here, with the reason

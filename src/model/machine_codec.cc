@@ -192,6 +192,11 @@ Json ToJson(const Gpu& gpu) {
   out.PutReading("utilization", gpu.utilization);
   out.PutReading("compute_mode", gpu.compute_mode,
                  [](ComputeMode mode) { return Json(ComputeModeName(mode)); });
+  // Where nobody asked for it nothing is said of it.
+  if (gpu.time_slice != Reading<TimeSlice>()) {
+    out.PutReading("time_slice", gpu.time_slice,
+                   [](TimeSlice time_slice) { return Json(TimeSliceName(time_slice)); });
+  }
   out.PutReading("persistence_mode", gpu.persistence_mode);
   out.PutReading("virtualization", gpu.virtualization);
   out.PutReading("mig_mode", gpu.mig_mode, [](MigMode mode) {
@@ -256,6 +261,11 @@ class Reader : public JsonReader {
     for (const auto& row : table) names += (names.empty() ? "" : ", ") + std::string(row.name);
     Wrong(key, fmt::format("is '{}', not one of {}", name, names));
     return table[0].value;
+  }
+
+  // Whether the value is there, or a reason why it is not.
+  bool States(const char* key) {
+    return Has(key) || (Has("unavailable") && Object("unavailable").contains(key));
   }
 
   // `decode` reads the member when it is there.
@@ -471,6 +481,10 @@ Gpu ReadGpu(Reader& in) {
   });
   gpu.compute_mode = in.Readable<ComputeMode>(
       "compute_mode", [&in] { return in.OneOf("compute_mode", kComputeModes); });
+  if (in.States("time_slice")) {
+    gpu.time_slice = in.Readable<TimeSlice>(
+        "time_slice", [&in] { return in.Parsed<TimeSlice>("time_slice", ParseTimeSlice); });
+  }
   gpu.persistence_mode =
       in.Readable<bool>("persistence_mode", [&in] { return in.Bool("persistence_mode"); });
   gpu.virtualization =

@@ -9,6 +9,7 @@
 #include "model/deployment.h"
 #include "model/guarantee.h"
 #include "model/spec.h"
+#include "model/tier_capacity.h"
 
 namespace tranche {
 
@@ -26,6 +27,7 @@ enum class StepKind {
   kKeepReplica,      // workload, replica, slice; nothing is done
   kRoute,            // the router's configuration as of this plan; workloads with a route
   kUnroute,          // no route is left: the router stops
+  kSetTimeSlice,     // gpu_uuid, time_slice, time_slice_before
 };
 
 // Somebody whose work a step would interrupt.
@@ -46,6 +48,9 @@ struct Step {
   std::string workload;
   int replica = 0;
   std::optional<Slice> slice;
+  std::optional<TimeSlice> time_slice, time_slice_before;  // before: "default" where not known
+  bool by_hand =
+      false;  // somebody asked for this very step: what it makes is theirs, not Tranche's
   bool reversible = true;
   std::vector<Interruption> interrupts;
 
@@ -89,6 +94,9 @@ struct Plan {
   std::optional<double> cost_per_hour;  // of the GPUs used, where every price is known
   // No plan that places as much costs less; equal to cost_per_hour when that is proven to be least.
   std::optional<double> cost_lower_bound_per_hour;
+  // The most that the GPUs used may draw together, where the catalog knows that of each of them.
+  std::optional<double> peak_power_watts;
+  std::vector<TierCapacity> tiers;  // of the spec's tiers, in its order
   std::vector<std::string> notes;  // what the reader should know: unknown prices, foreign instances
   // The machine as planned on, in the fingerprint's terms only, so that a stale plan can say what
   // moved.

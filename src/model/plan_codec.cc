@@ -22,7 +22,7 @@ struct StepKindRow {
   bool on_slice;    // slice says which
 };
 
-constexpr std::array<StepKindRow, 10> kStepKinds = {{
+constexpr std::array<StepKindRow, 11> kStepKinds = {{
     {StepKind::kEnableMig, "enable_mig", true, false, false},
     {StepKind::kDisableMig, "disable_mig", true, false, false},
     {StepKind::kDestroyInstance, "destroy_instance", true, false, true},
@@ -33,6 +33,7 @@ constexpr std::array<StepKindRow, 10> kStepKinds = {{
     {StepKind::kKeepReplica, "keep_replica", false, true, true},
     {StepKind::kRoute, "route", false, false, false},
     {StepKind::kUnroute, "unroute", false, false, false},
+    {StepKind::kSetTimeSlice, "set_time_slice", true, false, false},
 }};
 
 const StepKindRow& RowOf(StepKind kind) {
@@ -54,15 +55,19 @@ std::string OptionalString(JsonReader& reader, const char* key) {
   return reader.Has(key) ? reader.String(key) : "";
 }
 
-std::optional<double> OptionalMoney(JsonReader& reader, const char* key) {
+std::optional<double> OptionalAmount(JsonReader& reader, const char* key, const char* what) {
   if (!reader.Has(key)) return std::nullopt;
   const double amount = reader.Number(key);
   if (!std::isfinite(amount) || amount < 0) {
-    reader.Add(Fail(ErrorCode::kInvalid,
-                    fmt::format("{}.{} is not an amount of money", reader.where(), key)));
+    reader.Add(
+        Fail(ErrorCode::kInvalid, fmt::format("{}.{} is not {}", reader.where(), key, what)));
     return std::nullopt;
   }
   return amount;
+}
+
+std::optional<double> OptionalMoney(JsonReader& reader, const char* key) {
+  return OptionalAmount(reader, key, "an amount of money");
 }
 
 std::vector<std::string> Strings(JsonReader& reader, const char* key) {
@@ -158,6 +163,7 @@ Json WithoutId(const Plan& plan) {
   if (plan.cost_lower_bound_per_hour) {
     json["cost_lower_bound_per_hour"] = *plan.cost_lower_bound_per_hour;
   }
+  if (plan.peak_power_watts) json["peak_power_watts"] = *plan.peak_power_watts;
   json["machine_fingerprint"] = plan.machine_fingerprint;
   json["simulated_fleet"] = plan.simulated_fleet;
   json["adopts"] = plan.adopts;
@@ -173,6 +179,10 @@ Json WithoutId(const Plan& plan) {
   }
   json["steps"] = Json::array();
   for (const Step& step : plan.steps) json["steps"].push_back(ToJson(step));
+  if (!plan.tiers.empty()) {
+    json["tiers"] = Json::array();
+    for (const TierCapacity& tier : plan.tiers) json["tiers"].push_back(ToJson(tier));
+  }
   json["notes"] = plan.notes;
   json["spec"] = ToJson(plan.spec);
   json["machine_layout"] = ToJson(plan.machine_layout);
@@ -189,6 +199,9 @@ void CheckStep(const Step& step, JsonReader& reader) {
   if (row.on_gpu && step.gpu_uuid.empty()) missing("gpu_uuid");
   if (row.on_replica && step.workload.empty()) missing("workload and replica");
   if (row.on_slice && !step.slice) missing("slice");
+  if (step.kind == StepKind::kSetTimeSlice && (!step.time_slice || !step.time_slice_before)) {
+    missing("time_slice and time_slice_before");
+  }
   if (row.on_gpu && row.on_slice && step.slice &&
       (step.slice->mechanism != Mechanism::kMig || step.slice->gpu_uuid != step.gpu_uuid)) {
     missing("a mig slice on its own GPU");
@@ -237,6 +250,7 @@ Result<Plan> PlanFromJson(const Json& json) {
   plan.id = reader.String("id");
   plan.cost_per_hour = OptionalMoney(reader, "cost_per_hour");
   plan.cost_lower_bound_per_hour = OptionalMoney(reader, "cost_lower_bound_per_hour");
+  plan.peak_power_watts = OptionalAmount(reader, "peak_power_watts", "a power");
   plan.machine_fingerprint = reader.String("machine_fingerprint");
   plan.simulated_fleet = reader.Bool("simulated_fleet");
   plan.adopts = reader.Bool("adopts");
@@ -263,6 +277,12 @@ Result<Plan> PlanFromJson(const Json& json) {
           fmt::format("plan.steps[{}].id is {}; steps are numbered from 1", id - 1, step->id)));
     }
     plan.steps.push_back(*std::move(step));
+  }
+  if (reader.Has("tiers")) {
+    for (const Json& item : reader.Array("tiers")) {
+      plan.tiers.emplace_back();
+      Take(reader, TierCapacityFromJson(item), &plan.tiers.back());
+    }
   }
   plan.notes = Strings(reader, "notes");
   Take(reader, SpecFromJson(reader.Object("spec")), &plan.spec);
@@ -291,6 +311,9 @@ Json ToJson(const Step& step) {
     json["replica"] = step.replica;
   }
   if (step.slice) json["slice"] = ToJson(*step.slice);
+  if (step.by_hand) json["by_hand"] = true;
+  if (step.time_slice) json["time_slice"] = TimeSliceName(*step.time_slice);
+  if (step.time_slice_before) json["time_slice_before"] = TimeSliceName(*step.time_slice_before);
   json["interrupts"] = Json::array();
   for (const Interruption& interruption : step.interrupts)
     json["interrupts"].push_back(ToJson(interruption));
@@ -324,6 +347,7 @@ Result<Step> StepFromJson(const Json& json) {
   step.why = reader.String("why");
   step.reversible = reader.Bool("reversible");
   step.gpu_uuid = OptionalString(reader, "gpu_uuid");
+  if (reader.Has("by_hand")) step.by_hand = reader.Bool("by_hand");
   if (reader.Has("workload")) {
     step.workload = reader.String("workload");
     step.replica = IntIn(reader, "replica", 0);
@@ -332,6 +356,10 @@ Result<Step> StepFromJson(const Json& json) {
     Slice slice;
     Take(reader, SliceFromJson(reader.Object("slice")), &slice);
     step.slice = std::move(slice);
+  }
+  for (const auto& [key, into] : {std::pair{"time_slice", &step.time_slice},
+                                  std::pair{"time_slice_before", &step.time_slice_before}}) {
+    if (reader.Has(key)) Take(reader, ParseTimeSlice(reader.String(key)), &into->emplace());
   }
   for (const Json& item : reader.Array("interrupts")) {
     JsonReader inner(item, fmt::format("step.interrupts[{}]", step.interrupts.size()));

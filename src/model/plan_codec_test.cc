@@ -19,6 +19,7 @@ Plan Example() {
   plan.machine_fingerprint = "m1:0123456789abcdef";
   plan.cost_per_hour = 2.4;
   plan.cost_lower_bound_per_hour = 2.2;
+  plan.peak_power_watts = 700;
   plan.notes = {"the price of an L4 is not known"};
 
   Assignment assignment;
@@ -82,6 +83,7 @@ TEST(Plan, PrintsTheNamesThatArePromised) {
   EXPECT_EQ(json["feasible"], true);
   EXPECT_EQ(json["cost_per_hour"], 2.4);
   EXPECT_EQ(json["cost_lower_bound_per_hour"], 2.2);
+  EXPECT_EQ(json["peak_power_watts"], 700);
   const Json& placement = json["placements"][0];
   EXPECT_EQ(placement["workload"], "phi");
   EXPECT_EQ(placement["gpu_uuid"], "GPU-a");
@@ -102,9 +104,11 @@ TEST(Plan, PrintsTheNamesThatArePromised) {
 TEST(Plan, LeavesOutWhatIsNotKnown) {
   Plan plan = Example();
   plan.cost_per_hour.reset();
+  plan.peak_power_watts.reset();
   plan.assignments[0].cost_per_hour.reset();
   const Json json = ToJson(plan);
   EXPECT_FALSE(json.contains("cost_per_hour"));
+  EXPECT_FALSE(json.contains("peak_power_watts"));
   EXPECT_FALSE(json["placements"][0].contains("cost_per_hour"));
 }
 

@@ -73,6 +73,7 @@ class Maker {
     gpu.memory_used = Maybe<Bytes>([this] { return Memory(); });
     gpu.utilization = Maybe<double>([this] { return static_cast<double>(Number(1000)) / 1000; });
     gpu.compute_mode = Maybe<ComputeMode>([this] { return static_cast<ComputeMode>(Number(2)); });
+    gpu.time_slice = Maybe<TimeSlice>([this] { return static_cast<TimeSlice>(Number(3)); });
     gpu.persistence_mode = Maybe<bool>([this] { return Chance(); });
     gpu.virtualization = Maybe<std::string>([this] { return Text(); });
     gpu.mig_mode = Maybe<MigMode>([this] { return MigMode{Chance(), Chance()}; });

@@ -10,7 +10,9 @@
 #include "base/json_fwd.h"
 #include "base/units.h"
 #include "model/guarantee.h"
+#include "model/maintenance.h"
 #include "model/mechanism.h"
+#include "model/time_slice.h"
 
 namespace tranche {
 
@@ -100,6 +102,7 @@ struct Workload {
   int gpus = 1;
   std::string gpu;                     // restrict to this catalog key; "" = any
   std::optional<Mechanism> mechanism;  // restrict to this mechanism
+  std::string profile;                 // restrict to this MIG profile, "1g.10gb+me"; "" = any
   std::optional<ModelAsk> model;
   std::optional<Traffic> traffic;
   std::optional<Slo> slo;
@@ -118,7 +121,10 @@ struct Workload {
   Duration startup_grace = std::chrono::minutes(5);  // may be unhealthy this long after a start
   std::optional<Duration> lease;
   bool preemptible = false;
-  std::string tier;
+  std::string tier;  // with Spec::tiers, one of them
+  // What the GPU's processes get in turn; only with kTimeSlicing. Absent: whatever the GPU has.
+  std::optional<TimeSlice> time_slice;
+  bool memory_cap = false;  // the limiter holds it to its memory; only with kTimeSlicing
   OnUnenforced on_unenforced = OnUnenforced::kStop;
   bool allow_root = false;
   SourceMark at;  // not part of equality of meaning; see WorkloadDigest
@@ -132,6 +138,30 @@ struct Team {
   std::optional<Bytes> memory_quota;
   std::optional<double> gpu_quota;
   bool operator==(const Team&) const = default;
+};
+
+// GPUs of a machine or fleet. One of `gpu`, `index` and `uuid` is set.
+struct GpuSelector {
+  std::string gpu;  // catalog key
+  std::optional<int> index;
+  std::string uuid;          // or the beginning of one: "GPU-1a2b"
+  std::optional<int> count;  // of `gpu`; absent: all that no other tier has
+  bool operator==(const GpuSelector&) const = default;
+};
+
+// A pool of GPUs that are all divided in one way. Workloads that name it go there and nowhere else,
+// and no other workload does.
+struct Tier {
+  std::string name;
+  std::vector<GpuSelector> gpus;
+  std::optional<Mechanism> mechanism;     // the only one; absent: the plan chooses
+  std::optional<IsolationAsk> isolation;  // what its workloads get when they ask for nothing, and
+                                          // the most they may ask for
+  std::optional<int> oversubscription;    // tenants that may share one GPU
+  std::vector<std::string> profiles;      // with kMig: how each of its GPUs is divided, for good
+  std::optional<TimeSlice> time_slice;    // with kTimeSlicing, of workloads that do not say
+  bool memory_cap = false;                // likewise
+  bool operator==(const Tier&) const = default;
 };
 
 struct FleetEntry {
@@ -149,10 +179,13 @@ struct Spec {
   std::map<std::string, double>
       prices;  // catalog key -> price per hour, for GPUs on a real machine
   std::vector<Team> teams;
+  std::vector<Tier> tiers;
+  std::vector<MaintenanceWindow> maintenance;  // none: layouts may change at any time
   std::vector<Workload> workloads;
   std::string directory;  // of the spec file, absolute; relative paths in it start here
 
   bool operator==(const Spec&) const = default;
+  const Tier* FindTier(const std::string& name) const;
 };
 
 // A digest of everything that a running replica was started from. Equal digest: nothing to restart.

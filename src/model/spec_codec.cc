@@ -194,6 +194,7 @@ Json MeaningToJson(const Workload& workload) {
   json["gpus"] = workload.gpus;
   json["gpu"] = workload.gpu;
   if (workload.mechanism) json["mechanism"] = MechanismName(*workload.mechanism);
+  if (!workload.profile.empty()) json["profile"] = workload.profile;
   if (workload.model) json["model"] = ToJson(*workload.model);
   if (workload.traffic) {
     json["traffic"] = {{"requests_per_second", workload.traffic->requests_per_second},
@@ -216,9 +217,93 @@ Json MeaningToJson(const Workload& workload) {
   if (workload.lease) json["lease_seconds"] = SecondsOf(*workload.lease);
   json["preemptible"] = workload.preemptible;
   json["tier"] = workload.tier;
+  if (workload.time_slice) json["time_slice"] = TimeSliceName(*workload.time_slice);
+  if (workload.memory_cap) json["memory_cap"] = true;
   json["on_unenforced"] = OnUnenforcedName(workload.on_unenforced);
   json["allow_root"] = workload.allow_root;
   return json;
+}
+
+Json ToJson(const GpuSelector& selector) {
+  Json json = Json::object();
+  if (!selector.gpu.empty()) json["gpu"] = selector.gpu;
+  if (selector.index) json["index"] = *selector.index;
+  if (!selector.uuid.empty()) json["uuid"] = selector.uuid;
+  if (selector.count) json["count"] = *selector.count;
+  return json;
+}
+
+GpuSelector SelectorFromJson(const Json& json, JsonReader& parent) {
+  JsonReader reader(json, "spec.tiers[].gpus[]");
+  GpuSelector selector;
+  if (reader.Has("gpu")) selector.gpu = reader.String("gpu");
+  if (reader.Has("index")) selector.index = ReadInt(reader, "index", 0, kMaxFleetCount);
+  if (reader.Has("uuid")) {
+    selector.uuid = reader.String("uuid");
+    Require(reader, IsGpuUuid(selector.uuid), "uuid", "is not the UUID of a GPU");
+  }
+  if (reader.Has("count")) selector.count = ReadInt(reader, "count", 1, kMaxFleetCount);
+  const int given = !selector.gpu.empty() + selector.index.has_value() + !selector.uuid.empty();
+  Require(reader, given == 1, "gpu", "or index or uuid: exactly one says which GPU");
+  parent.Add(reader.status());
+  return selector;
+}
+
+Json ToJson(const Tier& tier) {
+  Json json = {{"name", tier.name}, {"gpus", Json::array()}};
+  for (const GpuSelector& selector : tier.gpus) json["gpus"].push_back(ToJson(selector));
+  if (tier.mechanism) json["mechanism"] = MechanismName(*tier.mechanism);
+  if (tier.isolation) json["isolation"] = ToJson(*tier.isolation);
+  if (tier.oversubscription) json["oversubscription"] = *tier.oversubscription;
+  if (!tier.profiles.empty()) json["profiles"] = tier.profiles;
+  if (tier.time_slice) json["time_slice"] = TimeSliceName(*tier.time_slice);
+  if (tier.memory_cap) json["memory_cap"] = true;
+  return json;
+}
+
+Tier TierFromJson(const Json& json, JsonReader& parent) {
+  JsonReader reader(json, "spec.tiers[]");
+  Tier tier;
+  tier.name = reader.String("name");
+  Require(reader, IsLabel(tier.name), "name", "is not a name");
+  for (const Json& item : reader.Array("gpus")) {
+    tier.gpus.push_back(SelectorFromJson(item, reader));
+  }
+  if (reader.Has("mechanism")) tier.mechanism = ReadEnum(reader, "mechanism", ParseMechanism);
+  if (reader.Has("isolation")) tier.isolation = IsolationFromJson(reader);
+  if (reader.Has("oversubscription")) {
+    tier.oversubscription = ReadInt(reader, "oversubscription", 1, kMaxOversubscription);
+  }
+  if (reader.Has("profiles")) tier.profiles = ReadStrings(reader, "profiles");
+  if (reader.Has("time_slice")) tier.time_slice = ReadEnum(reader, "time_slice", ParseTimeSlice);
+  if (reader.Has("memory_cap")) tier.memory_cap = reader.Bool("memory_cap");
+  parent.Add(reader.status());
+  return tier;
+}
+
+Json ToJson(const MaintenanceWindow& window) {
+  Json json = {{"days", Json::array()},
+               {"from_minute", window.from_minute},
+               {"to_minute", window.to_minute},
+               {"time_zone", window.time_zone}};
+  for (const Weekday day : window.days) json["days"].push_back(WeekdayName(day));
+  return json;
+}
+
+MaintenanceWindow WindowFromJson(const Json& json, JsonReader& parent) {
+  JsonReader reader(json, "spec.maintenance[]");
+  MaintenanceWindow window;
+  for (const std::string& name : ReadStrings(reader, "days")) {
+    const Result<Weekday> day = ParseWeekday(name);
+    if (day) window.days.push_back(*day);
+    Require(reader, day.has_value(), "days", "holds something that is not a day of the week");
+  }
+  window.from_minute = ReadInt(reader, "from_minute", 0, 24 * 60 - 1);
+  window.to_minute = ReadInt(reader, "to_minute", 0, 24 * 60 - 1);
+  window.time_zone = reader.String("time_zone");
+  Require(reader, IsTimeZone(window.time_zone), "time_zone", "is not a time zone");
+  parent.Add(reader.status());
+  return window;
 }
 
 // An absolute path, or none. What it names is checked by whoever opens it.
@@ -294,6 +379,13 @@ std::optional<Guarantees> IsolationWordAxes(std::string_view word) {
   return axes;
 }
 
+const Tier* Spec::FindTier(const std::string& name) const {
+  for (const Tier& tier : tiers) {
+    if (tier.name == name) return &tier;
+  }
+  return nullptr;
+}
+
 bool HasSomethingToRun(const Workload& workload) {
   switch (workload.engine) {
     case ServingEngine::kCommand:
@@ -350,6 +442,12 @@ Json ToJson(const Spec& spec) {
     if (team.gpu_quota) item["gpu_quota"] = *team.gpu_quota;
     json["teams"].push_back(std::move(item));
   }
+  if (!spec.tiers.empty()) json["tiers"] = Json::array();
+  for (const Tier& tier : spec.tiers) json["tiers"].push_back(ToJson(tier));
+  if (!spec.maintenance.empty()) json["maintenance"] = Json::array();
+  for (const MaintenanceWindow& window : spec.maintenance) {
+    json["maintenance"].push_back(ToJson(window));
+  }
   for (const Workload& workload : spec.workloads) json["workloads"].push_back(ToJson(workload));
   json["directory"] = spec.directory;
   return json;
@@ -385,6 +483,10 @@ Result<Workload> WorkloadFromJson(const Json& json) {
   workload.gpus = ReadInt(reader, "gpus", 1, kMaxGpusPerWorkload);
   workload.gpu = reader.String("gpu");
   if (reader.Has("mechanism")) workload.mechanism = ReadEnum(reader, "mechanism", ParseMechanism);
+  if (reader.Has("profile")) {
+    workload.profile = reader.String("profile");
+    Require(reader, IsMigProfile(workload.profile), "profile", "is not a MIG profile");
+  }
   if (reader.Has("model")) workload.model = ModelFromJson(reader);
   if (reader.Has("traffic")) {
     JsonReader traffic(reader.Object("traffic"), "workload.traffic");
@@ -422,6 +524,10 @@ Result<Workload> WorkloadFromJson(const Json& json) {
   workload.preemptible = reader.Bool("preemptible");
   workload.tier = reader.String("tier");
   Require(reader, workload.tier.empty() || IsLabel(workload.tier), "tier", "is not a name");
+  if (reader.Has("time_slice")) {
+    workload.time_slice = ReadEnum(reader, "time_slice", ParseTimeSlice);
+  }
+  if (reader.Has("memory_cap")) workload.memory_cap = reader.Bool("memory_cap");
   workload.on_unenforced = ReadEnum(reader, "on_unenforced", ParseOnUnenforced);
   workload.allow_root = reader.Bool("allow_root");
   workload.replicas = ReadInt(reader, "replicas", 1, kMaxReplicas);
@@ -474,6 +580,14 @@ Result<Spec> SpecFromJson(const Json& json) {
       team.memory_quota = Bytes{entry.Unsigned("memory_quota_bytes")};
     if (entry.Has("gpu_quota")) team.gpu_quota = ReadNumber(entry, "gpu_quota", 0, 1e6);
     reader.Add(entry.status());
+  }
+  if (reader.Has("tiers")) {
+    for (const Json& item : reader.Array("tiers")) spec.tiers.push_back(TierFromJson(item, reader));
+  }
+  if (reader.Has("maintenance")) {
+    for (const Json& item : reader.Array("maintenance")) {
+      spec.maintenance.push_back(WindowFromJson(item, reader));
+    }
   }
   for (const Json& item : reader.Array("workloads")) {
     Result<Workload> workload = WorkloadFromJson(item);

@@ -29,6 +29,7 @@ Workload FullWorkload() {
   workload.gpus = 2;
   workload.gpu = "L40S";
   workload.mechanism = Mechanism::kTimeSlicing;
+  workload.profile = "1g.10gb+me";
   workload.model = ModelAsk{"phi-4", 14.66e9, "int4", 8192, 4, "fp8"};
   workload.traffic = Traffic{4.25, 512, 256};
   workload.slo =
@@ -127,6 +128,9 @@ TEST(SpecCodec, ChecksWhatItReads) {
   EXPECT_THAT(workload("gpus", 0), HasSubstr("gpus is outside 1 to 1024"));
   EXPECT_THAT(workload("replicas", 1e12), HasSubstr("replicas"));
   EXPECT_THAT(workload("mechanism", "magic"), HasSubstr("mechanism"));
+  for (const char* profile : {"", "3g40gb", "03g.40gb", "3g.0gb", "3g.40gb+", "3g.40gb+me,gfx"}) {
+    EXPECT_THAT(workload("profile", profile), HasSubstr("profile is not a MIG profile"));
+  }
   EXPECT_THAT(workload("command", {"a", 1}), HasSubstr("not a string"));
   EXPECT_THAT(workload("command", Json::array({std::string("a\0b", 3)})), HasSubstr("NUL"));
   EXPECT_THAT(workload("env", {{"1A", "x"}}), HasSubstr("env"));
@@ -172,6 +176,7 @@ TEST(WorkloadDigest, TellsWhatAReplicaWasStartedFrom) {
       [](Workload& w) { w.gpus = 3; },
       [](Workload& w) { w.gpu = ""; },
       [](Workload& w) { w.mechanism.reset(); },
+      [](Workload& w) { w.profile = "3g.40gb"; },
       [](Workload& w) { w.model->context = 1; },
       [](Workload& w) { w.model->parameters.reset(); },
       [](Workload& w) { w.traffic->requests_per_second = 5; },

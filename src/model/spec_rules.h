@@ -10,6 +10,7 @@ namespace tranche {
 inline constexpr int kMaxReplicas = 10000;
 inline constexpr int kMaxGpusPerWorkload = 1024;
 inline constexpr int kMaxFleetCount = 100000;
+inline constexpr int kMaxOversubscription = 1000;
 inline constexpr int kMaxTokens = 10000000;  // context, prompt and output lengths
 inline constexpr int kMaxConcurrency = 100000;
 inline constexpr double kMaxPrice = 1e6;  // per hour
@@ -24,6 +25,12 @@ bool IsLabel(std::string_view text);
 // "/", "/phi", "/team/phi": segments of letters, digits and ._~-, none of them "." or "..".
 bool IsRoute(std::string_view text);
 bool IsEnvName(std::string_view text);
+// "3g.40gb", "1g.10gb+me", "2g.24gb+gfx". Whether a GPU has such a one is another question.
+bool IsMigProfile(std::string_view text);
+// "UTC", "Europe/Berlin": parts of letters, digits and _+-, between slashes.
+bool IsTimeZone(std::string_view text);
+// "GPU-" and at least four of hexadecimal digits and '-': a UUID or its beginning.
+bool IsGpuUuid(std::string_view text);
 // Three capital letters.
 bool IsCurrency(std::string_view text);
 

@@ -10,6 +10,8 @@
 #include "model/guarantee.h"
 #include "model/lease.h"
 #include "model/reading.h"
+#include "model/tier_capacity.h"
+#include "model/time_slice.h"
 
 namespace tranche {
 
@@ -50,13 +52,40 @@ struct RouterStatus {
   std::string detail;  // why not running
 };
 
+// A GPU on which `tranche drain` lets nothing new be placed.
+struct DrainStatus {
+  std::string gpu_uuid;
+  int gpu_index = -1;
+  std::vector<std::string> waiting_for;  // who is still on it; empty: it is free
+};
+
+// A GPU that processes take turns on.
+struct TimeSlicedGpu {
+  std::string gpu_uuid;
+  int gpu_index = -1;
+  int tenants = 0;
+  Reading<TimeSlice> time_slice;  // as the driver says now
+  std::string note;               // what is not guaranteed
+};
+
+// Something that happened to a replica, a GPU or a device.
+struct StatusEvent {
+  Time time;
+  std::string subject;  // "phi/0", "gpu0"
+  std::string message;
+};
+
 struct SystemStatus {
   std::string plan_id;
   bool daemon = false;
   std::vector<ReplicaStatus> replicas;
   std::vector<Lease> leases;  // of programs that `tranche run` started
   RouterStatus router;
-  std::vector<std::string> warnings;  // what could not be re-established, and why
+  std::vector<TierCapacity> tiers;         // of the spec that was applied
+  std::vector<DrainStatus> drained;        // by index
+  std::vector<TimeSlicedGpu> time_sliced;  // by index
+  std::vector<std::string> warnings;       // what could not be re-established, and why
+  std::vector<StatusEvent> events;         // the latest, newest first
 };
 
 Json ToJson(const SystemStatus& status);

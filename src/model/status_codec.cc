@@ -120,6 +120,39 @@ ReplicaStatus ReadReplica(const Json& json, const std::string& where, JsonReader
   return replica;
 }
 
+void ReadDrain(const Json& json, JsonReader& parent, std::vector<DrainStatus>* drained) {
+  JsonReader reader(json, "status.drained[]");
+  DrainStatus& drain = drained->emplace_back();
+  drain.gpu_uuid = reader.String("gpu_uuid");
+  drain.gpu_index = ReadInt(reader, "gpu_index", -1, std::numeric_limits<int>::max());
+  for (const Json& who : reader.Array("waiting_for")) {
+    if (who.is_string()) drain.waiting_for.push_back(who.get<std::string>());
+  }
+  parent.Add(reader.status());
+}
+
+void ReadTimeSliced(const Json& json, JsonReader& parent, std::vector<TimeSlicedGpu>* gpus) {
+  JsonReader reader(json, "status.time_sliced[]");
+  TimeSlicedGpu& gpu = gpus->emplace_back();
+  gpu.gpu_uuid = reader.String("gpu_uuid");
+  gpu.gpu_index = ReadInt(reader, "gpu_index", -1, std::numeric_limits<int>::max());
+  gpu.tenants = ReadInt(reader, "tenants", 0, std::numeric_limits<int>::max());
+  gpu.note = reader.String("note");
+  if (reader.Has("time_slice")) {
+    const Result<TimeSlice> read = ParseTimeSlice(reader.String("time_slice"));
+    if (read) {
+      gpu.time_slice = *read;
+    } else {
+      reader.Add(FailedWhile("status.time_sliced[].time_slice", read.error()));
+    }
+  } else if (reader.Has("unavailable")) {
+    JsonReader unavailable(reader.Object("unavailable"), "status.time_sliced[].unavailable");
+    gpu.time_slice = Reading<TimeSlice>::Absent(unavailable.String("time_slice"));
+    reader.Add(unavailable.status());
+  }
+  parent.Add(reader.status());
+}
+
 }  // namespace
 
 const char* ReplicaStateName(ReplicaState state) {
@@ -157,7 +190,39 @@ Json ToJson(const SystemStatus& status) {
   json["router"]["running"] = status.router.running;
   json["router"]["url"] = status.router.url;
   json["router"]["detail"] = status.router.detail;
+  if (!status.tiers.empty()) {
+    json["tiers"] = Json::array();
+    for (const TierCapacity& tier : status.tiers) json["tiers"].push_back(ToJson(tier));
+  }
+  if (!status.drained.empty()) {
+    json["drained"] = Json::array();
+    for (const DrainStatus& drain : status.drained) {
+      json["drained"].push_back(Json{{"gpu_uuid", drain.gpu_uuid},
+                                     {"gpu_index", drain.gpu_index},
+                                     {"waiting_for", drain.waiting_for}});
+    }
+  }
+  if (!status.time_sliced.empty()) {
+    json["time_sliced"] = Json::array();
+    for (const TimeSlicedGpu& gpu : status.time_sliced) {
+      Json item{{"gpu_uuid", gpu.gpu_uuid},
+                {"gpu_index", gpu.gpu_index},
+                {"tenants", gpu.tenants},
+                {"note", gpu.note}};
+      if (gpu.time_slice) {
+        item["time_slice"] = TimeSliceName(*gpu.time_slice);
+      } else {
+        item["unavailable"]["time_slice"] = gpu.time_slice.reason();
+      }
+      json["time_sliced"].push_back(std::move(item));
+    }
+  }
   json["warnings"] = status.warnings;
+  json["events"] = Json::array();
+  for (const StatusEvent& event : status.events) {
+    json["events"].push_back(Json{
+        {"time", FormatTime(event.time)}, {"subject", event.subject}, {"message", event.message}});
+  }
   return json;
 }
 
@@ -184,11 +249,39 @@ Result<SystemStatus> SystemStatusFromJson(const Json& json) {
   status.router.url = router.String("url");
   status.router.detail = router.String("detail");
   reader.Add(router.status());
+  if (reader.Has("tiers")) {
+    for (const Json& item : reader.Array("tiers")) {
+      if (auto tier = TierCapacityFromJson(item)) {
+        status.tiers.push_back(*std::move(tier));
+      } else {
+        reader.Add(FailedWhile("status.tiers", tier.error()));
+      }
+    }
+  }
+  if (reader.Has("drained")) {
+    for (const Json& item : reader.Array("drained")) ReadDrain(item, reader, &status.drained);
+  }
+  if (reader.Has("time_sliced")) {
+    for (const Json& item : reader.Array("time_sliced")) {
+      ReadTimeSliced(item, reader, &status.time_sliced);
+    }
+  }
   for (const Json& warning : reader.Array("warnings")) {
     if (warning.is_string()) {
       status.warnings.push_back(warning.get<std::string>());
     } else {
       reader.Add(Fail(ErrorCode::kInvalid, "status.warnings holds something that is not text"));
+    }
+  }
+  if (reader.Has("events")) {
+    for (const Json& item : reader.Array("events")) {
+      JsonReader event(item, "status.events[]");
+      const std::string text = event.String("time");
+      const Result<Time> time = ParseTime(text);
+      if (event.status() && !time) event.Add(FailedWhile("status.events[].time", time.error()));
+      status.events.push_back(
+          {time.value_or(Time()), event.String("subject"), event.String("message")});
+      reader.Add(event.status());
     }
   }
   if (!reader.status()) return tl::unexpected(reader.status().error());

@@ -70,3 +70,95 @@ clients() { control "get_client_list $(control get_server_list)" | wc -l; }
   [[ $output == *"an MPS daemon of $DIR/pipe is new"* ]]
   kill "$(daemons)"
 }
+
+# Each prints what it got of the GPU's time; the sum is the slice's. What the machine preloads, so
+# that time is its own, no workload inherits.
+slice_of_two() {
+  cat <<SPEC
+  - {name: $1, kind: batch, mechanism: mps, memory: $2, compute: $3, command: [bash, -c, 'for i in 1 2; do "\$0" async 500 8 & done; wait', "$TENANTS/cuda_work"], env: {LD_PRELOAD: "$(on_machine printenv LD_PRELOAD)"}}
+SPEC
+}
+share_of() { tranche logs "$1" | awk '/^[0-9.]+$/ { sum += $1 } END { print sum }'; }
+near() { awk -v share="$1" -v wanted="$2" 'BEGIN { exit !(share >= wanted - 0.03 && share <= wanted + 0.03) }'; }
+has_ended() { [[ $(tranche status -o json | jq '[.replicas[] | select(.state == "ended")] | length') == "$1" ]]; }
+
+@test "three unequal slices of two processes each hold their time as slices" {
+  virtual_machine H100-SXM5-80GB
+  start_daemon
+  sim clock "$M" --wait-for 6
+  spec three <<SPEC
+version: 1
+workloads:
+$(slice_of_two half 30GiB 50%)
+$(slice_of_two third 20GiB 30%)
+$(slice_of_two fifth 10GiB 20%)
+SPEC
+  tranche apply -f "$DIR/three.yaml" --yes "${ROOT[@]}"
+  eventually has_ended 3
+  echo "$(share_of half) $(share_of third) $(share_of fifth)"
+  near "$(share_of half)" 0.5
+  near "$(share_of third)" 0.3
+  near "$(share_of fifth)" 0.2
+  tranche down --yes
+}
+
+@test "three unequal slices of two processes each hold their memory as slices" {
+  machine H100-SXM5-80GB
+  start_daemon
+  spec three <<SPEC
+version: 1
+workloads:
+  - {name: half, kind: batch, mechanism: mps, memory: 30GiB, command: [bash, -c, 'for i in 1 2; do "\$0" dlopen linear 64 2000 hold < <(sleep 600) & done; wait', "$TENANTS/cuda_fill"]}
+  - {name: third, kind: batch, mechanism: mps, memory: 20GiB, command: [bash, -c, 'for i in 1 2; do "\$0" dlopen linear 64 2000 hold < <(sleep 600) & done; wait', "$TENANTS/cuda_fill"]}
+  - {name: fifth, kind: batch, mechanism: mps, memory: 10GiB, command: [bash, -c, 'for i in 1 2; do "\$0" dlopen linear 64 2000 hold < <(sleep 600) & done; wait', "$TENANTS/cuda_fill"]}
+SPEC
+  tranche apply -f "$DIR/three.yaml" --yes "${ROOT[@]}"
+  used() { tranche status -o json | jq -c '[.replicas[] | [.workload, (.memory_used_bytes / 1073741824 | ceil)]] | sort'; }
+  eventually eval '[[ $(clients) == 6 && $(used) == '"'"'[["fifth",10],["half",30],["third",20]]'"'"' ]]' || { used; false; }
+  tranche down --yes
+}
+
+@test "a server that is killed is told as the cause, and all three come back" {
+  machine H100-SXM5-80GB
+  start_daemon
+  spec three <<SPEC
+version: 1
+workloads:
+  - {name: half, kind: batch, mechanism: mps, memory: 30GiB, compute: 50%, command: ["$TENANTS/cuda_work", async, "1000", "600"]}
+  - {name: third, kind: batch, mechanism: mps, memory: 20GiB, compute: 30%, command: ["$TENANTS/cuda_work", async, "1000", "600"]}
+  - {name: fifth, kind: batch, mechanism: mps, memory: 10GiB, compute: 20%, command: ["$TENANTS/cuda_work", async, "1000", "600"]}
+SPEC
+  tranche apply -f "$DIR/three.yaml" --yes "${ROOT[@]}"
+  eventually eval '[[ $(clients) == 3 ]]'
+  # Seen once before.
+  sleep 2
+  local server
+  server=$(control get_server_list)
+  kill -9 "$server"
+  restarted() { [[ $(tranche status -o json | jq '[.replicas[] | select(.restarts > 0 and .state == "healthy")] | length') == 3 ]]; }
+  eventually restarted
+  eventually eval '[[ $(clients) == 3 ]]'
+  [[ $(control get_server_list) != "$server" ]]
+  run tranche status
+  echo "$output"
+  [[ $output == *"half/0: the MPS server (pid $server) died, and with it what its clients had on the GPU"* ]]
+  tranche down --yes
+}
+
+@test "a fault of one client ends the work of all, which is told, and all come back" {
+  machine H100-SXM5-80GB
+  start_daemon
+  two_tenants
+  tranche apply -f "$DIR/two.yaml" --yes "${ROOT[@]}"
+  eventually eval '[[ $(clients) == 2 ]]'
+  # Seen once before.
+  sleep 2
+  sim fault "$M" --gpu 0 --xid 31 --pid "$(pid_of one)"
+  restarted() { [[ $(tranche status -o json | jq '[.replicas[] | select(.restarts > 0 and .state == "healthy")] | length') == 2 ]]; }
+  eventually restarted
+  eventually eval '[[ $(clients) == 2 ]]'
+  run tranche status
+  echo "$output"
+  [[ $output == *"Lately"*"XID 31"* ]]
+  tranche down --yes
+}

@@ -51,3 +51,41 @@ SPEC
   [[ $output == *"requests_per_second cannot be -4"* && $output == *"did you mean 'llama-3.1-8b'"* ]]
   [[ $output == *"latency_p99 is shorter than ttft_p99"* ]]
 }
+
+@test "a plan predicts with the coefficients that it is given, or that are configured, and names them" {
+  chat mine 4 500ms
+  "$TRANCHE_BIN/tranche" plan -f "$DIR/mine.yaml" -o json | jq -e '[.placements[].reasons[]] | any(test("predicted with the built-in coefficients"))'
+  printf 'program,seconds\nmine,0.05\n' >"$DIR/one.csv"
+  "$TRANCHE_BIN/tranche" calibrate "$DIR/one.csv" --out "$DIR/own.yaml"
+  "$TRANCHE_BIN/tranche" plan -f "$DIR/mine.yaml" --coefficients "$DIR/own.yaml" -o json | jq -e '[.placements[].reasons[]] | any(test("predicted with .*own.yaml"))'
+  mkdir -p "$DIR/state/etc"
+  mv "$DIR/own.yaml" "$DIR/state/etc/coefficients.yaml"
+  TRANCHE_STATE_DIR="$DIR/state" "$TRANCHE_BIN/tranche" plan -f "$DIR/mine.yaml" -o json | jq -e '[.placements[].reasons[]] | any(test("predicted with .*etc/coefficients.yaml"))'
+}
+
+@test "an SLO that cannot be predicted is told, with what to add" {
+  spec own <<'SPEC'
+version: 1
+fleet: [{gpu: H100-SXM5-80GB, count: 1, price_per_hour: 2.40}]
+workloads:
+  - {name: own, isolation: hardware, memory: 9GiB, command: [serve, "${PORT}"], slo: {ttft_p99: 500ms}}
+SPEC
+  "$TRANCHE_BIN/tranche" plan -f "$DIR/own.yaml" -o json | jq -e '.notes | any(test("whether own keeps its slo .* is not predicted.*names no model.*add, for example, model:"))'
+}
+
+@test "a daemon predicts with the coefficients of its own configuration" {
+  machine H100-SXM5-80GB
+  mkdir -p "$M/tranche/etc"
+  printf 'program,seconds\nmine,0.05\n' >"$DIR/one.csv"
+  "$TRANCHE_BIN/tranche" calibrate "$DIR/one.csv" --out "$M/tranche/etc/coefficients.yaml"
+  start_daemon
+  chat here 4 500ms
+  sed -i '/fleet:/d; /gpu: H100/d' "$DIR/here.yaml"
+  tranche plan -f "$DIR/here.yaml" -o json >"$DIR/here.json"
+  jq -e '[.placements[].reasons[]] | any(test("predicted with .*etc/coefficients.yaml"))' "$DIR/here.json"
+  fails_with 64 tranche plan -f "$DIR/here.yaml" --coefficients "$M/tranche/etc/coefficients.yaml"
+  [[ $output == *"the daemon makes this plan"* ]]
+  echo 'nonsense: 1' >"$M/tranche/etc/coefficients.yaml"
+  fails_with 64 tranche plan -f "$DIR/here.yaml"
+  [[ $output == *coefficients.yaml* ]]
+}

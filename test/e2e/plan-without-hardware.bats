@@ -46,3 +46,41 @@ SPEC
   fails_with 64 "$TRANCHE_BIN/tranche" plan -f "$DIR/priced.yaml" --prices "$DIR/prices.csv"
   [[ $output == *"does not convert money"* ]]
 }
+
+@test "prices of the configuration are used where the spec states none, and the plan says so" {
+  mkdir -p "$DIR/state/etc"
+  printf 'gpu,price_per_hour\nH100,2.20\nL40S,1.10\n' >"$DIR/state/etc/prices.csv"
+  spec kept <<'SPEC'
+version: 1
+fleet: [{gpu: H100-SXM5-80GB, count: 1}, {gpu: L40S, count: 1}]
+workloads:
+  - {name: small, isolation: none, memory: 30GiB, command: [a]}
+SPEC
+  TRANCHE_STATE_DIR="$DIR/state" "$TRANCHE_BIN/tranche" plan -f "$DIR/kept.yaml" -o json >"$DIR/kept.json" 2>"$DIR/said"
+  jq -e '.cost_per_hour == 1.1 and .placements[0].gpu_model == "L40S" and .peak_power_watts == 350' "$DIR/kept.json"
+  grep -q "Prices that the spec leaves out are from .*prices.csv" "$DIR/said"
+}
+
+@test "several share one MIG instance by MPS beside a tenant that needs hardware isolation" {
+  spec shared <<'SPEC'
+version: 1
+fleet: [{gpu: H100-SXM5-80GB, count: 2, price_per_hour: 2.40}]
+workloads:
+  - {name: bank, isolation: hardware, memory: 39GiB, command: [a]}
+  - {name: note, mechanism: mps, memory: 4GiB, replicas: 6, command: [b]}
+  - {name: video, profile: 1g.10gb+me, command: [c]}
+SPEC
+  "$TRANCHE_BIN/tranche" plan -f "$DIR/shared.yaml" -o json >"$DIR/shared.json"
+  jq -e '.cost_per_hour == 2.4 or .cost_per_hour == 4.8' "$DIR/shared.json"
+  jq -e '[.placements[] | select(.workload == "note")] | length == 6
+         and all(.mechanism == "mps" and .placement_size > 0 and (.profile | test("gb")) and .memory_bytes == 4294967296)
+         and all(.guarantee.memory == "cooperative" and .guarantee.fault == "none")
+         and ([.[].reasons[]] | any(test("kept apart in hardware")) and any(test("client processes there at most")))' "$DIR/shared.json"
+  jq -e '[.placements[] | select(.workload == "video")][0].profile == "1g.10gb+me"' "$DIR/shared.json"
+  # No format of others says that; half of it would be another thing.
+  fails_with 1 "$TRANCHE_BIN/tranche" export shell --plan "$DIR/shared.json"
+  [[ $output == *"by MPS, which no format says yet"* ]]
+  sed 's/1g.10gb+me/1g.10gb+mee/' "$DIR/shared.yaml" >"$DIR/typo.yaml"
+  fails_with 64 "$TRANCHE_BIN/tranche" plan -f "$DIR/typo.yaml"
+  [[ $output == *"typo.yaml:6:"*"did you mean '1g.10gb+me'"* ]]
+}

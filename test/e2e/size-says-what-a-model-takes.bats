@@ -105,6 +105,15 @@ CSV
   grep -q more.csv "$DIR/mine.yaml"
   answer --model qwen3-8b --gpu A100-80 --coefficients "$DIR/mine.yaml"
   answered '.speed.one.tokens_per_second > 1'
+  answered '.speed.coefficients | endswith("mine.yaml")'
+  # What is in the configuration is used by everything that predicts, and named.
+  mkdir -p "$DIR/state/etc"
+  sed 's/bandwidth_efficiency: {value: [0-9.]*/bandwidth_efficiency: {value: 0.35/' "$DIR/mine.yaml" >"$DIR/state/etc/coefficients.yaml"
+  TRANCHE_STATE_DIR="$DIR/state" "$TRANCHE_BIN/tranche" size --model qwen3-8b --gpu A100-80 -o json >"$DIR/kept.json"
+  jq -e '.speed.coefficients | endswith("etc/coefficients.yaml")' "$DIR/kept.json"
+  echo 'nonsense: 1' >"$DIR/state/etc/coefficients.yaml"
+  TRANCHE_STATE_DIR="$DIR/state" fails_with 64 "$TRANCHE_BIN/tranche" size --model qwen3-8b --gpu A100-80
+  [[ $output == *coefficients.yaml* && $output == *calibrate* ]]
   printf 'program,seconds\n,1\nx,-2\nx,nan\n' >"$DIR/bad.csv"
   fails_with 64 "$TRANCHE_BIN/tranche" calibrate "$DIR/bad.csv"
   [[ $output == *bad.csv:2* && $output == *bad.csv:3* && $output == *bad.csv:4* ]]

@@ -10,8 +10,9 @@ constexpr double kTolerance = 1e-9;
 
 class Knapsack {
  public:
-  Knapsack(int64_t memory, int64_t compute, const std::vector<LoadItem>& items, int64_t nodes)
-      : memory_(memory), compute_(compute), items_(items), nodes_(nodes) {
+  Knapsack(int64_t memory, int64_t compute, int64_t clients, const std::vector<LoadItem>& items,
+           int64_t nodes)
+      : memory_(memory), compute_(compute), clients_(clients), items_(items), nodes_(nodes) {
     for (size_t i = 0; i < items.size(); ++i) {
       if (items[i].value > kTolerance && items[i].most > 0) order_.push_back(i);
     }
@@ -43,7 +44,7 @@ class Knapsack {
   }
 
   BestLoad Run() {
-    Visit(0, memory_, compute_, 0);
+    Visit(0, memory_, compute_, clients_, 0);
     best_.bound = std::max(best_.value, open_bound_);
     best_.nodes = visited_;
     return best_;
@@ -81,7 +82,7 @@ class Knapsack {
     return least;
   }
 
-  void Visit(size_t depth, int64_t memory, int64_t compute, double value) {
+  void Visit(size_t depth, int64_t memory, int64_t compute, int64_t clients, double value) {
     if (value > best_.value + kTolerance) {
       best_.value = value;
       best_.counts = counts_;
@@ -97,15 +98,16 @@ class Knapsack {
     int64_t most = items_[i].most;
     if (items_[i].memory > 0) most = std::min(most, memory / items_[i].memory);
     if (items_[i].compute > 0) most = std::min(most, compute / items_[i].compute);
+    if (items_[i].clients > 0) most = std::min(most, clients / items_[i].clients);
     for (int64_t n = most; n >= 0; --n) {
       counts_[i] = n;
       Visit(depth + 1, memory - n * items_[i].memory, compute - n * items_[i].compute,
-            value + static_cast<double>(n) * items_[i].value);
+            clients - n * items_[i].clients, value + static_cast<double>(n) * items_[i].value);
     }
     counts_[i] = 0;
   }
 
-  const int64_t memory_, compute_;
+  const int64_t memory_, compute_, clients_;
   const std::vector<LoadItem>& items_;
   const int64_t nodes_;
   int64_t visited_ = 0;
@@ -120,8 +122,8 @@ class Knapsack {
 }  // namespace
 
 BestLoad FindBestLoad(int64_t memory, int64_t compute, const std::vector<LoadItem>& items,
-                      int64_t nodes) {
-  return Knapsack(memory, compute, items, nodes).Run();
+                      int64_t nodes, int64_t clients) {
+  return Knapsack(memory, compute, clients, items, nodes).Run();
 }
 
 }  // namespace tranche::fleet

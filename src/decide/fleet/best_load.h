@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 namespace tranche::fleet {
@@ -11,6 +12,7 @@ struct LoadItem {
   int64_t compute = 0;
   double value = 0;  // of each
   int64_t most = 0;  // of them
+  int64_t clients = 0;
 };
 
 struct BestLoad {
@@ -20,9 +22,9 @@ struct BestLoad {
   int64_t nodes = 0;            // visited
 };
 
-// The load of greatest value within memory and compute: a knapsack of two dimensions, by branch and
-// bound over at most `nodes` nodes. Deterministic.
+// The load of greatest value within memory, compute and clients: a knapsack of two dimensions whose
+// items are counted, too, by branch and bound over at most `nodes` nodes. Deterministic.
 BestLoad FindBestLoad(int64_t memory, int64_t compute, const std::vector<LoadItem>& items,
-                      int64_t nodes);
+                      int64_t nodes, int64_t clients = std::numeric_limits<int64_t>::max());
 
 }  // namespace tranche::fleet

@@ -14,6 +14,8 @@ struct FluidAnswer {
   double bound = 0;
   // What the part of a GPU that one item takes by each of its ways is worth there, by class.
   std::vector<std::vector<double>> parts;
+  // How many items go by each of its ways, by class. Empty when nothing is known.
+  std::vector<std::vector<double>> flows;
 };
 FluidAnswer SolveFluid(const Problem& problem, int64_t left_out);
 

@@ -13,7 +13,7 @@ struct Open {
   Way::Use use = Way::Use::kWhole;
   std::vector<int> counts;
   std::vector<int> layouts;
-  int64_t memory = 0, compute = 0;  // left
+  Share left;
   int circle = 0;
   Used used;
 };
@@ -97,8 +97,7 @@ class Greedy {
     Open open;
     open.kind = k;
     open.use = use;
-    open.memory = kind.memory;
-    open.compute = kind.compute;
+    open.left = kind.whole();
     open.used.kind = k;
     open.used.gpus = gpus;
     if (use == Way::Use::kInstance && !kind.layouts.empty()) {
@@ -133,11 +132,12 @@ class Greedy {
       }
       case Way::Use::kShare:
         if (!open->used.contents.empty() && open->circle != way.circle) return false;
-        if (way.share.memory > open->memory || way.share.compute > open->compute) return false;
-        open->memory -= way.share.memory;
-        open->compute -= way.share.compute;
+        if (!open->left.Holds(way.share)) return false;
+        open->left -= way.share;
         open->circle = way.circle;
         break;
+      case Way::Use::kInstanceShare:
+        return false;  // only ever in bundles
     }
     std::vector<Used::Content>& contents = open->used.contents;
     if (!contents.empty() && contents.back().item_class == c && contents.back().way == w) {

@@ -18,13 +18,53 @@ struct Item {
   int way = 0;
 };
 
+// How many instances of each shape, eight bits for each, the highest of which stays free: so that a
+// few subtractions tell whether some are no more than others. What a layout has beyond 127 of one
+// shape is not used.
+class Counts {
+ public:
+  Counts() = default;
+  explicit Counts(size_t shapes) : words_((shapes + 7) / 8, 0) {}
+  explicit Counts(const std::vector<int>& counts) : Counts(counts.size()) {
+    for (size_t s = 0; s < counts.size(); ++s) {
+      words_[s / 8] |= static_cast<uint64_t>(std::clamp(counts[s], 0, 127)) << (s % 8 * 8);
+    }
+  }
+
+  void AddOne(int shape) {
+    uint64_t& word = words_[WordOf(shape)];
+    if ((word / OneOf(shape) & 0x7f) < 0x7f) word += OneOf(shape);
+  }
+  // Whether `some`, and one more of a shape, are no more than these.
+  bool Holds(const Counts& some) const { return Holds(some, words_.size(), 0); }
+  bool HoldsOneMore(const Counts& some, int shape) const {
+    return Holds(some, WordOf(shape), OneOf(shape));
+  }
+
+ private:
+  static size_t WordOf(int shape) { return static_cast<size_t>(shape) / 8; }
+  static uint64_t OneOf(int shape) { return uint64_t{1} << (static_cast<size_t>(shape) % 8 * 8); }
+  bool Holds(const Counts& some, size_t word, uint64_t more) const {
+    constexpr uint64_t kFree = 0x8080808080808080;
+    const uint64_t* const theirs = some.words_.data();
+    const uint64_t* const ours = words_.data();
+    for (size_t w = 0, all = words_.size(); w < all; ++w) {
+      const uint64_t wanted = theirs[w] + (w == word ? more : 0);
+      if ((((ours[w] | kFree) - wanted) & kFree) != kFree) return false;
+    }
+    return true;
+  }
+
+  std::vector<uint64_t> words_;
+};
+
 // A GPU in use, or the several of one item.
 struct Gpu {
   int kind = 0;
   int gpus = 1;
   Way::Use use = Way::Use::kWhole;
-  std::vector<int> counts;          // of instances, by shape
-  int64_t memory = 0, compute = 0;  // left
+  Counts counts;  // of instances
+  Share left;
   int circle = 0;
   double parts = 0;  // of its price that its items are worth
   std::vector<Item> items;
@@ -33,11 +73,19 @@ struct Gpu {
 class LocalSearch {
  public:
   LocalSearch(const Problem& problem, const Answer& start,
-              const std::vector<std::vector<double>>& parts, int64_t work, uint64_t seed)
-      : problem_(problem), counted_(CountedBy(problem)), work_(work), random_(seed), parts_(parts) {
+              const std::vector<std::vector<double>>& parts, int64_t work, uint64_t seed,
+              int64_t enough)
+      : problem_(problem),
+        counted_(CountedBy(problem)),
+        work_(work),
+        enough_(static_cast<double>(enough)),
+        random_(seed),
+        parts_(parts) {
     for (const GpuKind& kind : problem.kinds) {
       left_.push_back(kind.count);
       dearest_ = std::max(dearest_, static_cast<double>(kind.price));
+      layouts_.emplace_back();
+      for (const std::vector<int>& layout : kind.layouts) layouts_.back().emplace_back(layout);
     }
     for (size_t c = 0; c < problem.classes.size(); ++c) {
       const ItemClass& item = problem.classes[c];
@@ -54,7 +102,7 @@ class LocalSearch {
     std::vector<Gpu> best = gpus_;
     std::vector<int> best_out = out_;
     double current = Objective(), best_cost = Cost();
-    while (work_ > 0 && gpus_.size() > 1) {
+    while (work_ > 0 && gpus_.size() > 1 && best_cost > enough_ + 1e-6) {
       // What to go back to.
       undo_gpus_.clear();
       undo_count_ = gpus_.size();
@@ -121,10 +169,9 @@ class LocalSearch {
     gpu.kind = way.kind;
     gpu.gpus = gpus;
     gpu.use = way.use;
-    gpu.memory = kind.memory;
-    gpu.compute = kind.compute;
+    gpu.left = kind.whole();
     if (way.use == Way::Use::kInstance && !kind.layouts.empty()) {
-      gpu.counts.assign(kind.layouts.front().size(), 0);
+      gpu.counts = Counts(kind.layouts.front().size());
     }
     return gpu;
   }
@@ -132,33 +179,27 @@ class LocalSearch {
   bool Fits(const Gpu& gpu, const Way& way, int gpus) {
     --work_;
     if (gpu.kind != way.kind || gpu.use != way.use || gpu.gpus != gpus) return false;
-    const GpuKind& kind = KindOf(gpu);
     switch (way.use) {
       case Way::Use::kWhole:
         return gpu.items.empty();
       case Way::Use::kShare:
-        return way.share.memory <= gpu.memory && way.share.compute <= gpu.compute &&
-               (gpu.items.empty() || gpu.circle == way.circle);
+        return gpu.left.Holds(way.share) && (gpu.items.empty() || gpu.circle == way.circle);
+      case Way::Use::kInstanceShare:
+        return false;  // only ever in bundles
       case Way::Use::kInstance:
-        return std::any_of(
-            kind.layouts.begin(), kind.layouts.end(), [&](const std::vector<int>& layout) {
-              for (size_t s = 0; s < layout.size(); ++s) {
-                if (gpu.counts[s] + (static_cast<int>(s) == way.shape ? 1 : 0) > layout[s]) {
-                  return false;
-                }
-              }
-              return true;
-            });
+        for (const Counts& layout : layouts_[static_cast<size_t>(gpu.kind)]) {
+          if (layout.HoldsOneMore(gpu.counts, way.shape)) return true;
+        }
+        return false;
     }
     return false;
   }
 
   void Put(const Item& item, Gpu* gpu) const {
     const Way& way = WayOf(item);
-    if (way.use == Way::Use::kInstance) ++gpu->counts[static_cast<size_t>(way.shape)];
+    if (way.use == Way::Use::kInstance) gpu->counts.AddOne(way.shape);
     if (way.use == Way::Use::kShare) {
-      gpu->memory -= way.share.memory;
-      gpu->compute -= way.share.compute;
+      gpu->left -= way.share;
       gpu->circle = way.circle;
     }
     gpu->parts += PartOf(item);
@@ -322,12 +363,9 @@ class LocalSearch {
       used.kind = gpu.kind;
       used.gpus = gpu.gpus;
       if (gpu.use == Way::Use::kInstance) {
-        for (size_t l = 0; l < kind.layouts.size() && used.layout < 0; ++l) {
-          bool holds = true;
-          for (size_t s = 0; s < gpu.counts.size(); ++s) {
-            holds = holds && gpu.counts[s] <= kind.layouts[l][s];
-          }
-          if (holds) used.layout = static_cast<int>(l);
+        const std::vector<Counts>& layouts = layouts_[static_cast<size_t>(gpu.kind)];
+        for (size_t l = 0; l < layouts.size() && used.layout < 0; ++l) {
+          if (layouts[l].Holds(gpu.counts)) used.layout = static_cast<int>(l);
         }
       }
       std::vector<Item> items = gpu.items;
@@ -352,12 +390,14 @@ class LocalSearch {
   const Problem& problem_;
   const std::vector<size_t> counted_;
   int64_t work_;
+  const double enough_;
   std::mt19937_64 random_;
   double dearest_ = 1;
   double thrift_ = 0.5;
   const std::vector<std::vector<double>>& parts_;       // of each class, by way
   std::vector<std::vector<std::vector<int>>> on_kind_;  // ways of each class, by kind
   std::vector<double> size_;                            // of each class
+  std::vector<std::vector<Counts>> layouts_;            // of each kind
   std::vector<int64_t> left_;                           // GPUs of each kind
   std::vector<Gpu> gpus_;
   std::vector<int> out_;      // classes of the items that have no place
@@ -372,8 +412,9 @@ class LocalSearch {
 }  // namespace
 
 Answer Improve(const Problem& problem, const Answer& start,
-               const std::vector<std::vector<double>>& parts, int64_t work, uint64_t seed) {
-  Answer answer = LocalSearch(problem, start, parts, work, seed).Run();
+               const std::vector<std::vector<double>>& parts, int64_t work, uint64_t seed,
+               int64_t enough) {
+  Answer answer = LocalSearch(problem, start, parts, work, seed, enough).Run();
   answer.lower_bound = std::min(start.lower_bound, answer.cost);
   return answer;
 }

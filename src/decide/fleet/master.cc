@@ -109,7 +109,7 @@ Master::Master(const Problem& problem) : problem_(problem) {
         }
         circle->second.candidates.push_back({static_cast<int>(c), static_cast<int>(w), item.count});
         circle->second.rows.push_back(AddTally(way.kind));
-      } else {
+      } else if (way.use == Way::Use::kWhole) {
         Use use;
         use.kind = way.kind;
         use.gpus = item.gpus;
@@ -187,9 +187,9 @@ bool Master::AddLoads(int64_t nodes) {
       const Share& share = problem_.classes[c].ways[static_cast<size_t>(content.way)].share;
       items.push_back({share.memory, share.compute,
                        program_.price(demand_rows_[c]) + program_.price(circle.rows[i]),
-                       content.count});
+                       content.count, share.clients});
     }
-    const BestLoad load = FindBestLoad(kind.memory, kind.compute, items, nodes);
+    const BestLoad load = FindBestLoad(kind.memory, kind.compute, items, nodes, kind.clients);
     load_nodes_ += load.nodes;
     if (load.value > worth + kTolerance && AddLoad(key.first, circle, load.counts)) added = true;
     if (load.bound > load.value + kTolerance && load.bound > worth) {

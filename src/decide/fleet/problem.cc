@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 
 namespace tranche::fleet {
@@ -15,8 +16,15 @@ std::string WrongWithin(const Problem& problem, const Used& used) {
   if (used.layout >= 0) {
     for (const int n : kind.layouts[static_cast<size_t>(used.layout)]) of_shape.push_back(n);
   }
-  int64_t memory = kind.memory, compute = kind.compute, items = 0;
+  Share left = kind.whole();
+  int64_t items = 0;
   int circle = -1;
+  struct Instance {
+    int shape;
+    int circle;
+    Share left;
+  };
+  std::map<int, Instance> instances;  // that are shared
   for (const Used::Content& content : used.contents) {
     const ItemClass& item = problem.classes[static_cast<size_t>(content.item_class)];
     const Way& way = item.ways[static_cast<size_t>(content.way)];
@@ -24,8 +32,8 @@ std::string WrongWithin(const Problem& problem, const Used& used) {
     if (content.count < 1) return "contents of none";
     if (way.kind != used.kind) return "an item on a kind that its way does not name";
     if (item.gpus != used.gpus) return "an item on another number of GPUs than it asks";
-    if ((way.use == Way::Use::kInstance) != (used.layout >= 0))
-      return "an instance without a layout";
+    const bool of_instance = way.use == Way::Use::kInstance || way.use == Way::Use::kInstanceShare;
+    if (of_instance != (used.layout >= 0)) return "an instance without a layout";
     switch (way.use) {
       case Way::Use::kInstance:
         of_shape[static_cast<size_t>(way.shape)] -= content.count;
@@ -36,12 +44,24 @@ std::string WrongWithin(const Problem& problem, const Used& used) {
         if (items != 1) return "a whole GPU for several";
         break;
       case Way::Use::kShare:
-        memory -= way.share.memory * content.count;
-        compute -= way.share.compute * content.count;
-        if (memory < 0 || compute < 0) return "a GPU that is fuller than it can be";
+        left -= way.share.Times(content.count);
+        if (!left.Holds({})) return "a GPU that is fuller than it can be";
         if (circle >= 0 && circle != way.circle) return "tenants that may not share";
         circle = way.circle;
         break;
+      case Way::Use::kInstanceShare: {
+        if (content.instance < 0) return "a tenant of no instance";
+        const size_t shape = static_cast<size_t>(way.shape);
+        const auto [at, is_new] =
+            instances.emplace(content.instance, Instance{way.shape, way.circle, kind.rooms[shape]});
+        if (is_new && --of_shape[shape] < 0) return "more instances than the layout has";
+        Instance& instance = at->second;
+        instance.left -= way.share.Times(content.count);
+        if (instance.shape != way.shape) return "an instance of two shapes";
+        if (instance.circle != way.circle) return "tenants that may not share an instance";
+        if (!instance.left.Holds({})) return "an instance that is fuller than it can be";
+        break;
+      }
     }
   }
   return items == 0 ? "a GPU that nobody uses" : "";

@@ -8,12 +8,30 @@
 // a class may stand in for each other, and so may GPUs of a kind.
 namespace tranche::fleet {
 
-// What a tenant takes of a GPU that is not divided by hardware.
+// What a tenant takes of a GPU that is not divided by hardware, or of an instance that is shared;
+// and what there is to take.
 struct Share {
   int64_t memory = 0;   // in any unit, the same as GpuKind::memory
   int64_t compute = 0;  // billionths of the GPU
+  int64_t clients = 0;  // of a server that serves only so many
   bool operator==(const Share&) const = default;
+
+  bool Holds(const Share& other) const {
+    return other.memory <= memory && other.compute <= compute && other.clients <= clients;
+  }
+  Share& operator+=(const Share& other) {
+    memory += other.memory, compute += other.compute, clients += other.clients;
+    return *this;
+  }
+  Share& operator-=(const Share& other) {
+    memory -= other.memory, compute -= other.compute, clients -= other.clients;
+    return *this;
+  }
+  Share Times(int64_t n) const { return {memory * n, compute * n, clients * n}; }
 };
+
+// Clients where nothing limits them.
+constexpr int64_t kAnyClients = int64_t{1} << 40;
 
 constexpr int64_t kWholeCompute = 1'000'000'000;
 
@@ -30,16 +48,23 @@ struct GpuKind {
   // The same GPUs on other terms (spot): those of all kinds with this number are no more than the
   // count of the first of them. -1: its own only.
   int pool = -1;
+  int64_t clients = kAnyClients;  // of those that share it undivided
+  // What tenants have together of an instance of each shape, where such may be shared.
+  std::vector<Share> rooms = {};
+
+  Share whole() const { return {memory, compute, clients}; }
 };
 
 // One way to place an item. Several may be good for it.
 struct Way {
-  enum class Use { kInstance, kWhole, kShare };
+  // kInstanceShare: beside others in one instance.
+  enum class Use { kInstance, kWhole, kShare, kInstanceShare };
   int kind = 0;
   Use use = Use::kInstance;
-  int shape = 0;  // of the kind's layouts, with kInstance
-  Share share;    // with kShare
-  // Only what has the same number may share a GPU (one mechanism, tenants that trust each other).
+  int shape = 0;  // of the kind's layouts, with kInstance and kInstanceShare
+  Share share;    // with kShare and kInstanceShare
+  // Only what has the same number may share a GPU or an instance (one mechanism, tenants that trust
+  // each other).
   int circle = 0;
   bool operator==(const Way&) const = default;
 };
@@ -62,6 +87,7 @@ struct Used {
     int item_class = 0;
     int way = 0;
     int64_t count = 0;
+    int instance = -1;  // with kInstanceShare: those of one number share one instance of the GPU
     bool operator==(const Content&) const = default;
   };
   int kind = 0;

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numeric>
 #include <random>
 
+#include "decide/fleet/bundles.h"
 #include "decide/fleet/fluid_bound.h"
 #include "decide/fleet/greedy.h"
 #include "decide/fleet/local_search.h"
@@ -37,6 +39,11 @@ bool Better(const Answer& a, const Answer& b) {
   return a.used.size() < b.used.size();
 }
 
+// Prices are in their greatest common divisor, so that only whole numbers can be a cost.
+int64_t RoundedUp(double bound) {
+  return static_cast<int64_t>(std::ceil(bound - 1e-6 * std::max(1.0, bound * 1e-3)));
+}
+
 class Solver {
  public:
   Solver(const Problem& problem, const SolverLimits& limits)
@@ -53,7 +60,12 @@ class Solver {
       const int64_t left_out = best_.LeftOut();
       FluidAnswer fluid = SolveFluid(problem_, left_out);
       if (fluid.parts.empty()) return best_;
-      best_ = Improve(problem_, best_, fluid.parts, limits_.steps * kWorkPerStep, limits_.seed);
+      if (left_out == 0 && best_.cost <= RoundedUp(fluid.bound)) {
+        best_.lower_bound = best_.cost;
+        return best_;
+      }
+      best_ = Improve(problem_, best_, fluid.parts, limits_.steps * kWorkPerStep, limits_.seed,
+                      RoundedUp(fluid.bound));
       if (best_.LeftOut() < left_out) fluid = SolveFluid(problem_, best_.LeftOut());
       best_.lower_bound = std::min(best_.cost, RoundedUp(fluid.bound));
       return best_;
@@ -81,11 +93,6 @@ class Solver {
     return best_.used.empty() || master_.steps() >= last_step_ ||
            (best_.LeftOut() == 0 && best_.cost <= RoundedUp(root_));
   }
-  // Only multiples of what all prices are multiples of can be a cost.
-  int64_t RoundedUp(double bound) const {
-    return static_cast<int64_t>(std::ceil(bound - 1e-6 * std::max(1.0, bound * 1e-3)));
-  }
-
   int64_t Bound() {
     const int64_t left_out = best_.LeftOut();
     if (left_out == 0) return RoundedUp(root_);
@@ -214,6 +221,144 @@ class Solver {
   std::vector<std::pair<double, double>> bounds_;
 };
 
+using Wanted = std::vector<std::vector<int64_t>>;  // by class and way
+
+// As many in each shared instance as in the program in which items may be cut.
+Wanted AsItFlows(const Problem& problem, const FluidAnswer& fluid) {
+  Wanted wanted;
+  for (size_t c = 0; c < problem.classes.size(); ++c) {
+    int64_t left = problem.classes[c].count;
+    wanted.emplace_back();
+    for (const double flow : fluid.flows[c]) {
+      wanted.back().push_back(std::min<int64_t>(left, std::llround(flow)));
+      left -= wanted.back().back();
+    }
+  }
+  return wanted;
+}
+
+// With each tenant of an instance as large as if only its like were in it: what is left over there
+// is nobody's. As many as in the program in which items may be cut, and instances are not.
+Problem InWholeNumbers(const Problem& problem) {
+  Problem whole = problem;
+  for (ItemClass& item : whole.classes) {
+    for (Way& way : item.ways) {
+      if (way.use != Way::Use::kInstanceShare) continue;
+      const Share& room =
+          problem.kinds[static_cast<size_t>(way.kind)].rooms[static_cast<size_t>(way.shape)];
+      int64_t fit = item.count;
+      if (way.share.memory > 0) fit = std::min(fit, room.memory / way.share.memory);
+      if (way.share.compute > 0) fit = std::min(fit, room.compute / way.share.compute);
+      if (way.share.clients > 0) fit = std::min(fit, room.clients / way.share.clients);
+      way.share.memory = room.memory / std::max<int64_t>(1, fit);
+    }
+  }
+  return whole;
+}
+
+// Everybody into instances with that room who can go there.
+Wanted AllInto(const Problem& problem, const Share& room) {
+  Wanted wanted;
+  for (const ItemClass& item : problem.classes) {
+    wanted.emplace_back(item.ways.size(), 0);
+    for (size_t w = 0; w < item.ways.size(); ++w) {
+      const Way& way = item.ways[w];
+      if (way.use != Way::Use::kInstanceShare) continue;
+      const GpuKind& kind = problem.kinds[static_cast<size_t>(way.kind)];
+      if (!(kind.rooms[static_cast<size_t>(way.shape)] == room)) continue;
+      // The last circle is the widest.
+      std::fill(wanted.back().begin(), wanted.back().end(), 0);
+      wanted.back()[w] = item.count;
+    }
+  }
+  return wanted;
+}
+
+// The rooms of all shared instances, each once, and no more than will be tried.
+std::vector<Share> Rooms(const Problem& problem) {
+  constexpr size_t kMostRooms = 8;
+  std::vector<Share> rooms;
+  for (const ItemClass& item : problem.classes) {
+    for (const Way& way : item.ways) {
+      if (way.use != Way::Use::kInstanceShare || rooms.size() == kMostRooms) continue;
+      const Share& room =
+          problem.kinds[static_cast<size_t>(way.kind)].rooms[static_cast<size_t>(way.shape)];
+      if (std::find(rooms.begin(), rooms.end(), room) == rooms.end()) rooms.push_back(room);
+    }
+  }
+  return rooms;
+}
+
+// Instances made, and how many of them for sharing have one tenant only.
+struct InstanceCounts {
+  int64_t made = 0;
+  int64_t lonely = 0;
+};
+
+InstanceCounts InstancesOf(const Problem& problem, const Answer& answer) {
+  InstanceCounts counts;
+  for (const Used& used : answer.used) {
+    std::map<int, int64_t> tenants;
+    for (const Used::Content& content : used.contents) {
+      const Way& way = problem.classes[static_cast<size_t>(content.item_class)]
+                           .ways[static_cast<size_t>(content.way)];
+      if (way.use == Way::Use::kInstance) counts.made += content.count;
+      if (way.use == Way::Use::kInstanceShare) tenants[content.instance] += content.count;
+    }
+    for (const auto& [instance, count] : tenants) {
+      ++counts.made;
+      counts.lonely += count == 1 ? 1 : 0;
+    }
+  }
+  return counts;
+}
+
+// First with nobody in a shared instance; where sharing could make it cheaper, with those who may
+// put together in several ways. The best of all.
+Answer SolveWithBundles(const Problem& problem, const SolverLimits& limits) {
+  const auto solve = [&](const Bundles& bundles) {
+    return bundles.Unfold(Solver(bundles.problem(), limits).Run());
+  };
+  Answer best = solve(Bundles(problem, {}));
+  FluidAnswer fluid = SolveFluid(problem, best.LeftOut());
+  if (fluid.parts.empty()) return best;  // nothing is known
+  const auto may_be_better = [&] {
+    return best.LeftOut() > 0 || best.cost > RoundedUp(fluid.bound) ||
+           InstancesOf(problem, best).lonely > 1;
+  };
+  // At one cost that which divides GPUs less.
+  const auto better = [&](const Answer& a, const Answer& b) {
+    if (a.LeftOut() != b.LeftOut() || a.cost != b.cost) return Better(a, b);
+    return InstancesOf(problem, a).made < InstancesOf(problem, b).made;
+  };
+  // Where not even items that may be cut would make it cheaper, there is nothing to look for.
+  const bool few = ItemsOf(problem) <= kFewItems;
+  if (!few && best.LeftOut() == 0 && InstancesOf(problem, best).lonely < 2) {
+    const Bundles alone(problem, {});
+    if (SolveFluid(alone.problem(), 0).bound <= fluid.bound + 0.5) {
+      best.lower_bound = std::min(best.cost, RoundedUp(fluid.bound));
+      return best;
+    }
+  }
+  const FluidAnswer rounded = SolveFluid(InWholeNumbers(problem), best.LeftOut());
+  std::vector<Wanted> ways_to_share;
+  if (!rounded.flows.empty()) ways_to_share.push_back(AsItFlows(problem, rounded));
+  ways_to_share.push_back(AsItFlows(problem, fluid));
+  if (few) {
+    for (const Share& room : Rooms(problem)) ways_to_share.push_back(AllInto(problem, room));
+  }
+  for (const Wanted& wanted : ways_to_share) {
+    if (!may_be_better()) break;
+    const Bundles bundles(problem, wanted);
+    if (!bundles.any()) continue;
+    Answer answer = solve(bundles);
+    if (better(answer, best)) best = std::move(answer);
+  }
+  if (best.LeftOut() > 0) fluid = SolveFluid(problem, best.LeftOut());
+  best.lower_bound = std::min(best.cost, RoundedUp(fluid.bound));
+  return best;
+}
+
 }  // namespace
 
 Answer Solve(const Problem& problem, const SolverLimits& limits) {
@@ -221,10 +366,18 @@ Answer Solve(const Problem& problem, const SolverLimits& limits) {
   Problem scaled = problem;
   const int64_t granularity = Granularity(problem);
   for (GpuKind& kind : scaled.kinds) kind.price /= granularity;
-  Answer answer = Solver(scaled, limits).Run();
+  Answer answer =
+      SharesInstances(problem) ? SolveWithBundles(scaled, limits) : Solver(scaled, limits).Run();
   answer.cost *= granularity;
   answer.lower_bound *= granularity;
   return answer;
+}
+
+double LowerBound(const Problem& problem) {
+  Problem scaled = problem;
+  const int64_t granularity = Granularity(problem);
+  for (GpuKind& kind : scaled.kinds) kind.price /= granularity;
+  return static_cast<double>(RoundedUp(SolveFluid(scaled, 0).bound) * granularity);
 }
 
 }  // namespace tranche::fleet

@@ -21,4 +21,7 @@ struct SolverLimits {
 // cut. Never worse than FirstFitDecreasing. Pure, deterministic.
 Answer Solve(const Problem& problem, const SolverLimits& limits = {});
 
+// What no answer costs less than that leaves nothing out; 0 when that is not known.
+double LowerBound(const Problem& problem);
+
 }  // namespace tranche::fleet

@@ -38,6 +38,15 @@ Way Shared(int kind, int64_t memory, int64_t compute, int circle = 0) {
   way.circle = circle;
   return way;
 }
+Way InInstance(int kind, int shape, Share share, int circle = 0) {
+  Way way;
+  way.kind = kind;
+  way.use = Way::Use::kInstanceShare;
+  way.shape = shape;
+  way.share = share;
+  way.circle = circle;
+  return way;
+}
 
 // Every assignment of single items to GPUs, one after the other.
 class BruteForce {
@@ -55,22 +64,47 @@ class BruteForce {
   }
 
  private:
+  // One that is shared.
+  struct Inside {
+    int shape;
+    int circle;
+    Share left;
+  };
   struct Gpu {
     int kind;
+    bool divided;
     Way::Use use;
     int circle;
-    int64_t memory, compute;
+    Share left;
     std::vector<int> counts;
+    std::vector<Inside> inside = {};
   };
+  static bool Divides(const Way& way) {
+    return way.use == Way::Use::kInstance || way.use == Way::Use::kInstanceShare;
+  }
 
-  bool Put(const Way& way, Gpu* gpu) const {
+  // Into the instance with that number, or a new one when it is that of none.
+  bool Put(const Way& way, Gpu* gpu, size_t instance) const {
     const GpuKind& kind = problem_.kinds[static_cast<size_t>(way.kind)];
-    if (way.kind != gpu->kind || way.use != gpu->use) return false;
+    if (way.kind != gpu->kind || Divides(way) != gpu->divided) return false;
+    if (!gpu->divided && way.use != gpu->use) return false;
     if (way.use == Way::Use::kWhole) return false;  // only ever alone
     if (way.use == Way::Use::kShare) {
-      gpu->memory -= way.share.memory;
-      gpu->compute -= way.share.compute;
-      return gpu->circle == way.circle && gpu->memory >= 0 && gpu->compute >= 0;
+      if (gpu->circle != way.circle || !gpu->left.Holds(way.share)) return false;
+      gpu->left -= way.share;
+      return true;
+    }
+    if (way.use == Way::Use::kInstanceShare) {
+      const bool is_new = instance == gpu->inside.size();
+      if (is_new) {
+        gpu->inside.push_back({way.shape, way.circle, kind.rooms[static_cast<size_t>(way.shape)]});
+      }
+      Inside& one = gpu->inside[instance];
+      if (one.shape != way.shape || one.circle != way.circle || !one.left.Holds(way.share)) {
+        return false;
+      }
+      one.left -= way.share;
+      if (!is_new) return true;
     }
     ++gpu->counts[static_cast<size_t>(way.shape)];
     return std::any_of(kind.layouts.begin(), kind.layouts.end(), [&](const auto& layout) {
@@ -93,13 +127,16 @@ class BruteForce {
       const GpuKind& kind = problem_.kinds[k];
       for (size_t g = 0; g < gpus_.size() && item.gpus == 1; ++g) {
         const Gpu before = gpus_[g];
-        if (Put(way, &gpus_[g])) Visit(i + 1, left_out, cost);
-        gpus_[g] = before;
+        const size_t instances = way.use == Way::Use::kInstanceShare ? before.inside.size() + 1 : 1;
+        for (size_t n = 0; n < instances; ++n) {
+          if (Put(way, &gpus_[g], n)) Visit(i + 1, left_out, cost);
+          gpus_[g] = before;
+        }
       }
       if (left_[k] < item.gpus) continue;
-      Gpu fresh{way.kind, way.use, way.circle, kind.memory, kind.compute, {}};
+      Gpu fresh{way.kind, Divides(way), way.use, way.circle, kind.whole(), {}};
       if (!kind.layouts.empty()) fresh.counts.assign(kind.layouts.front().size(), 0);
-      if (way.use != Way::Use::kWhole && !Put(way, &fresh)) continue;
+      if (way.use != Way::Use::kWhole && !Put(way, &fresh, 0)) continue;
       left_[k] -= item.gpus;
       gpus_.push_back(fresh);
       Visit(i + 1, left_out, cost + item.gpus * kind.price);
@@ -164,6 +201,116 @@ TEST(FleetSolver, IsAsGoodAsTryingEverything) {
     ASSERT_EQ(answer.cost, cost) << "case " << i;
     ASSERT_LE(answer.lower_bound, cost) << "case " << i;
   }
+}
+
+// A100-80's instances, as rooms for those who share one.
+const std::vector<Share> kRooms = {{10, kWholeCompute / 7, 6},
+                                   {20, kWholeCompute / 7 * 2, 13},
+                                   {40, kWholeCompute / 7 * 3, 20},
+                                   {40, kWholeCompute / 7 * 4, 27},
+                                   {80, kWholeCompute, 48}};
+
+// Some of the tenants may share an instance as well, which makes room beside those who need one of
+// their own.
+Problem WithSharedInstances(std::mt19937_64* random) {
+  Problem problem = SmallProblem(random);
+  for (GpuKind& kind : problem.kinds) {
+    if (!kind.layouts.empty()) kind.rooms = kRooms;
+  }
+  for (ItemClass& item : problem.classes) {
+    const std::vector<Way> ways = item.ways;
+    for (const Way& way : ways) {
+      const GpuKind& kind = problem.kinds[static_cast<size_t>(way.kind)];
+      if (way.use != Way::Use::kShare || kind.layouts.empty() || (*random)() % 3 == 0) continue;
+      for (int s = 0; s < 4; ++s) {
+        Share share = way.share;
+        share.clients = 1;
+        if (!kRooms[static_cast<size_t>(s)].Holds(share)) continue;
+        item.ways.push_back(InInstance(way.kind, s, share, way.circle));
+      }
+    }
+  }
+  return problem;
+}
+
+// Putting them together beforehand is no search over all ways to do so, so an answer may cost more
+// than it could. How often, is held here.
+TEST(FleetSolver, SharedInstancesAreNearlyAsGoodAsTryingEverything) {
+  std::mt19937_64 random(17);
+  int as_good = 0, better_for_it = 0;
+  constexpr int kCases = 300;
+  for (int i = 0; i < kCases; ++i) {
+    const Problem problem = WithSharedInstances(&random);
+    const Answer answer = Solve(problem);
+    ASSERT_EQ(WhatIsWrong(problem, answer), "") << "case " << i;
+    const auto [left_out, cost] = BruteForce(problem).Run();
+    ASSERT_GE(answer.LeftOut(), left_out) << "case " << i;
+    if (answer.LeftOut() == left_out) {
+      ASSERT_GE(answer.cost, cost) << "case " << i;
+      ASSERT_LE(answer.lower_bound, cost) << "case " << i;
+    }
+    as_good += answer.LeftOut() == left_out && answer.cost == cost ? 1 : 0;
+    Problem without = problem;
+    for (ItemClass& item : without.classes) {
+      item.ways.erase(
+          std::remove_if(item.ways.begin(), item.ways.end(),
+                         [](const Way& way) { return way.use == Way::Use::kInstanceShare; }),
+          item.ways.end());
+    }
+    const Answer plain = Solve(without);
+    ASSERT_LE(answer.LeftOut(), plain.LeftOut()) << "case " << i;
+    if (answer.LeftOut() == plain.LeftOut()) {
+      ASSERT_LE(answer.cost, plain.cost) << "case " << i;
+    }
+    better_for_it += answer.LeftOut() < plain.LeftOut() || answer.cost < plain.cost ? 1 : 0;
+  }
+  EXPECT_GE(as_good, kCases * 98 / 100);
+  EXPECT_GE(better_for_it, kCases / 20);
+}
+
+// One needs 4g for itself; eight small ones fit beside it, in the 3g, and would need a second GPU
+// otherwise.
+TEST(FleetSolver, TenantsOfOneInstanceSitBesideOneThatNeedsItsOwn) {
+  Problem problem;
+  problem.kinds.push_back({100, 2, kSevenSlices, 80, kWholeCompute, -1, 48, kRooms});
+  problem.classes.push_back({1, 1, {Instance(0, 3), Instance(0, 4)}});
+  const Share share{5, 0, 1};
+  problem.classes.push_back(
+      {8, 1, {Shared(0, 5, 0), InInstance(0, 1, share), InInstance(0, 2, share)}});
+  Answer answer = Solve(problem);
+  EXPECT_EQ(WhatIsWrong(problem, answer), "");
+  EXPECT_EQ(answer.LeftOut(), 0);
+  EXPECT_EQ(answer.cost, 100);
+  EXPECT_EQ(answer.lower_bound, 100);
+  // By nobody's trust in another they would be in instances of their own, of which there are three.
+  problem.classes.pop_back();
+  for (int c = 0; c < 8; ++c) problem.classes.push_back({1, 1, {InInstance(0, 0, share, c)}});
+  answer = Solve(problem);
+  EXPECT_EQ(WhatIsWrong(problem, answer), "");
+  EXPECT_EQ(answer.LeftOut(), 0);
+  EXPECT_EQ(answer.cost, 200);
+}
+
+TEST(FleetSolver, NoMoreClientsThanAServerServes) {
+  Problem problem;
+  problem.kinds.push_back({100, 8, kSevenSlices, 80, kWholeCompute, -1, 3, kRooms});
+  Way way = Shared(0, 1, 0);
+  way.share.clients = 1;
+  problem.classes.push_back({7, 1, {way}});
+  Answer answer = Solve(problem);
+  EXPECT_EQ(WhatIsWrong(problem, answer), "");
+  EXPECT_EQ(answer.cost, 300);
+  problem.classes[0].count = 70;  // too many for the linear program over loads
+  problem.kinds[0].count = 80;
+  answer = Solve(problem);
+  EXPECT_EQ(WhatIsWrong(problem, answer), "");
+  EXPECT_EQ(answer.cost, 2400);
+  // Of an instance likewise: a 1g serves six.
+  problem.classes[0].ways = {InInstance(0, 0, {1, 0, 1})};
+  problem.classes[0].count = 43;
+  answer = Solve(problem);
+  EXPECT_EQ(WhatIsWrong(problem, answer), "");
+  EXPECT_EQ(answer.cost, 200);
 }
 
 TEST(FleetSolver, IsNeverWorseThanFirstFit) {

@@ -71,24 +71,48 @@ Result<MigGeometry> MigGeometry::Make(std::vector<MigProfile> profiles) {
       geometry.engines_.*engine =
           std::max(geometry.engines_.*engine, profile.max_instances * profile.engines.*engine);
     }
-    const auto same = std::find_if(geometry.shapes_.begin(), geometry.shapes_.end(),
-                                   [&profile](const Shape& shape) {
-                                     return shape.compute_slices == profile.compute_slices &&
-                                            shape.placements == profile.placements;
-                                   });
-    if (same != geometry.shapes_.end()) {
+  }
+  geometry.FindShapes();
+  return geometry;
+}
+
+void MigGeometry::FindShapes() {
+  shapes_.clear();
+  for (size_t i = 0; i < profiles_.size(); ++i) {
+    const MigProfile& profile = profiles_[i];
+    const auto same = std::find_if(shapes_.begin(), shapes_.end(), [&profile](const Shape& shape) {
+      return shape.compute_slices == profile.compute_slices &&
+             shape.placements == profile.placements;
+    });
+    if (same != shapes_.end()) {
       same->profiles.push_back(static_cast<int>(i));
     } else {
-      geometry.shapes_.push_back(
-          {profile.compute_slices, profile.placements, {static_cast<int>(i)}});
+      shapes_.push_back({profile.compute_slices, profile.placements, {static_cast<int>(i)}});
     }
   }
-  std::stable_sort(geometry.shapes_.begin(), geometry.shapes_.end(),
-                   [](const Shape& a, const Shape& b) {
-                     return std::pair(a.compute_slices, a.placements.front().size) >
-                            std::pair(b.compute_slices, b.placements.front().size);
-                   });
-  return geometry;
+  std::stable_sort(shapes_.begin(), shapes_.end(), [](const Shape& a, const Shape& b) {
+    return std::pair(a.compute_slices, a.placements.front().size) >
+           std::pair(b.compute_slices, b.placements.front().size);
+  });
+}
+
+// Slots, compute slices and engines stay those of the GPU: shares are of it.
+MigGeometry MigGeometry::FixedAt(const std::vector<PlacedProfile>& layout) const {
+  MigGeometry fixed = *this;
+  for (size_t i = 0; i < fixed.profiles_.size(); ++i) {
+    MigProfile& profile = fixed.profiles_[i];
+    std::vector<MigPlacement> placements;
+    for (const PlacedProfile& placed : layout) {
+      if (placed.profile == static_cast<int>(i)) placements.push_back(placed.placement);
+    }
+    profile.max_instances = static_cast<int>(placements.size());
+    // One that is not wanted keeps its placements, which tell its size, and may be made nowhere.
+    if (placements.empty()) continue;
+    std::sort(placements.begin(), placements.end());
+    profile.placements = std::move(placements);
+  }
+  fixed.FindShapes();
+  return fixed;
 }
 
 std::optional<int> MigGeometry::Find(const std::string& name) const {

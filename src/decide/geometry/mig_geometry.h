@@ -65,6 +65,9 @@ class MigGeometry {
   // profiles, a profile without placements, numbers out of range.
   static Result<MigGeometry> Make(std::vector<MigProfile> profiles);
 
+  // The same GPU where only these instances may be, each where it is. `layout` is legal.
+  MigGeometry FixedAt(const std::vector<PlacedProfile>& layout) const;
+
   const std::vector<MigProfile>& profiles() const { return profiles_; }
   const MigProfile& profile(int index) const { return profiles_[static_cast<size_t>(index)]; }
   int memory_slots() const { return memory_slots_; }
@@ -100,6 +103,7 @@ class MigGeometry {
   };
 
   MigGeometry() = default;
+  void FindShapes();
   // The rules that do not depend on where.
   bool AllowsOneMore(const Occupancy& taken, int profile) const;
 

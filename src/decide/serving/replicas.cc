@@ -63,6 +63,7 @@ int64_t MostOf(const fleet::GpuKind& kind, const Way& way, int gpus) {
     each = kPlenty;
     if (way.share.memory > 0) each = std::min(each, kind.memory / way.share.memory);
     if (way.share.compute > 0) each = std::min(each, kind.compute / way.share.compute);
+    if (way.share.clients > 0) each = std::min(each, kind.clients / way.share.clients);
   } else {
     return kind.count / std::max(1, gpus);
   }
@@ -231,6 +232,8 @@ class Master {
         (*takes)[kinds_[k].compute] -= count * static_cast<double>(way.share.compute) /
                                        static_cast<double>(std::max<int64_t>(1, kind.compute));
         return 0;
+      case Way::Use::kInstanceShare:
+        return 0;  // replicas that bear traffic share no instance
     }
     return 0;
   }

@@ -83,11 +83,12 @@ Result<ContextCost> Describe(Driver& driver, const std::string& said, int pid,
 }  // namespace
 
 Result<ContextCost> MeasureContext(Driver& driver, const LimiterFiles& files,
-                                   const std::string& libcuda, const std::string& gpu_uuid) {
+                                   const std::string& libcuda, const std::string& gpu_uuid,
+                                   const std::string& device_uuid) {
   Pipe to, from;
   if (to.write_end < 0 || from.write_end < 0) return Fail(ErrorCode::kFailed, "cannot make a pipe");
   SpawnOptions options;
-  options.argv = {files.hold_context, libcuda, gpu_uuid};
+  options.argv = {files.hold_context, libcuda, device_uuid};
   for (char** entry = environ; *entry != nullptr; ++entry) options.environment.emplace_back(*entry);
   options.standard_input = to.read_end;
   options.standard_output = from.write_end;
@@ -96,7 +97,7 @@ Result<ContextCost> MeasureContext(Driver& driver, const LimiterFiles& files,
   from.CloseWrite();
   const std::string said = ReadLine(from.read_end);
   Result<ContextCost> cost = Fail(
-      ErrorCode::kFailed, "no context can be made on " + gpu_uuid +
+      ErrorCode::kFailed, "no context can be made on " + device_uuid +
                               (said.size() > 2 && said[0] == 'n' ? ": " + said.substr(2) : ""));
   if (said.rfind("y ", 0) == 0) cost = Describe(driver, said, holder->pid, gpu_uuid);
   kill(holder->pid, SIGKILL);

@@ -24,8 +24,9 @@ struct ContextCost {
 
 // What a context costs on a GPU with this driver before the program has any memory: has a process
 // of its own make one, and asks the driver what that process holds. Takes as long as a context
-// takes.
+// takes. `device_uuid`: where the program will run, the GPU or a MIG instance of it.
 Result<ContextCost> MeasureContext(Driver& driver, const LimiterFiles& files,
-                                   const std::string& libcuda, const std::string& gpu_uuid);
+                                   const std::string& libcuda, const std::string& gpu_uuid,
+                                   const std::string& device_uuid);
 
 }  // namespace tranche

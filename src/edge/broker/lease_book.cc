@@ -111,7 +111,7 @@ std::vector<std::string> LeaseBook::Open() {
     }
     const Lease lease = entry->lease;
     entries_.emplace(lease.id, std::move(*entry));
-    Weigh(lease.gpu_uuid, PartyOf(lease));
+    Weigh(lease.device(), PartyOf(lease));
   }
   // Of leases that ended, or were granted and never recorded, while no daemon ran.
   if (kernel_ == nullptr) return troubles;
@@ -127,11 +127,11 @@ std::vector<std::string> LeaseBook::Open() {
 Result<TurnsTable*> LeaseBook::TurnsOf(const Lease& lease) {
   if (TurnsTable* known = FindTurns(lease)) return known;
   const std::string party = PartyOf(lease), folder = folder_ + "/" + party;
-  const auto gate = GatePath(folder, lease.gpu_uuid);
+  const auto gate = GatePath(folder, lease.device());
   if (!gate) return tl::unexpected<Error>(gate.error());
-  auto table = TurnsTable::Open(folder, lease.gpu_uuid, lease.uid);
+  auto table = TurnsTable::Open(folder, lease.device(), lease.uid);
   if (!table) return tl::unexpected<Error>(table.error());
-  std::unique_ptr<Turns>& turns = turns_[lease.gpu_uuid];
+  std::unique_ptr<Turns>& turns = turns_[lease.device()];
   if (turns == nullptr) turns = std::make_unique<Turns>();
   if (Status added = turns->arbiter.Add(party, **table, *gate); !added) {
     (*table)->Discard();
@@ -141,19 +141,19 @@ Result<TurnsTable*> LeaseBook::TurnsOf(const Lease& lease) {
 }
 
 TurnsTable* LeaseBook::FindTurns(const Lease& lease) const {
-  const auto turns = turns_.find(lease.gpu_uuid);
+  const auto turns = turns_.find(lease.device());
   if (turns == turns_.end()) return nullptr;
   const auto party = turns->second->parties.find(PartyOf(lease));
   return party != turns->second->parties.end() ? party->second.get() : nullptr;
 }
 
-void LeaseBook::Weigh(const std::string& gpu_uuid, const std::string& party) {
-  const auto turns = turns_.find(gpu_uuid);
+void LeaseBook::Weigh(const std::string& device_uuid, const std::string& party) {
+  const auto turns = turns_.find(device_uuid);
   if (turns == turns_.end()) return;
   Fraction promised;
   for (const auto& [id, entry] : entries_) {
     const Lease& lease = entry.lease;
-    if (lease.gpu_uuid == gpu_uuid && PartyOf(lease) == party && lease.compute)
+    if (lease.device() == device_uuid && PartyOf(lease) == party && lease.compute)
       promised.value += lease.compute->request.value;
   }
   turns->second->arbiter.Weigh(party, promised);
@@ -178,7 +178,8 @@ std::string LeaseBook::IdOfReplica(const std::string& workload, int replica) {
 
 Result<Lease> LeaseBook::GrantToReplica(const std::string& team, const std::string& workload,
                                         int replica, const LeaseRequest& request, const Gpu& gpu,
-                                        uint32_t uid) {
+                                        uint32_t uid,
+                                        const std::optional<SharedInstance>& instance) {
   const std::lock_guard lock(mutex_);
   Entry entry;
   entry.runner = ReadProcessStat(getpid())->id;
@@ -189,7 +190,7 @@ Result<Lease> LeaseBook::GrantToReplica(const std::string& team, const std::stri
   entry.lease.uid = uid;
   const auto before = entries_.find(entry.lease.id);
   if (before != entries_.end()) Remove(before);
-  return Add(std::move(entry), request, gpu);
+  return Add(std::move(entry), request, gpu, instance);
 }
 
 void LeaseBook::SetRunner(const std::string& id, ProcessId runner) {
@@ -202,12 +203,14 @@ void LeaseBook::SetRunner(const std::string& id, ProcessId runner) {
   (void)Record(found->second);
 }
 
-Result<Lease> LeaseBook::Add(Entry entry, const LeaseRequest& request, const Gpu& gpu) {
+Result<Lease> LeaseBook::Add(Entry entry, const LeaseRequest& request, const Gpu& gpu,
+                             const std::optional<SharedInstance>& instance) {
   Lease& lease = entry.lease;
   entry.priority = request.priority;
   lease.program = request.program;
   lease.gpu_uuid = gpu.uuid;
   lease.gpu_index = gpu.index;
+  if (instance) lease.device_uuid = instance->uuid;
   lease.pid = entry.runner.pid;
   lease.mechanism = request.mechanism;
   // A whole GPU is held to nothing.
@@ -225,12 +228,14 @@ Result<Lease> LeaseBook::Add(Entry entry, const LeaseRequest& request, const Gpu
   const std::string party = PartyOf(lease);
   auto store = SliceStore::Create(
       folder_ + "/" + party, lease.id,
-      {{gpu.uuid, lease.memory.value_or(gpu.memory_total), request.context_bytes, std::nullopt,
-        entry.line, gpu.sm_count.value_or(0)}},
+      {{lease.device(), lease.memory.value_or(instance ? instance->memory : gpu.memory_total),
+        request.context_bytes, std::nullopt, entry.line,
+        instance ? instance->sm_count : gpu.sm_count.value_or(0)}},
       lease.uid);
   Status made = store ? Status() : tl::unexpected<Error>(store.error());
   if (made) {
     entry.store = std::move(*store);
+    if (lease.mechanism == Mechanism::kTimeSlicing) entry.store->LeaveTimeToDriver(0);
     lease.slice_file = entry.store->path();
     HoldByKernel(entry, gpu);
     made = Record(entry);
@@ -244,7 +249,7 @@ Result<Lease> LeaseBook::Add(Entry entry, const LeaseRequest& request, const Gpu
   Entry& added = entries_.emplace(id, std::move(entry)).first->second;
   ApplyLoan(added);
   const Lease granted = added.lease;
-  Weigh(granted.gpu_uuid, party);
+  Weigh(granted.device(), party);
   return granted;
 }
 
@@ -259,7 +264,7 @@ Status LeaseBook::Change(const std::string& id, const LeaseChange& change) {
     const Status set = (*turns)->SetLine(entry.line, SharesOf(change.compute, entry.priority));
     if (!set) return set;
     entry.lease.compute = change.compute;
-    Weigh(entry.lease.gpu_uuid, PartyOf(entry.lease));
+    Weigh(entry.lease.device(), PartyOf(entry.lease));
   }
   if (change.memory) {
     entry.lease.memory = change.memory;
@@ -278,17 +283,17 @@ void LeaseBook::Remove(std::map<std::string, Entry>::iterator entry) {
   entries_.erase(entry);
   RemoveGroup(group);
   const bool in_use = std::any_of(entries_.begin(), entries_.end(), [&](const auto& other) {
-    return other.second.lease.gpu_uuid == lease.gpu_uuid && PartyOf(other.second.lease) == party;
+    return other.second.lease.device() == lease.device() && PartyOf(other.second.lease) == party;
   });
   if (in_use || table == nullptr) {
-    Weigh(lease.gpu_uuid, party);
+    Weigh(lease.device(), party);
     return;
   }
-  Turns& turns = *turns_[lease.gpu_uuid];
+  Turns& turns = *turns_[lease.device()];
   turns.arbiter.Remove(party);
   table->Discard();
   turns.parties.erase(party);
-  if (turns.parties.empty()) turns_.erase(lease.gpu_uuid);
+  if (turns.parties.empty()) turns_.erase(lease.device());
 }
 
 void LeaseBook::ApplyLoan(Entry& entry) {
@@ -354,7 +359,15 @@ Lease LeaseBook::AsItIs(const Entry& entry) {
   lease.processes = static_cast<int>(entry.store->Members().size());
   for (const std::string& trouble : entry.store->Troubles(0))
     lease.detail += (lease.detail.empty() ? "" : "; ") + trouble;
-  if (const TurnsTable* table = FindTurns(lease)) lease.compute_used = table->Used(entry.line);
+  const TurnsTable* table = FindTurns(lease);
+  if (table == nullptr) return lease;
+  lease.compute_used = table->Used(entry.line);
+  if (lease.mechanism != Mechanism::kMps) return lease;
+  for (const int pid : table->NoMpsClients(entry.line)) {
+    lease.detail += fmt::format(
+        "{}its process {} is no client of the MPS server, so that all on the GPU take turns",
+        lease.detail.empty() ? "" : "; ", pid);
+  }
   return lease;
 }
 
@@ -375,9 +388,9 @@ Result<Lease> LeaseBook::Find(const std::string& id) {
               ids.empty() ? "nothing runs through 'tranche run'" : DidYouMean(id, ids));
 }
 
-HandOvers LeaseBook::HandOversOn(const std::string& gpu_uuid) {
+HandOvers LeaseBook::HandOversOn(const std::string& device_uuid) {
   const std::lock_guard lock(mutex_);
-  const auto turns = turns_.find(gpu_uuid);
+  const auto turns = turns_.find(device_uuid);
   return turns != turns_.end() ? turns->second->arbiter.hand_overs() : HandOvers{};
 }
 

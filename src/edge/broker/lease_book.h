@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,13 @@
 #include "model/machine.h"
 
 namespace tranche {
+
+// A MIG instance that several slices share.
+struct SharedInstance {
+  std::string uuid;
+  Bytes memory;
+  int sm_count = 0;  // 0: not known
+};
 
 // The leases of a machine: who holds which part of which GPU, and the tables through which the
 // limiters in the programs keep to it. A lease lasts until whoever it was granted to (a `tranche
@@ -42,9 +50,11 @@ class LeaseBook {
   Result<Lease> Grant(const LeaseRequest& request, const Gpu& gpu, uint32_t uid, ProcessId runner);
   // To a replica that is about to start; what its start before had is given back. Its time on the
   // GPU is always shared in turns, so that it disturbs nobody: without an ask it has what is spare.
-  // Until SetRunner the caller's own process stands for it.
+  // Until SetRunner the caller's own process stands for it. `instance`: of the GPU, where it is a
+  // part of that; its time is then the instance's.
   Result<Lease> GrantToReplica(const std::string& team, const std::string& workload, int replica,
-                               const LeaseRequest& request, const Gpu& gpu, uint32_t uid);
+                               const LeaseRequest& request, const Gpu& gpu, uint32_t uid,
+                               const std::optional<SharedInstance>& instance = std::nullopt);
   static std::string IdOfReplica(const std::string& workload, int replica);
   void SetRunner(const std::string& id, ProcessId runner);
   // Within one turn of the GPU. Memory that is held beyond a new limit stays held.
@@ -61,8 +71,8 @@ class LeaseBook {
   // As they are now, those of `tranche run` and those of replicas; slice_file is left out.
   std::vector<Lease> List();
   Result<Lease> Find(const std::string& id);
-  // Of the turns of a GPU, among users and teams.
-  HandOvers HandOversOn(const std::string& gpu_uuid);
+  // Of the turns of a GPU or MIG instance, among users and teams.
+  HandOvers HandOversOn(const std::string& device_uuid);
   // The processes of the lease that use a GPU through the limiter, as they see their own pid.
   std::vector<int> Members(const std::string& id);
   // The lease whose table a process was told of; "" when it is none of these.
@@ -79,20 +89,21 @@ class LeaseBook {
   };
 
   std::string RecordPath(const std::string& id) const { return folder_ + "/" + id + ".json"; }
-  // The turns of one GPU. The arbiter goes first: it reads the tables.
+  // The turns of one GPU or MIG instance. The arbiter goes first: it reads the tables.
   struct Turns {
     std::map<std::string, std::unique_ptr<TurnsTable>> parties;
     GpuArbiter arbiter;
   };
 
   // `entry` says who and when; the rest follows from the request.
-  Result<Lease> Add(Entry entry, const LeaseRequest& request, const Gpu& gpu);
+  Result<Lease> Add(Entry entry, const LeaseRequest& request, const Gpu& gpu,
+                    const std::optional<SharedInstance>& instance = std::nullopt);
   Status Record(const Entry& entry) const;
   Result<Entry> Read(const std::string& path);
   Result<TurnsTable*> TurnsOf(const Lease& lease);
   TurnsTable* FindTurns(const Lease& lease) const;
   // Tells the arbiter what the slices of a party have been promised.
-  void Weigh(const std::string& gpu_uuid, const std::string& party);
+  void Weigh(const std::string& device_uuid, const std::string& party);
   Lease AsItIs(const Entry& entry);
   void ApplyLoan(Entry& entry);
   // What the slice may hold from now on, for the limiter and for the kernel.
@@ -113,7 +124,7 @@ class LeaseBook {
   std::vector<KernelGroup> leaving_;  // of leases that ended, with processes in them still
   std::map<std::string, Entry> entries_;
   std::map<std::string, Bytes> loans_;
-  std::map<std::string, std::unique_ptr<Turns>> turns_;  // by GPU
+  std::map<std::string, std::unique_ptr<Turns>> turns_;  // by device
 };
 
 }  // namespace tranche

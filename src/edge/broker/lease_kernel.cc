@@ -25,6 +25,11 @@ void LeaseBook::ForeseeGuarantee(const Gpu& gpu, Lease* lease) const {
 void LeaseBook::HoldByKernel(Entry& entry, const Gpu& gpu) {
   Lease& lease = entry.lease;
   if (kernel_ == nullptr || !lease.memory) return;
+  if (!lease.device_uuid.empty()) {
+    lease.why_not_harder = TheLimiterAlone(
+        {ErrorCode::kUnsupported, "the kernel's limits are of whole GPUs, not of MIG instances"});
+    return;
+  }
   // A machine without such limits lacks nothing that was promised.
   if (Status can = kernel_->CanHold(gpu); !can) {
     lease.why_not_harder = TheLimiterAlone(can.error());

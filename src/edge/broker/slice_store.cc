@@ -132,6 +132,10 @@ TrancheCounters SliceStore::Counters(size_t device) const {
   return to;
 }
 
+void SliceStore::LeaveTimeToDriver(size_t device) {
+  MemoryLedger::Store(&table_->devices[device].turns_off, 2);
+}
+
 std::vector<std::string> SliceStore::Troubles(size_t device) const {
   std::vector<std::string> troubles;
   const TrancheCounters counters = Counters(device);
@@ -150,7 +154,7 @@ std::vector<std::string> SliceStore::Troubles(size_t device) const {
                     "that is on no account",
                     Times(counters.unmetered, "time")));
   }
-  if (MemoryLedger::Load(&table_->devices[device].turns_off) != 0) {
+  if (MemoryLedger::Load(&table_->devices[device].turns_off) == 1) {
     troubles.push_back(
         "it lets GPUs reach each other's memory, so it takes no turns: they could make its "
         "programs wait for each other for ever; nothing holds it to its share of time");

@@ -68,6 +68,8 @@ class SliceStore {
   TrancheCounters Counters(size_t device) const;
   // What the limiter could not hold there, or holds no longer; sentences for people.
   std::vector<std::string> Troubles(size_t device) const;
+  // Its programs take no turns: the driver's time slices are all that they have of time.
+  void LeaveTimeToDriver(size_t device);
   std::vector<SliceMember> Members() const;
   // Gives back what dead processes held; how many there were.
   uint32_t Reap();

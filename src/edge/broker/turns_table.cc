@@ -73,6 +73,21 @@ Duration TurnsTable::Used(uint32_t line) const {
       &limiter::ComputeOf(&table_->devices[0])->device.tenants[line].charged, __ATOMIC_RELAXED));
 }
 
+std::vector<int> TurnsTable::NoMpsClients(uint32_t line) const {
+  const ComputeTable* table = limiter::ComputeOf(&table_->devices[0]);
+  std::vector<int> pids;
+  const uint64_t used = limiter::MemoryLedger::Load(&table_->slots_used);
+  for (uint64_t slot = 0; slot < used && slot < TRANCHE_SLICE_SLOTS; ++slot) {
+    const auto pid = limiter::MemoryLedger::Load(&table_->slots[slot].pid);
+    const auto& flight = table->flights[slot];
+    const uint32_t sharing = __atomic_load_n(&flight.sharing, __ATOMIC_ACQUIRE);
+    if (pid == 0 || __atomic_load_n(&flight.line, __ATOMIC_RELAXED) != line) continue;
+    if (sharing == static_cast<uint32_t>(limiter::Sharing::kTimeSlice))
+      pids.push_back(static_cast<int>(pid));
+  }
+  return pids;
+}
+
 // By what each process has in flight, which is written word by word: the lines of the slices are
 // for those who hold the table's lock, and a broker waits for no tenant's.
 limiter::PartyTurns::Wish TurnsTable::Wish() const {

@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "edge/broker/slice_store.h"
 #include "limiter/policy/party_turns.h"
@@ -26,6 +27,9 @@ class TurnsTable {
   void RemoveLine(uint32_t line);
   // Of the GPU's time, by the slice of that line since it began.
   Duration Used(uint32_t line) const;
+  // The processes of that line that the driver gives the GPU in turns, since they are no clients of
+  // an MPS server; as they see their own pid.
+  std::vector<int> NoMpsClients(uint32_t line) const;
   // What its slices want of the GPU together, as their processes say (abi/gpu_gate.h).
   limiter::PartyTurns::Wish Wish() const;
   // Rung by the processes; waits until it is no more as it was heard.

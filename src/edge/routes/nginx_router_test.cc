@@ -291,9 +291,9 @@ TEST_F(NginxRouterTest, ItIsStartedAgainWhenItDies) {
   kill(master->pid, SIGKILL);
   const auto deadline = std::chrono::steady_clock::now() + 30s;
   while (Master() == master) ASSERT_LT(std::chrono::steady_clock::now(), deadline);
-  while (!router_->Supervise()) ASSERT_LT(std::chrono::steady_clock::now(), deadline);
+  // One that is just dying may pass for alive once more.
+  while (!router_->Supervise() || !Master()) ASSERT_LT(std::chrono::steady_clock::now(), deadline);
   EXPECT_EQ(Port(), port);
-  ASSERT_TRUE(Master());
   EXPECT_NE(Master(), master);
   EXPECT_EQ(Get("/phi/x").status, 200);
 }

@@ -16,6 +16,7 @@
 #include <set>
 
 #include "base/subprocess.h"
+#include "edge/runtime/container.h"
 #include "edge/runtime/env_file.h"
 #include "edge/runtime/environment.h"
 #include "edge/runtime/private_dev.h"
@@ -112,7 +113,7 @@ Status CheckLaunch(const ReplicaLaunch& launch) {
   if (!parsed || *parsed != launch.mark) {
     return Fail(ErrorCode::kInvalid, fmt::format("'{}' cannot mark a process", launch.mark.Text()));
   }
-  if (launch.argv.empty()) {
+  if (launch.argv.empty() && !launch.container) {
     return Fail(ErrorCode::kInvalid,
                 fmt::format("workload {} has no command", launch.mark.workload));
   }
@@ -195,7 +196,10 @@ class ProcessRuntime final : public Runtime {
   };
 
   Access PlanAccess(const ReplicaLaunch& launch) const;
-  Result<SpawnOptions> Prepare(const ReplicaLaunch& launch) const;
+  Result<SpawnOptions> Prepare(const ReplicaLaunch& launch, Access* access) const;
+  // The same for a container: its device's file is written, and podman is what is spawned.
+  Result<SpawnOptions> PrepareContainer(const ReplicaLaunch& launch, const Variables& environment,
+                                        const Variables& secrets, Access* access) const;
   std::vector<Supervised>::iterator Find(ProcessId process);
   tl::unexpected<Error> Unknown(ProcessId process) const;
   ReplicaPoll PollFound(std::vector<Supervised>::iterator it);
@@ -222,7 +226,41 @@ ProcessRuntime::Access ProcessRuntime::PlanAccess(const ReplicaLaunch& launch) c
           fmt::format("its private /dev has only {}", fmt::join(*nodes, ", "))};
 }
 
-Result<SpawnOptions> ProcessRuntime::Prepare(const ReplicaLaunch& launch) const {
+Result<SpawnOptions> ProcessRuntime::PrepareContainer(const ReplicaLaunch& launch,
+                                                      const Variables& environment,
+                                                      const Variables& secrets,
+                                                      Access* access) const {
+  const auto path = options_.environment.find("PATH");
+  const auto program =
+      FindContainerProgram(path != options_.environment.end() ? path->second : "/usr/bin:/bin");
+  if (!program) return tl::unexpected(program.error());
+  *access = {{}, Guarantee::kCooperative, "this machine has no NVIDIA device nodes"};
+  const bool has_device = !launch.device_uuid.empty();
+  if (has_device) {
+    CdiDevice device = DeviceOf(launch, environment, options_.root);
+    auto nodes = GrantedNodes(options_.root, launch.devices);
+    if (!nodes) return tl::unexpected(nodes.error());
+    if (!launch.devices.empty() && !nodes->empty() && HasDeviceNodes(options_.root)) {
+      for (const std::string& node : *nodes) device.nodes.push_back("/dev/" + node);
+      *access = {{},
+                 Guarantee::kKernel,
+                 fmt::format("its container has only {}", fmt::join(*nodes, ", "))};
+    }
+    if (Status written = WriteCdi(options_.cdi_folder, device); !written)
+      return tl::unexpected(written.error());
+  }
+  auto plan = PlanContainer(launch, *program, environment, secrets, options_.environment,
+                            ReadOwnRights(), has_device);
+  if (!plan) return tl::unexpected(plan.error());
+  SpawnOptions spawn;
+  spawn.argv = std::move(plan->argv);
+  for (const auto& [name, value] : plan->variables) spawn.environment.push_back(name + "=" + value);
+  spawn.working_directory = "/";
+  // podman itself is ours: it makes the container, in which --user is the workload's.
+  return spawn;
+}
+
+Result<SpawnOptions> ProcessRuntime::Prepare(const ReplicaLaunch& launch, Access* access) const {
   SpawnOptions spawn;
   auto argv = ExpandPort(launch.argv, launch.port);
   if (!argv) return tl::unexpected(argv.error());
@@ -244,6 +282,9 @@ Result<SpawnOptions> ProcessRuntime::Prepare(const ReplicaLaunch& launch) const 
   auto environment = ComposeEnvironment(launch, options_.environment, user, secrets);
   if (!environment) return tl::unexpected(environment.error());
 
+  if (launch.container) return PrepareContainer(launch, *environment, secrets, access);
+
+  *access = PlanAccess(launch);
   for (const auto& [name, value] : *environment) spawn.environment.push_back(name + "=" + value);
   spawn.path = environment->at("PATH");
   spawn.working_directory = launch.working_directory.empty() ? "/" : launch.working_directory;
@@ -253,10 +294,11 @@ Result<SpawnOptions> ProcessRuntime::Prepare(const ReplicaLaunch& launch) const 
 
 Result<ReplicaStart> ProcessRuntime::Start(const ReplicaLaunch& launch) {
   if (auto checked = CheckLaunch(launch); !checked) return tl::unexpected(checked.error());
-  auto spawn = Prepare(launch);
+  Access access;
+  auto spawn = Prepare(launch, &access);
   if (!spawn) return tl::unexpected(spawn.error());
-  Access access = PlanAccess(launch);
-  const std::string group = launch.limiter && !launch.limiter->cgroup.empty()
+  // A container is put into its group by podman.
+  const std::string group = launch.limiter && !launch.limiter->cgroup.empty() && !launch.container
                                 ? launch.limiter->cgroup + "/cgroup.procs"
                                 : "";
   // A daemon's own score (systemd protects it) is not the workload's.
@@ -350,6 +392,8 @@ ReplicaPoll ProcessRuntime::PollFound(std::vector<Supervised>::iterator it) {
   if (!one.ended_at) one.ended_at = now;
   auto end = one.watch.Reap();
   if (!end && now < *one.ended_at + kReapPatience) return pending;
+  // Only containers have one.
+  RemoveCdi(options_.cdi_folder, ContainerName(one.mark));
   const ReplicaPoll result = {ReplicaPoll::State::kEnded, end.value_or(ProcessEnd{}), one.killed};
   supervised_.erase(it);
   return result;

@@ -52,6 +52,13 @@ struct LimiterUse {
   bool operator==(const LimiterUse&) const = default;
 };
 
+// A container that a replica runs in, by podman or docker.
+struct ContainerUse {
+  std::string image;
+  // What is run in it; absent = what the image says. `argv` are its arguments then.
+  std::optional<std::string> entrypoint;
+};
+
 // Everything that one start of one replica needs to know.
 struct ReplicaLaunch {
   ReplicaMark mark;
@@ -60,6 +67,8 @@ struct ReplicaLaunch {
   // replica gets; one with a slash that is not absolute starts at `working_directory`. In every
   // argument and value of `env`, "${PORT}" is replaced by `port`.
   std::vector<std::string> argv;
+  // In a container instead: `argv` are arguments, and a working directory is one in there.
+  std::optional<ContainerUse> container;
   // The workload's own variables. They win over what is passed through from Tranche's environment
   // (PATH, HOME, LANG, LC_ALL, TZ, LD_LIBRARY_PATH, TRANCHE_SIM_DIR; HOME is of `uid` when that is
   // not ours), and lose to what Tranche says: CUDA_VISIBLE_DEVICES, CUDA_DEVICE_ORDER,
@@ -163,6 +172,8 @@ struct RuntimeOptions {
   std::string root = "/";  // where /proc and /dev are looked for
   // Tranche's own environment, of which the variables named above are passed through.
   std::map<std::string, std::string> environment;
+  // Where podman and docker look for devices that are described by files.
+  std::string cdi_folder = "/var/run/cdi";
 };
 
 // The environment of the calling process, for RuntimeOptions.

@@ -101,6 +101,7 @@ Json ToJson(const Installation& installation) {
   Json launches = Json::array();
   for (const Launch& launch : installation.launches) launches.push_back(LaunchToJson(launch));
   json["launches"] = std::move(launches);
+  if (installation.spec) json["spec"] = ToJson(*installation.spec);
   return json;
 }
 
@@ -116,6 +117,13 @@ Result<Installation> InstallationFromJson(const Json& json) {
     const std::string where =
         fmt::format("installation.launches[{}]", installation.launches.size());
     installation.launches.push_back(ReadLaunch(launch, where, reader));
+  }
+  if (reader.Has("spec")) {
+    if (Result<Spec> spec = SpecFromJson(reader.Object("spec"))) {
+      installation.spec = std::move(*spec);
+    } else {
+      reader.Add(FailedWhile("installation", spec.error()));
+    }
   }
   if (!reader.status()) return tl::unexpected(reader.status().error());
   return installation;

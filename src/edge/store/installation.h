@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,9 @@ struct Launch {
 struct Installation {
   Deployment deployment;
   std::vector<Launch> launches;  // one for each of deployment.replicas
+  // What was applied, whose tiers and maintenance windows go on to hold. Absent: nothing was, or an
+  // older Tranche did not note it.
+  std::optional<Spec> spec = {};
 
   bool operator==(const Installation&) const = default;
   const Launch* FindLaunch(const std::string& workload, int replica) const;

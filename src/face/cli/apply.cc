@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "face/cli/carry_out.h"
 #include "face/cli/context.h"
 #include "face/cli/files.h"
 #include "face/cli/listed_prices.h"
@@ -38,7 +39,8 @@ class ApplyVerb final : public Verb {
         .Flag("--adopt", adopt_, "may destroy instances that Tranche did not make and nobody uses")
         .Flag("--allow-root", allow_root_, "workloads may run as root when root applies them")
         .Flag("--local", local_, "without the daemon: supervise in the foreground")
-        .Flag("--wait", wait_, "return when every replica is healthy (the default)")
+        .Flag("--wait", wait_,
+              "wait for a maintenance window, and for leases and programs in the way to end")
         .Flag("--no-wait", no_wait_, "return when the steps are done")
         .Option("--timeout", "DURATION", timeout_,
                 "wait at most this long (default: the longest startup_grace, and a minute)");
@@ -131,6 +133,12 @@ class ApplyVerb final : public Verb {
     }
     auto plan = operations.MakePlan(*spec, {adopt_});
     if (!plan) return plan;
+    if (wait_ && !plan->feasible()) {
+      if (const Status waited = WaitForRoom(context, operations, interrupts, *spec, &*plan);
+          !waited) {
+        return tl::unexpected<Error>(waited.error());
+      }
+    }
     if (!plan->feasible()) {
       context.Show(ViewPlan(*plan, false, context.out_terminal()));
       std::string all;
@@ -153,8 +161,7 @@ class ApplyVerb final : public Verb {
   Result<int> Carry(Context& context, Operations& operations, const Plan& plan,
                     Interrupts& interrupts) {
     const ApplyOptions options{context.world().caller, allow_root_, adopt_ || plan.adopts};
-    const auto receipt = operations.Apply(plan, options, StepReporter(context),
-                                          [&] { return interrupts.Arrived(); });
+    const auto receipt = ApplyOrWait(context, operations, plan, options, interrupts);
     if (!receipt) return tl::unexpected<Error>(receipt.error());
     if (receipt->outcome != ApplyOutcome::kDone) {
       context.Print(ViewReceipt(*receipt, nullptr, context.out_terminal()));
@@ -170,6 +177,57 @@ class ApplyVerb final : public Verb {
     if (!status) return tl::unexpected<Error>(status.error());
     context.Print(ViewReceipt(*receipt, &*status, context.out_terminal()));
     return 0;
+  }
+
+  // Until what has an end (leases of programs and of workloads) has left enough room.
+  Status WaitForRoom(Context& context, Operations& operations, Interrupts& interrupts,
+                     const Spec& spec, Plan* plan) {
+    std::string holders;
+    const auto done = [&]() -> Result<bool> {
+      auto made = operations.MakePlan(spec, {adopt_});
+      if (!made) return tl::unexpected<Error>(made.error());
+      *plan = *std::move(made);
+      if (plan->feasible()) return true;
+      const auto status = operations.GetStatus();
+      if (!status) return tl::unexpected<Error>(status.error());
+      holders.clear();
+      for (const Lease& lease : status->leases) {
+        holders += fmt::format("{}{} ({})", holders.empty() ? "" : ", ", lease.id, lease.program);
+      }
+      for (const ReplicaStatus& replica : status->replicas) {
+        if (!replica.lease_ends_at || !replica.pid) continue;
+        holders += fmt::format("{}{}/{} until {}", holders.empty() ? "" : ", ", replica.workload,
+                               replica.replica, FormatTime(*replica.lease_ends_at));
+      }
+      // Nobody is there whose leaving could be waited for: the plan says why it does not fit.
+      return holders.empty();
+    };
+    return WaitUntil(context, operations, interrupts, wait_at_most_, done, [&] {
+      return fmt::format("{}/{} does not fit yet; leases: {}", plan->unplaced.front().workload,
+                         plan->unplaced.front().replica, holders);
+    });
+  }
+
+  // The steps, begun when nobody is in the way and a window is open.
+  Result<Receipt> ApplyOrWait(Context& context, Operations& operations, const Plan& plan,
+                              const ApplyOptions& options, Interrupts& interrupts) {
+    constexpr Duration kAskAgain = std::chrono::seconds(1);
+    const Duration start = context.world().clock->Monotonic();
+    std::string said;
+    for (;;) {
+      auto receipt = operations.Apply(plan, options, StepReporter(context),
+                                      [&] { return interrupts.Arrived(); });
+      if (receipt || !wait_ || receipt.error().code != ErrorCode::kBusy) return receipt;
+      const bool is_late =
+          wait_at_most_ && context.world().clock->Monotonic() - start >= *wait_at_most_;
+      if (is_late) return receipt;
+      if (receipt.error().message != said) context.Say("Waiting: " + receipt.error().message);
+      said = receipt.error().message;
+      operations.Tick();
+      if (interrupts.Wait(kAskAgain)) {
+        return Fail(ErrorCode::kInterrupted, "interrupted while waiting; nothing was changed");
+      }
+    }
   }
 
   Duration Patience(const Spec& spec) const {

@@ -54,14 +54,16 @@ class CalibrateVerb final : public Verb {
   }
 
   Result<int> Run(Context& context) override {
-    const auto start = LoadCoefficients(coefficients_);
+    // What was fitted before is no measurement: unless it is said, the start is what is built in.
+    const auto start = coefficients_.empty() ? ConfiguredCoefficients({})
+                                             : LoadCoefficients(coefficients_, context);
     if (!start) return tl::unexpected<Error>(start.error());
     const auto text = ReadWholeFile(file_, kLargestFile);
     if (!text) return tl::unexpected<Error>(text.error());
     const auto observations = ParseMeasurements(*text, file_ == "-" ? "<stdin>" : file_);
     if (!observations) return tl::unexpected<Error>(observations.error());
-    Refit refit = RefitSharing(*observations, *start);
-    if (refit.used > 0) Mark(*start, &refit);
+    Refit refit = RefitSharing(*observations, *start->values);
+    if (refit.used > 0) Mark(*start->values, &refit);
     if (!out_.empty()) {
       const auto written = WriteWholeFile(out_, PrintPerformance(refit.coefficients));
       if (!written) return tl::unexpected<Error>(written.error());
@@ -190,7 +192,9 @@ class CalibrateVerb final : public Verb {
           fmt::format("Not used, because never measured alone: {}.\n", fmt::join(unmeasured, ", "));
     }
     if (out_.empty()) {
-      text += "'--out FILE' keeps the coefficients; --coefficients FILE uses them.\n";
+      text +=
+          "'--out FILE' keeps the coefficients; --coefficients FILE uses them, and so does "
+          "everything that predicts when they are coefficients.yaml in the configuration.\n";
     } else {
       text += fmt::format("Wrote {}.\n", out_);
     }

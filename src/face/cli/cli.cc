@@ -78,10 +78,12 @@ int Verb::ExitCodeFor(const Error& error, const std::vector<std::string>&) const
 
 std::vector<std::unique_ptr<Verb>> AllVerbs() {
   std::vector<std::unique_ptr<Verb>> verbs;
-  for (auto* make : {MakeInventoryVerb, MakeCatalogVerb, MakeAdviseVerb, MakeSizeVerb, MakePlanVerb,
-                     MakeApplyVerb, MakeStatusVerb, MakeLogsVerb, MakeStopVerb, MakeRestartVerb,
-                     MakeDownVerb, MakeRunVerb, MakeSetVerb, MakeCostVerb, MakeSimulateVerb,
-                     MakeCalibrateVerb, MakeImportVerb, MakeExportVerb, MakeVersionVerb}) {
+  for (auto* make :
+       {MakeInventoryVerb, MakeCatalogVerb, MakeAdviseVerb,  MakeSizeVerb,   MakePlanVerb,
+        MakeApplyVerb,     MakeStatusVerb,  MakeLogsVerb,    MakeStopVerb,   MakeRestartVerb,
+        MakeDownVerb,      MakeRunVerb,     MakeSetVerb,     MakeCostVerb,   MakeSimulateVerb,
+        MakeCalibrateVerb, MakeDrainVerb,   MakeUndrainVerb, MakeDefragVerb, MakeMigVerb,
+        MakeMpsVerb,       MakeImportVerb,  MakeExportVerb,  MakeVgpuVerb,   MakeVersionVerb}) {
     verbs.push_back(make());
   }
   return verbs;

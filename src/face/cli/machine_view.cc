@@ -181,6 +181,17 @@ Answer ViewMachine(const Machine& machine, const Deployment* deployment, bool wi
     }
   }
   if (!troubles.empty()) answer.blocks.emplace_back("\nHealth\n" + troubles);
+  std::string sharing;
+  for (const Gpu& gpu : machine.gpus) {
+    if (deployment != nullptr && deployment->IsDrained(gpu.uuid)) {
+      sharing += fmt::format("  gpu{}: drained; nothing new is placed on it\n", gpu.index);
+    }
+    if (gpu.time_slice) {
+      sharing +=
+          fmt::format("  gpu{}: {} time slices\n", gpu.index, TimeSliceName(*gpu.time_slice));
+    }
+  }
+  if (!sharing.empty()) answer.blocks.emplace_back("\nSharing\n" + sharing);
   return answer;
 }
 

@@ -9,6 +9,10 @@ class DaemonOperationsImpl final : public Operations {
 
   Result<Machine> Inventory() override { return client_->Inventory(); }
   Result<Deployment> GetDeployment() override { return client_->GetDeployment(); }
+  Result<Spec> GetSpec() override { return client_->GetSpec(); }
+  Status SetDrained(const std::string& gpu_uuid, bool drained) override {
+    return client_->SetDrained(gpu_uuid, drained);
+  }
   Result<Plan> MakePlan(const Spec& spec, const PlanOptions& options) override {
     return client_->MakePlan(spec, options.adopt);
   }
@@ -47,6 +51,10 @@ class LocalOperations final : public Operations {
 
   Result<Machine> Inventory() override { return engine_.Inventory(); }
   Result<Deployment> GetDeployment() override { return engine_.GetDeployment(); }
+  Result<Spec> GetSpec() override { return engine_.GetSpec(); }
+  Status SetDrained(const std::string& gpu_uuid, bool drained) override {
+    return engine_.SetDrained(gpu_uuid, drained);
+  }
   Result<Plan> MakePlan(const Spec& spec, const PlanOptions& options) override {
     return engine_.MakePlan(spec, options);
   }

@@ -16,6 +16,8 @@ class Operations {
   virtual ~Operations() = default;
   virtual Result<Machine> Inventory() = 0;
   virtual Result<Deployment> GetDeployment() = 0;
+  virtual Result<Spec> GetSpec() = 0;
+  virtual Status SetDrained(const std::string& gpu_uuid, bool drained) = 0;
   virtual Result<Plan> MakePlan(const Spec& spec, const PlanOptions& options) = 0;
   virtual Result<Plan> MakeDownPlan() = 0;
   // `interrupted` is asked now and then; when it says yes, the caller stops waiting (kInterrupted),

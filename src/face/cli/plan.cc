@@ -43,6 +43,8 @@ class PlanVerb final : public Verb {
                 "prices that the spec leaves out: a list as 'cost' reads it, or a folder of them")
         .Option("--provider", "NAME", prices_.provider, "of these prices; else the lowest of any")
         .Option("--region", "NAME", prices_.region, "likewise")
+        .Option("--coefficients", "FILE", coefficients_,
+                "speeds by this file, from 'tranche calibrate' (else as configured)")
         .Flag("--detailed-exitcode", detailed_, "exit with 2 when there are changes");
   }
 
@@ -89,7 +91,7 @@ class PlanVerb final : public Verb {
   }
 
   Result<Plan> Make(Context& context, const Catalog& catalog, const Spec& spec) {
-    auto source = MakePlanFor(context, catalog, spec, machine_file_, adopt_);
+    auto source = MakePlanFor(context, catalog, spec, machine_file_, adopt_, coefficients_);
     if (!source) return tl::unexpected<Error>(source.error());
     // Of each of the alternatives it is as true.
     if (!std::exchange(noted_, true) && !source->note.empty()) context.Say(source->note);
@@ -100,6 +102,7 @@ class PlanVerb final : public Verb {
   std::string machine_file_;
   std::string out_file_;
   std::string workload_;
+  std::string coefficients_;
   ListedPrices prices_;
   bool noted_ = false;
   bool adopt_ = false;

@@ -1,5 +1,6 @@
 #include "face/cli/plan_source.h"
 
+#include "face/cli/coefficients_file.h"
 #include "face/cli/files.h"
 #include "stage/inventory/inventory.h"
 #include "stage/plan/planner.h"
@@ -28,8 +29,14 @@ Result<Machine> MachineAtHand(Context& context, const Catalog& catalog) {
 }
 
 Result<PlanSource> MakePlanFor(Context& context, const Catalog& catalog, const Spec& spec,
-                               const std::string& machine_file, bool adopt) {
-  const PlanOptions options{adopt};
+                               const std::string& machine_file, bool adopt,
+                               const std::string& coefficients) {
+  const auto used = LoadCoefficients(coefficients, context);
+  if (!used) return tl::unexpected<Error>(used.error());
+  PlanOptions options;
+  options.adopt = adopt;
+  options.coefficients = used->values;
+  options.coefficients_from = used->from;
   const auto on_paper = [&](Machine machine) {
     Plan plan = MakePlan(machine, spec, Deployment{}, catalog, options);
     return PlanSource{std::move(plan), std::move(machine), ""};
@@ -41,6 +48,12 @@ Result<PlanSource> MakePlanFor(Context& context, const Catalog& catalog, const S
   }
   if (!spec.fleet.empty()) return on_paper(MachineFromFleet(spec, catalog));
   const auto daemon = context.FindDaemon();
+  if (daemon && !coefficients.empty()) {
+    return Fail(ErrorCode::kInvalid,
+                "the daemon makes this plan, and it predicts with its own coefficients",
+                "put the file into its configuration as coefficients.yaml, or plan on paper: "
+                "tranche inventory -o json > machine.json, then --machine machine.json");
+  }
   if (daemon) {
     auto plan = (*daemon)->MakePlan(spec, adopt);
     if (!plan) return tl::unexpected<Error>(plan.error());

@@ -20,8 +20,10 @@ struct PlanSource {
 
 // A plan on the saved machine, else on the spec's own fleet, else on the daemon's machine, else on
 // this machine as its driver shows it.
+// `coefficients`: a file; "" = as configured where the plan is made.
 Result<PlanSource> MakePlanFor(Context& context, const Catalog& catalog, const Spec& spec,
-                               const std::string& machine_file, bool adopt);
+                               const std::string& machine_file, bool adopt,
+                               const std::string& coefficients = "");
 
 // The daemon's machine, else this one as its driver shows it.
 Result<Machine> MachineAtHand(Context& context, const Catalog& catalog);

@@ -117,6 +117,10 @@ std::string SliceName(const Slice& slice, int gpu_index) {
   if (slice.mechanism == Mechanism::kMig && slice.placement) {
     return name + fmt::format(" {}@{}", slice.profile, slice.placement->start);
   }
+  if (slice.placement) {
+    return name + fmt::format(" {}@{} ({})", slice.profile, slice.placement->start,
+                              MechanismName(slice.mechanism));
+  }
   if (!slice.more_gpu_uuids.empty())
     name += fmt::format(" and {} more", slice.more_gpu_uuids.size());
   return name + fmt::format(" ({})", MechanismName(slice.mechanism));
@@ -153,6 +157,7 @@ std::string PlanTotals(const Plan& plan) {
   } else if (!plan.assignments.empty()) {
     out += " Cost unknown.";
   }
+  if (plan.peak_power_watts) out += fmt::format(" {:g} W at most.", *plan.peak_power_watts);
   return out;
 }
 
@@ -170,6 +175,30 @@ std::string StepLine(const Step& step, size_t target_width, const Terminal& term
   return out;
 }
 
+Table TierTable(const std::vector<TierCapacity>& tiers) {
+  Table table;
+  table.title = "Tiers";
+  table.columns = {{"tier", "TIER"},
+                   {"gpus", "GPUS", Align::kRight},
+                   {"slices", "SLICES", Align::kRight},
+                   {"used", "USED", Align::kRight},
+                   {"how", "HOW", Align::kLeft, false, true}};
+  for (const TierCapacity& tier : tiers) {
+    table.rows.push_back({tier.tier, std::to_string(tier.gpu_uuids.size()),
+                          tier.slices ? Cell(std::to_string(*tier.slices)) : Cell(),
+                          std::to_string(tier.used), tier.how});
+  }
+  return table;
+}
+
+std::string TierNotes(const std::vector<TierCapacity>& tiers) {
+  std::string notes;
+  for (const TierCapacity& tier : tiers) {
+    for (const std::string& note : tier.notes) notes += fmt::format("  {}: {}\n", tier.tier, note);
+  }
+  return Printable(notes, true);
+}
+
 Answer ViewPlan(const Plan& plan, bool explain, const Terminal& terminal) {
   Answer answer;
   answer.json = ToJson(plan);
@@ -179,6 +208,12 @@ Answer ViewPlan(const Plan& plan, bool explain, const Terminal& terminal) {
   };
   if (!plan.assignments.empty()) part(PlacementTable(plan));
   if (explain && !plan.assignments.empty()) part(ReasonsText(plan));
+  if (!plan.tiers.empty()) {
+    part(TierTable(plan.tiers));
+    if (const std::string notes = TierNotes(plan.tiers); !notes.empty()) {
+      answer.blocks.emplace_back(notes);
+    }
+  }
   if (!plan.unplaced.empty()) part(UnplacedText(plan, terminal));
   if (!plan.steps.empty()) part(StepsText(plan, terminal));
   if (!plan.notes.empty()) {

@@ -219,7 +219,7 @@ class RunVerb final : public Verb {
 
   static Result<ContextCost> Measure(Driver& driver, const Preflight& found, const Gpu& gpu,
                                      const Wish& wish) {
-    const auto cost = MeasureContext(driver, found.limiter, found.libcuda, gpu.uuid);
+    const auto cost = MeasureContext(driver, found.limiter, found.libcuda, gpu.uuid, gpu.uuid);
     if (!cost) return FailedWhile("measuring what a context costs", cost.error());
     if (!wish.memory || *wish.memory >= cost->bytes) return *cost;
     return Fail(ErrorCode::kDoesNotFit,

@@ -197,7 +197,7 @@ void DeclareRequests(Arguments* arguments, RequestOptions* options) {
       .Option("--tpot", "TIME", options->token,
               "with requests: tokens further apart are, on the mean of an answer")
       .Option("--coefficients", "FILE", options->coefficients,
-              "with requests: speeds by this file, from 'tranche calibrate'");
+              "with requests: speeds by this file, from 'tranche calibrate' (else as configured)");
 }
 
 void RefuseRequestOptions(const RequestOptions& options, NumberOptions* mistakes) {
@@ -231,7 +231,7 @@ Result<int> SimulateRequests(Context& context, const RequestOptions& options,
   const Catalog& catalog = **loaded;
   const auto model = FindModel(options.model, catalog);
   if (!model) return tl::unexpected<Error>(model.error());
-  const auto coefficients = LoadCoefficients(options.coefficients);
+  const auto coefficients = LoadCoefficients(options.coefficients, context);
   if (!coefficients) return tl::unexpected<Error>(coefficients.error());
   std::vector<Place> places;
   std::vector<std::string> gpu_names;
@@ -276,12 +276,13 @@ Result<int> SimulateRequests(Context& context, const RequestOptions& options,
   answer.model = model->model.name;
   answer.find_capacity = setting.find_capacity;
   answer.may_miss = setting.may_miss;
-  answer.error = coefficients->roofline.error;
+  answer.error = coefficients->values->roofline.error;
+  answer.coefficients = NameOf(*coefficients);
   answer.currency = setting.costs.currency;
   for (size_t i = 0; i < places.size(); ++i) {
     ServingRow row;
     row.name = places[i].name;
-    const auto server = ServerOn(places[i], *model, options, ask, longest, *coefficients);
+    const auto server = ServerOn(places[i], *model, options, ask, longest, *coefficients->values);
     if (!server) {
       // Of several, the others may still do.
       if (server.error().code != ErrorCode::kDoesNotFit || places.size() == 1) {

@@ -255,6 +255,7 @@ Answer ViewServings(const ServingsAnswer& servings) {
                  {"requests_per_second",
                   static_cast<double>(servings.requests) / std::max(1e-9, servings.seconds)},
                  {"speed_error", servings.error},
+                 {"coefficients", servings.coefficients},
                  {"currency", servings.currency},
                  {"servers", Json::array()},
                  {"none", Json::array()}};
@@ -348,7 +349,8 @@ Answer ViewServings(const ServingsAnswer& servings) {
   if (!table.rows.empty()) answer.blocks.emplace_back(std::move(table));
   if (!none.empty()) answer.blocks.emplace_back(none);
   answer.blocks.emplace_back(
-      fmt::format("speeds are predicted and may be off by {:.0f} %\n", 100 * servings.error));
+      fmt::format("speeds are predicted with {} and may be off by {:.0f} %\n",
+                  servings.coefficients, 100 * servings.error));
   answer.csv = std::move(samples);
   return answer;
 }

@@ -50,7 +50,8 @@ struct ServingsAnswer {
   std::string model;
   bool find_capacity = false;
   double may_miss = 0;
-  double error = 0;  // of the predicted speeds, as a share
+  double error = 0;          // of the predicted speeds, as a share
+  std::string coefficients;  // which they are predicted with
   std::string currency;
   std::vector<ServingRow> rows;
 };

@@ -84,7 +84,7 @@ class SizeVerb final : public Verb {
         .Option("--ttft", "TIME", first_token_, "first token within: 500ms; says the largest batch")
         .Option("--tpot", "TIME", token_, "time for each further token at most: 50ms")
         .Option("--coefficients", "FILE", coefficients_,
-                "speeds by this file, from 'tranche calibrate'")
+                "speeds by this file, from 'tranche calibrate' (else as configured)")
         .Flag("--weights-only", weights_only_, "with --compare: weights alone, as many tables do")
         .Option("--memory", "SIZE", memory_,
                 "what a notebook or batch job says that it needs: 8GiB");
@@ -103,7 +103,8 @@ class SizeVerb final : public Verb {
     if (!train_.empty()) return Train(context, model, space);
     auto server = Size(model, precision_, space);
     if (!server) return tl::unexpected<Error>(server.error());
-    if (auto sped = AddSpeed(catalog, &*server); !sped) return tl::unexpected<Error>(sped.error());
+    if (auto sped = AddSpeed(context, catalog, &*server); !sped)
+      return tl::unexpected<Error>(sped.error());
     context.Print(ViewServerSize(*server));
     return server->size.fits.value_or(true) ? 0 : ExitCodeOf(ErrorCode::kDoesNotFit);
   }
@@ -311,8 +312,8 @@ class SizeVerb final : public Verb {
   }
 
   // How fast it would answer, where the GPU's speed is known.
-  Status AddSpeed(const Catalog& catalog, SizedServer* server) const {
-    const auto coefficients = LoadCoefficients(coefficients_);
+  Status AddSpeed(Context& context, const Catalog& catalog, SizedServer* server) const {
+    const auto coefficients = LoadCoefficients(coefficients_, context);
     if (!coefficients) return tl::unexpected<Error>(coefficients.error());
     if (server->space.gpu.empty()) return {};
     const CatalogGpu& gpu = **catalog.FindGpu(server->space.gpu);
@@ -339,12 +340,13 @@ class SizeVerb final : public Verb {
     work.eight_bit = ask.precision == "fp8" || ask.precision == "int8";
     const int prompt = std::min(prompt_.value_or(512), ask.context);
     const int mean = (prompt + ask.context) / 2;
-    const auto& line = coefficients->roofline;
+    const auto& line = coefficients->values->roofline;
     SpeedAnswer speed;
     speed.prompt = prompt;
     speed.one = PredictLlm(work, rate, 1, prompt, mean, line);
     speed.asked = PredictLlm(work, rate, ask.concurrency, prompt, mean, line);
-    speed.source = coefficients->sources.at("roofline.error");
+    speed.source = coefficients->values->sources.at("roofline.error");
+    speed.coefficients = NameOf(*coefficients);
     if (slo_.first_token_seconds || slo_.token_seconds) {
       const int most = static_cast<int>(std::clamp(server->size.sequences, 0.0, 1e6));
       speed.largest_batch = LargestBatch(work, rate, slo_, prompt, mean, most, line);

@@ -83,6 +83,7 @@ Json SpeedJson(const SpeedAnswer& speed, int concurrency) {
                {"asked", of(speed.asked, concurrency)}};
   if (speed.largest_batch) json["largest_batch_within_slo"] = *speed.largest_batch;
   json["source"] = speed.source;
+  json["coefficients"] = speed.coefficients;
   return json;
 }
 

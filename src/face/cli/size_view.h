@@ -15,6 +15,7 @@ struct SpeedAnswer {
   LlmSpeed one, asked;               // for one sequence, for as many as were asked
   std::optional<int> largest_batch;  // that keeps to the objective given, within the KV cache
   std::string source;
+  std::string coefficients;  // which they are predicted with
 };
 
 // One question of `tranche size` with its answer.

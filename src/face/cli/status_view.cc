@@ -1,5 +1,8 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
+#include <iterator>
 #include <map>
 
 #include "base/json.h"
@@ -7,6 +10,11 @@
 
 namespace tranche {
 namespace {
+
+constexpr Duration kLately = std::chrono::minutes(10);
+constexpr int kMostEvents = 8;
+constexpr ReplicaState kOrdinaryStates[] = {ReplicaState::kStarting, ReplicaState::kHealthy,
+                                            ReplicaState::kStopped};
 
 Style StyleOf(ReplicaState state) {
   switch (state) {
@@ -129,6 +137,41 @@ std::string ReplicaCounts(const SystemStatus& status) {
   return out.empty() ? "nothing is deployed" : out;
 }
 
+// What happened lately to what is deployed and is not told by its state.
+std::string LatelyText(const SystemStatus& status, Time now) {
+  std::string text;
+  int shown = 0;
+  for (const StatusEvent& event : status.events) {
+    if (now - event.time > kLately || shown == kMostEvents) break;
+    const bool only_state =
+        std::any_of(std::begin(kOrdinaryStates), std::end(kOrdinaryStates),
+                    [&](ReplicaState state) { return event.message == ReplicaStateName(state); });
+    if (only_state) continue;
+    ++shown;
+    text += fmt::format("  {:>4} ago  {}: {}\n", Roughly(now - event.time), event.subject,
+                        event.message);
+  }
+  return text.empty() ? "" : "\nLately\n" + text;
+}
+
+// GPUs that processes take turns on, and those that are kept free.
+std::string SharingText(const SystemStatus& status) {
+  std::string text;
+  for (const TimeSlicedGpu& gpu : status.time_sliced) {
+    text += fmt::format(
+        "gpu{} is time-sliced among {}{}{}{}\n", gpu.gpu_index, gpu.tenants,
+        gpu.time_slice ? fmt::format(", in {} slices", TimeSliceName(*gpu.time_slice)) : "",
+        gpu.note.empty() ? "" : ": ", gpu.note);
+  }
+  for (const DrainStatus& drain : status.drained) {
+    text += fmt::format("gpu{} is drained{}\n", drain.gpu_index,
+                        drain.waiting_for.empty()
+                            ? ", and free"
+                            : fmt::format("; still on it: {}", fmt::join(drain.waiting_for, ", ")));
+  }
+  return text.empty() ? "" : "\n" + text;
+}
+
 Answer ViewStatus(const SystemStatus& status, Time now) {
   Answer answer;
   answer.json = ToJson(status);
@@ -151,6 +194,13 @@ Answer ViewStatus(const SystemStatus& status, Time now) {
     tail.clear();
     answer.blocks.emplace_back(LeaseTable(status, now));
   }
+  if (!status.tiers.empty()) {
+    answer.blocks.emplace_back(Printable(tail + "\n", true));
+    answer.blocks.emplace_back(TierTable(status.tiers));
+    tail = TierNotes(status.tiers);
+  }
+  tail += SharingText(status);
+  tail += LatelyText(status, now);
   for (const std::string& warning : status.warnings) tail += "warning: " + warning + "\n";
   if (!tail.empty()) answer.blocks.emplace_back(Printable(tail, true));
   return answer;

@@ -57,6 +57,12 @@ std::unique_ptr<Verb> MakeSimulateVerb();
 std::unique_ptr<Verb> MakeCalibrateVerb();
 std::unique_ptr<Verb> MakeImportVerb();
 std::unique_ptr<Verb> MakeExportVerb();
+std::unique_ptr<Verb> MakeVgpuVerb();
+std::unique_ptr<Verb> MakeDrainVerb();
+std::unique_ptr<Verb> MakeUndrainVerb();
+std::unique_ptr<Verb> MakeDefragVerb();
+std::unique_ptr<Verb> MakeMigVerb();
+std::unique_ptr<Verb> MakeMpsVerb();
 std::unique_ptr<Verb> MakeVersionVerb();
 
 }  // namespace tranche

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "face/cli/render/answer.h"
 #include "model/deployment.h"
@@ -8,6 +9,7 @@
 #include "model/plan.h"
 #include "model/receipt.h"
 #include "model/status.h"
+#include "model/tier_capacity.h"
 #include "stage/plan/alternatives.h"
 
 namespace tranche {
@@ -22,6 +24,9 @@ Answer ViewPlan(const Plan& plan, bool explain, const Terminal& terminal);
 Answer ViewAlternatives(const Plan& plan, const std::string& workload,
                         const std::vector<Alternative>& alternatives, const Terminal& terminal);
 Answer ViewStatus(const SystemStatus& status, Time now);
+// How many workloads each tier holds.
+Table TierTable(const std::vector<TierCapacity>& tiers);
+std::string TierNotes(const std::vector<TierCapacity>& tiers);
 // What applying did, and where the routes are.
 Answer ViewReceipt(const Receipt& receipt, const SystemStatus* status, const Terminal& terminal);
 

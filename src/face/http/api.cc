@@ -101,6 +101,21 @@ ApiReply GetMachine(const Call& call) { return Answer(call.parts.engine.Inventor
 
 ApiReply GetDeployment(const Call& call) { return Answer(call.parts.engine.GetDeployment()); }
 
+ApiReply GetSpec(const Call& call) {
+  const auto spec = call.parts.engine.GetSpec();
+  if (!spec) return Problem(spec.error());
+  return Ok({{"format_version", "1.0"}, {"spec", ToJson(*spec)}});
+}
+
+ApiReply PostDrain(const Call& call) {
+  JsonReader reader(call.body, "request");
+  const bool drained = reader.Bool("drained");
+  if (!reader.status()) return Problem(reader.status().error());
+  call.parts.log(fmt::format("{} of GPU {} for user {}", drained ? "drain" : "undrain",
+                             call.path.at("gpu"), call.request.peer.uid));
+  return Answer(call.parts.engine.SetDrained(call.path.at("gpu"), drained));
+}
+
 ApiReply GetStatus(const Call& call) {
   auto status = call.parts.engine.GetStatus();
   if (!status) return Problem(status.error());
@@ -231,6 +246,8 @@ constexpr Route kRoutes[] = {
     {"GET", "/v1/version", false, GetVersion},
     {"GET", "/v1/machine", false, GetMachine},
     {"GET", "/v1/deployment", false, GetDeployment},
+    {"GET", "/v1/spec", false, GetSpec},
+    {"POST", "/v1/gpus/{gpu}/drain", true, PostDrain},
     {"GET", "/v1/status", false, GetStatus},
     {"POST", "/v1/plans", false, PostPlan},
     {"GET", "/v1/plans/down", false, GetDownPlan},

@@ -141,5 +141,18 @@ TEST_F(ApiTest, ChangesWaitTheirTurn) {
   EXPECT_FALSE(Api::Changes("GET", "/v1/apply"));
 }
 
+TEST_F(ApiTest, DrainsAGpuAndTakesItBack) {
+  Gpu gpu;
+  gpu.uuid = "GPU-1";
+  engine_.machine.gpus.push_back(gpu);
+  EXPECT_EQ(Ask("POST", "/v1/gpus/GPU-1/drain", R"({"drained": true})").status, 200);
+  EXPECT_EQ(Ask("POST", "/v1/gpus/GPU-1/drain", R"({"drained": false})").status, 200);
+  EXPECT_EQ(engine_.drained, (std::vector<std::string>{"+GPU-1", "-GPU-1"}));
+  EXPECT_EQ(Ask("POST", "/v1/gpus/GPU-2/drain", R"({"drained": true})").status, 404);
+  EXPECT_EQ(Ask("POST", "/v1/gpus/GPU-1/drain").status, 400) << "which of the two must be said";
+  EXPECT_TRUE(Api::Changes("POST", "/v1/gpus/GPU-1/drain"));
+  EXPECT_EQ(Body(Ask("GET", "/v1/spec"))["spec"]["workloads"], Json::array());
+}
+
 }  // namespace
 }  // namespace tranche

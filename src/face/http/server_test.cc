@@ -34,8 +34,12 @@ class ServerTest : public testing::Test {
     server_.emplace(api_, *listening, limits_);
     thread_ = std::thread([this] { server_->Run(); });
     engine_.machine.hostname = "here";
-    engine_.steps = {
-        {1, StepKind::kRoute, Change::kCreate, "routes", "so", "", "", 0, std::nullopt, true, {}}};
+    Step& step = engine_.steps.emplace_back();
+    step.id = 1;
+    step.kind = StepKind::kRoute;
+    step.change = Change::kCreate;
+    step.target = "routes";
+    step.why = "so";
   }
   void TearDown() override {
     Stop();

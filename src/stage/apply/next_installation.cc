@@ -39,7 +39,21 @@ void Disown(Deployment& deployment, const OwnedInstance& instance) {
 // What the plan does to who owns which instance.
 void ApplyHardwareStep(const Step& step, const Plan& plan, const Machine& machine,
                        Deployment& deployment) {
+  if (step.by_hand) return;
   if (ChangesGpu(step.kind)) BaselineOf(deployment, machine, step.gpu_uuid);
+  if (step.kind == StepKind::kSetTimeSlice) {
+    auto& set = deployment.time_slices;
+    const bool first = deployment.FindTimeSlice(step.gpu_uuid) == nullptr;
+    set.erase(std::remove_if(set.begin(), set.end(),
+                             [&](const SetTimeSlice& s) { return s.gpu_uuid == step.gpu_uuid; }),
+              set.end());
+    if (step.change == Change::kDestroy) return;
+    set.push_back({step.gpu_uuid, *step.time_slice});
+    if (first) {
+      BaselineOf(deployment, machine, step.gpu_uuid).time_slice = step.time_slice_before;
+    }
+    return;
+  }
   if (!step.slice || !step.slice->placement) return;
   const OwnedInstance instance = InstanceOf(step);
   const bool owned = deployment.Owns(instance.gpu_uuid, instance.placement);
@@ -81,6 +95,7 @@ Installation NextInstallation(const Installation& before, const Plan& plan, cons
   Installation after;
   after.deployment = before.deployment;
   after.deployment.plan_id = plan.id;
+  after.spec = plan.spec;
   after.deployment.replicas.clear();
   for (const Step& step : plan.steps) {
     ApplyHardwareStep(step, plan, machine, after.deployment);
@@ -103,16 +118,18 @@ Installation NextInstallation(const Installation& before, const Plan& plan, cons
                             .digest = WorkloadDigest(*workload),
                             .slice = assignment.slice,
                             .route = workload->route};
-    if (IsKept(plan, assignment)) {
-      if (const Launch* kept = before.FindLaunch(assignment.workload, assignment.replica)) {
-        launch.uid = kept->uid;
-        launch.gid = kept->gid;
-        launch.allow_root = kept->allow_root;
+    const DeployedReplica* was =
+        before.deployment.FindReplica(assignment.workload, assignment.replica);
+    const bool kept = IsKept(plan, assignment);
+    // Whoever only moves one does not make it theirs.
+    if (kept || (was != nullptr && was->digest == replica.digest)) {
+      if (const Launch* same = before.FindLaunch(assignment.workload, assignment.replica)) {
+        launch.uid = same->uid;
+        launch.gid = same->gid;
+        launch.allow_root = same->allow_root;
       }
-      const DeployedReplica* kept =
-          before.deployment.FindReplica(assignment.workload, assignment.replica);
-      replica.stopped = kept != nullptr && kept->stopped;
     }
+    if (kept) replica.stopped = was != nullptr && was->stopped;
     after.launches.push_back(std::move(launch));
     after.deployment.replicas.push_back(std::move(replica));
   }

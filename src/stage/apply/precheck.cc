@@ -155,7 +155,7 @@ Status CheckNobodyInTheWay(const Plan& plan, const Machine& machine, const Deplo
     }
     const std::vector<std::string> foreign =
         ForeignInstances(step, *gpu, deployment, destroyed[gpu->uuid]);
-    if (!foreign.empty() && !plan.adopts) {
+    if (!foreign.empty() && !plan.adopts && !step.by_hand) {
       return Fail(ErrorCode::kBusy,
                   fmt::format("{}: Tranche did not make {}", step.target, fmt::join(foreign, ", ")),
                   "destroy it yourself, or plan again with --adopt to let Tranche do it");

@@ -52,6 +52,16 @@ Result<Exported> Export(const std::string& format, const ExportInput& input) {
   if (input.plan.assignments.empty()) {
     return Fail(ErrorCode::kInvalid, "the plan places nothing", "export a plan of a spec");
   }
+  for (const Assignment& assignment : input.plan.assignments) {
+    const Slice& slice = assignment.slice;
+    if (slice.mechanism != Mechanism::kMps || !slice.placement) continue;
+    // What is exported has one MPS daemon for each whole GPU; half of this would be another thing.
+    return Fail(
+        ErrorCode::kUnsupported,
+        fmt::format("{}/{} shares a {} of gpu{} by MPS, which no format says yet",
+                    assignment.workload, assignment.replica, slice.profile, assignment.gpu_index),
+        "apply the plan with Tranche, or give the workload mechanism: mig");
+  }
   Exported out;
   if (input.plan.simulated_fleet) {
     out.notes.push_back(

@@ -337,6 +337,25 @@ void Claims::AddUnused(Reading& reading) {
   }
 }
 
+// A part of a MIG slice, by MPS. Shares are of the slice; in a spec they are of the GPU.
+void Claims::ShareSlice(const Request& request, const DraftWorkload& slice, DraftWorkload* workload,
+                        Reading& reading) {
+  workload->mechanism = Mechanism::kMps;
+  workload->isolation = "process";
+  workload->profile = slice.profile.empty() ? slice.comment : slice.profile;
+  workload->compute.reset();
+  if (request.sharing.compute && slice.compute)
+    workload->compute = *request.sharing.compute * *slice.compute;
+  workload->memory = request.sharing.memory;
+  if (workload->memory) return;
+  const double share = request.sharing.compute.value_or(0.1);
+  workload->memory = Bytes{static_cast<uint64_t>(static_cast<double>(slice.memory->value) * share)};
+  reading.Note(*request.at, request.name,
+               fmt::format("says nothing of memory, and a spec has to: {:.0f}% of the slice stand "
+                           "for it",
+                           share * 100));
+}
+
 void Claims::Apply(const Request& request, DraftWorkload workload, Reading& reading) {
   if (!reading.ok()) return;
   if (workload.gpu.empty()) workload.gpu = request.gpu;
@@ -354,11 +373,10 @@ void Claims::Apply(const Request& request, DraftWorkload workload, Reading& read
     workload.compute = slice.compute;
     workload.isolation = slice.isolation;
     workload.mechanism = slice.mechanism;
+    workload.profile = slice.profile;
     workload.comment = slice.comment;
-    if (request.sharing.mechanism == Mechanism::kMps) {
-      reading.Note(*request.at, request.name,
-                   "MPS inside a MIG slice is not in a spec yet: each user has a slice of its own");
-    }
+    if (request.sharing.mechanism == Mechanism::kMps)
+      ShareSlice(request, slice, &workload, reading);
     reading.draft().Add(std::move(workload));
     return;
   }

@@ -50,6 +50,8 @@ class Claims {
   void ReadSelector(const YamlNode& node, const std::string& path, Request* request,
                     Reading& reading);
   void ReadConfig(const YamlNode& list, const std::string& path, Claim* claim, Reading& reading);
+  static void ShareSlice(const Request& request, const DraftWorkload& slice,
+                         DraftWorkload* workload, Reading& reading);
   static void Apply(const Request& request, DraftWorkload workload, Reading& reading);
 
   std::vector<Claim> claims_;

@@ -30,6 +30,7 @@ std::string Body(const DraftWorkload& workload, bool hold) {
   line("team", workload.team);
   line("isolation", workload.isolation);
   if (workload.mechanism) line("mechanism", MechanismName(*workload.mechanism));
+  line("profile", workload.profile);
   line("gpu", workload.gpu);
   if (workload.gpus > 1) line("gpus", fmt::format("{}", workload.gpus));
   if (workload.memory) line("memory", Size(*workload.memory));

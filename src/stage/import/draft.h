@@ -17,6 +17,7 @@ struct DraftWorkload {
   std::string team;
   std::string isolation;
   std::optional<Mechanism> mechanism;
+  std::string profile;  // of MIG
   std::optional<Bytes> memory;
   std::optional<double> compute;  // share of one GPU
   std::optional<double> compute_limit;

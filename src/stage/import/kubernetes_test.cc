@@ -123,6 +123,20 @@ TEST(ResourceClaims, SharingBecomesAMechanism) {
               HasSubstr("mechanism: time-slicing"));
 }
 
+TEST(ResourceClaims, SharingAMigDeviceBecomesMpsInAnInstanceOfItsProfile) {
+  const std::string spec = SpecOf(
+      Claim("{requests: [{name: m, exactly: {deviceClassName: mig.nvidia.com, selectors: [{cel: "
+            "{expression: \"device.attributes['gpu.nvidia.com'].profile == '3g.40gb'\"}}]}}], "
+            "config: [{opaque: {driver: gpu.nvidia.com, parameters: {apiVersion: "
+            "resource.nvidia.com/v1beta1, kind: MigDeviceConfig, sharing: {strategy: MPS, "
+            "mpsConfig: {defaultActiveThreadPercentage: 50, defaultPinnedDeviceMemoryLimit: "
+            "10Gi}}}}}]}"));
+  // Half of the slice, which on the smallest part of a GPU that it is anywhere is a fifth of it.
+  EXPECT_THAT(spec, testing::AllOf(HasSubstr("mechanism: mps"), HasSubstr("profile: 3g.40gb"),
+                                   HasSubstr("memory: 10GiB"), HasSubstr("isolation: process"),
+                                   HasSubstr("compute: 19.4%")));
+}
+
 TEST(ResourceClaims, SelectorsNameSlicesAndGpus) {
   EXPECT_THAT(
       SpecOf(Claim("{requests: [{name: m, exactly: {deviceClassName: mig.nvidia.com, count: 2, "

@@ -1,3 +1,5 @@
+#include "stage/import/mig_parted.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -338,7 +340,10 @@ std::vector<std::string> MigPartedConfigs(const YamlNode& root) {
   return names;
 }
 
-void ReadMigParted(const YamlNode& root, const std::string& name, Reading& reading) {
+namespace {
+
+// The entries of the configuration of that name; all mistakes of the file are noted.
+std::vector<Entry> ReadEntries(const YamlNode& root, const std::string& name, Reading& reading) {
   reading.CheckKeys(root, "", {"version", "mig-configs"}, false);
   const YamlNode* version = root.Find("version");
   if (version == nullptr || version->IsNull()) {
@@ -351,7 +356,7 @@ void ReadMigParted(const YamlNode& root, const std::string& name, Reading& readi
     reading.Add(configs == nullptr ? root : *configs, "mig-configs holds no configuration",
                 "mig-configs: {custom: [{devices: all, mig-enabled: true, mig-devices: "
                 "{1g.10gb: 7}}]}");
-    return;
+    return {};
   }
   ConfigReader reader(reading);
   std::vector<Entry> chosen;
@@ -370,7 +375,63 @@ void ReadMigParted(const YamlNode& root, const std::string& name, Reading& readi
       if (entry && member.key.scalar == name) chosen.push_back(std::move(*entry));
     }
   }
+  return chosen;
+}
+
+}  // namespace
+
+void ReadMigParted(const YamlNode& root, const std::string& name, Reading& reading) {
+  const std::vector<Entry> chosen = ReadEntries(root, name, reading);
   if (reading.ok()) ConfigImport(reading).Run(chosen);
 }
 
 }  // namespace tranche::importing
+
+namespace tranche {
+
+tl::expected<std::vector<MigPartedWant>, std::vector<ImportMistake>> ReadMigPartedWants(
+    std::string_view text, const std::string& config, const Machine& machine,
+    const Catalog& catalog) {
+  ImportOptions options;
+  options.machine = &machine;
+  importing::Reading reading(options, catalog);
+  constexpr YamlLimits kLimits = {size_t{4} << 20, 20, 300000};
+  std::vector<YamlError> duplicates;
+  const auto root = ParseYaml(text, kLimits, &duplicates);
+  if (!root) {
+    const YamlError& error = root.error();
+    reading.AddAt(error.line, error.column, error.message, error.hint);
+    return tl::unexpected(reading.TakeMistakes());
+  }
+  for (const YamlError& error : duplicates) {
+    reading.AddAt(error.line, error.column, error.message, error.hint);
+  }
+  std::string name = config;
+  const std::vector<std::string> names =
+      root->IsMap() ? importing::MigPartedConfigs(*root) : std::vector<std::string>();
+  if (name.empty() && names.size() == 1) name = names.front();
+  if (std::find(names.begin(), names.end(), name) == names.end() && !names.empty()) {
+    const std::string meant = DidYouMean(name, names);
+    reading.AddAt(0, 0,
+                  name.empty() ? "the file has several configurations"
+                               : fmt::format("the file has no configuration '{}'", name),
+                  meant.empty() ? fmt::format("choose one of {}", fmt::join(names, ", ")) : meant);
+  }
+  const std::vector<importing::Entry> entries = importing::ReadEntries(*root, name, reading);
+  std::vector<MigPartedWant> wants;
+  const std::vector<importing::TargetGpu> targets = importing::TargetsOf(reading);
+  for (const importing::Entry& entry : entries) {
+    for (const importing::TargetGpu& gpu : targets) {
+      if (!importing::Matches(entry, gpu)) continue;
+      MigPartedWant want;
+      want.gpu_index = gpu.index;
+      want.mig_enabled = entry.enabled;
+      for (const auto& [key, count] : entry.devices) want.devices[key->scalar] += count;
+      wants.push_back(std::move(want));
+    }
+  }
+  if (!reading.ok()) return tl::unexpected(reading.TakeMistakes());
+  return wants;
+}
+
+}  // namespace tranche

@@ -109,11 +109,19 @@ TEST(MigParted, TakesOneConfigurationAndNamesTheOthers) {
   EXPECT_THAT(MistakesOf(text, options), HasSubstr("there is no configuration 'larg'"));
 }
 
-TEST(MigParted, SlicesThatASpecCannotAskForAreNoted) {
+TEST(MigParted, SlicesWithOtherEnginesAreAskedForByProfile) {
   const auto imported = ImportText(
-      Config("{devices: all, mig-enabled: true, mig-devices: {1g.10gb+me: 1, 1c.3g.40gb: 2}}"));
+      Config("{devices: all, mig-enabled: true, mig-devices: {1g.10gb+me: 1, 1g.10gb: 6}}"));
   ASSERT_TRUE(imported);
-  EXPECT_THAT(NotesOf(*imported), HasSubstr("1g.10gb+me: a spec cannot ask for media engines"));
+  EXPECT_THAT(imported->spec, HasSubstr("profile: 1g.10gb+me\n"));
+  EXPECT_THAT(imported->spec, Not(HasSubstr("profile: 1g.10gb\n")));
+}
+
+TEST(MigParted, SlicesThatASpecCannotAskForAreNoted) {
+  const auto imported = ImportText(Config(
+      "{devices: all, mig-enabled: true, mig-devices: {\"2g.48gb+gfx,me\": 1, 1c.3g.40gb: 2}}"));
+  ASSERT_TRUE(imported);
+  EXPECT_THAT(NotesOf(*imported), HasSubstr("no driver has a profile of that name"));
   EXPECT_THAT(NotesOf(*imported), HasSubstr("one compute instance in each GPU instance"));
 }
 

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "model/spec_rules.h"
+
 namespace tranche::importing {
 namespace {
 
@@ -163,8 +165,12 @@ DraftWorkload MigWorkload(const std::string& profile, const std::string& gpu, in
   const auto name = ParseProfileName(profile);
   std::string plain = profile;
   if (name && (!name->attributes.empty() || !name->without.empty())) {
-    plain = fmt::format("{}g.{}gb", name->gpu_slices, name->gigabytes);
-    reading.Note(at, profile, "a spec cannot ask for media engines or graphics; taken as " + plain);
+    if (IsMigProfile(name->plain())) {
+      plain = workload.profile = name->plain();
+    } else {
+      plain = fmt::format("{}g.{}gb", name->gpu_slices, name->gigabytes);
+      reading.Note(at, profile, "no driver has a profile of that name; taken as " + plain);
+    }
   }
   if (name && name->compute_slices < name->gpu_slices) {
     const std::string whole = fmt::format("{}g.{}gb", name->gpu_slices, name->gigabytes);

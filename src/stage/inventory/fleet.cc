@@ -72,7 +72,9 @@ Machine MachineFromFleet(const Spec& spec, const Catalog& catalog) {
     }
   }
   // What a daemon that runs as root on such machines could do.
-  machine.capabilities = JudgeCapabilities(machine, catalog, HostAbilities{true, true, true});
+  HostAbilities could{true, true, true};
+  could.no_mps.clear();  // its program comes with the driver
+  machine.capabilities = JudgeCapabilities(machine, catalog, could);
   machine.fingerprint = MachineFingerprint(machine);
   return machine;
 }

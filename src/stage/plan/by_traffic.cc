@@ -33,7 +33,7 @@ bool SharesWork(const std::vector<GpuView>& views, const Workload& workload) {
     for (const Mechanism mechanism : {Mechanism::kFraction, Mechanism::kMps}) {
       const Capability* capability = view.Find(mechanism);
       if (capability != nullptr && capability->available &&
-          capability->guarantees.Satisfies(workload.isolation.axes)) {
+          GivenBy(*capability, workload).Satisfies(workload.isolation.axes)) {
         return true;
       }
     }
@@ -44,9 +44,10 @@ bool SharesWork(const std::vector<GpuView>& views, const Workload& workload) {
 class Chooser {
  public:
   Chooser(const std::vector<GpuView>& views, const Deployment& deployment, const Catalog& catalog,
-          Spec* spec)
+          const SpeedSource& source, Spec* spec)
       : views_(views),
         catalog_(catalog),
+        source_(source),
         spec_(*spec),
         solver_(views, none_, deployment, catalog) {}
 
@@ -57,7 +58,7 @@ class Chooser {
     }
     if (trials_.empty()) return;
     LeaveOutOpen();
-    fixed_ = NeedsOf(rest_, catalog_);
+    fixed_ = NeedsOf(rest_, catalog_, source_);
     KeepUsefulBatches();
     Decide();
   }
@@ -81,7 +82,7 @@ class Chooser {
           trial->changed.compute.reset();
           if (share > 0) trial->changed.compute = Share<Fraction>{{share}, {1}};
         }
-        trial->need = NeedOf(trial->changed, 0, catalog_);
+        trial->need = NeedOf(trial->changed, 0, catalog_, source_);
         trial->need.per_second = 0;
         trial->need.every_slice = true;
         trials_.push_back(std::move(trial));
@@ -189,6 +190,7 @@ class Chooser {
       service.replicas = given[c];
       service.gpus = fleet.problem.classes[c].gpus;
       for (size_t w = 0; w < fleet.ways[c].size(); ++w) {
+        if (SharesInstance(fleet, c, w)) continue;
         service.ways.push_back(WayOf(problem, fleet, c, w, 0, 0));
       }
       asked.services.push_back(std::move(service));
@@ -233,6 +235,12 @@ class Chooser {
     }
   }
 
+  // What sits in an instance beside others leaves what it would take elsewhere free: so it counts
+  // as that, and the plan may find it a better place.
+  static bool SharesInstance(const FleetView& fleet, size_t c, size_t w) {
+    return fleet.problem.classes[c].ways[w].use == fleet::Way::Use::kInstanceShare;
+  }
+
   static serving::ReplicaWay WayOf(const SearchProblem& problem, const FleetView& fleet, size_t c,
                                    size_t w, double bears, int group) {
     const FleetView::WayOf& of = fleet.ways[c][w];
@@ -260,6 +268,7 @@ class Chooser {
 
   const std::vector<GpuView>& views_;
   const Catalog& catalog_;
+  const SpeedSource& source_;
   Spec& spec_;
   const std::vector<ReplicaNeed> none_;
   LayoutSolver solver_;
@@ -273,9 +282,9 @@ class Chooser {
 }  // namespace
 
 void ChooseByTraffic(const std::vector<GpuView>& views, const Deployment& deployment,
-                     const Catalog& catalog, Spec* spec) {
+                     const Catalog& catalog, const SpeedSource& source, Spec* spec) {
   if (views.empty()) return;
-  Chooser(views, deployment, catalog, spec).Run();
+  Chooser(views, deployment, catalog, source, spec).Run();
 }
 
 }  // namespace tranche::planning

@@ -14,6 +14,6 @@ namespace tranche::planning {
 // as far as that is predicted, on the GPUs at hand; what no GPU bears gets the least that could, so
 // that the plan says why it does not fit. Everything else of the spec stays as it is.
 void ChooseByTraffic(const std::vector<GpuView>& views, const Deployment& deployment,
-                     const Catalog& catalog, Spec* spec);
+                     const Catalog& catalog, const SpeedSource& source, Spec* spec);
 
 }  // namespace tranche::planning

@@ -124,5 +124,47 @@ TEST(ByTraffic, TheCheaperGpuIsChosenWhereItBearsTheSame) {
   EXPECT_EQ(plan.assignments.front().gpu_model, "L40S");
 }
 
+TEST(ByTraffic, AnSloThatCannotBePredictedIsToldWithWhatIsMissing) {
+  const Machine machine = Priced({"H100-SXM5-80GB"});
+  const auto notes = [&](const Workload& workload) {
+    return MakePlan(machine, SpecOf({workload}), {}, TestCatalog(), {}).notes;
+  };
+  Workload chat = Chat("chat", 1, "hardware");
+  EXPECT_THAT(notes(chat), testing::Not(testing::Contains(HasSubstr("slo"))));
+  chat.by_traffic = {};
+  chat.traffic->output_tokens = 0;
+  EXPECT_THAT(notes(chat), testing::Contains(testing::AllOf(
+                               HasSubstr("whether chat keeps its slo (ttft_p99 500ms"),
+                               HasSubstr("does not say how long answers are"),
+                               HasSubstr("add, for example, traffic.output_tokens: 256"))));
+  chat.traffic.reset();
+  EXPECT_THAT(notes(chat), testing::Contains(HasSubstr("nothing says how many requests come")));
+  Workload own = Hardware("own", GiB(9));
+  own.slo = chat.slo;
+  EXPECT_THAT(notes(own), testing::Contains(HasSubstr("it names no model whose speed is known")));
+}
+
+// Of a machine that was found to be half as fast more is needed, and the plan says by whose word.
+TEST(ByTraffic, SpeedsAreByTheCoefficientsThatAreGiven) {
+  const Machine machine = Priced({"H100-SXM5-80GB", "H100-SXM5-80GB"});
+  const Spec spec = SpecOf({Chat("chat", 4, "hardware")});
+  const Plan built_in = MakePlan(machine, spec, {}, TestCatalog(), {});
+  EXPECT_THAT(Why(built_in), HasSubstr("predicted with the built-in coefficients"));
+  auto slow = *DefaultPerformance();
+  slow.roofline.bandwidth_efficiency /= 2;
+  slow.roofline.compute_efficiency /= 2;
+  PlanOptions options;
+  options.coefficients = std::make_shared<const PerformanceCoefficients>(slow);
+  options.coefficients_from = "mine.yaml";
+  const Plan mine = MakePlan(machine, spec, {}, TestCatalog(), options);
+  EXPECT_THAT(Why(mine), HasSubstr("predicted with mine.yaml"));
+  const auto compute = [](const Plan& plan) {
+    double sum = 0;
+    for (const Assignment& assignment : plan.assignments) sum += assignment.slice.compute_fraction;
+    return sum;
+  };
+  EXPECT_GT(compute(mine), 1.2 * compute(built_in));
+}
+
 }  // namespace
 }  // namespace tranche::planning

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "base/suggest.h"
+
 namespace tranche::planning {
 namespace {
 
@@ -16,13 +18,6 @@ constexpr Mechanism kInOrder[] = {Mechanism::kExclusive, Mechanism::kMig, Mechan
 // The limiter holds what is reserved.
 bool HasLimiter(Mechanism mechanism) {
   return mechanism == Mechanism::kFraction || mechanism == Mechanism::kMps;
-}
-
-int SmsOf(const GpuView& view) {
-  if (view.gpu->sm_count) return *view.gpu->sm_count;
-  int most = 0;
-  for (const MigProfile& profile : view.gpu->mig_profiles) most = std::max(most, profile.sm_count);
-  return most;
 }
 
 // Whether `a` can stand wherever `b` can and takes no more of anything: then `b` is never needed.
@@ -45,30 +40,50 @@ std::string TooSlow(const GpuView& view, const ReplicaNeed& need, const Option& 
   if (need.speed == nullptr) return "";
   const std::optional<bool> bears = need.speed->Bears(view, option, need.per_second);
   if (bears.value_or(true)) return "";  // not known: a reason says so
-  const std::string where = option.mechanism == Mechanism::kMig
-                                ? view.geometry->profile(option.profile).name
-                                : MechanismName(option.mechanism);
+  const std::string where = option.profile >= 0 ? view.geometry->profile(option.profile).name
+                                                : MechanismName(option.mechanism);
   const std::string breaks = need.speed->Breaks(view, option);
   if (!breaks.empty()) return fmt::format("{} is too slow: {}", where, breaks);
   return fmt::format("{} serves {:.3g} requests per second within its slo, not {:.3g}", where,
                      need.speed->CapacityIn(view, option).value_or(0), need.per_second);
 }
 
+// Whether an instance of the profile may be made for a workload that asks for `asked`. The other
+// variants trade engines, and a GPU has one +me: only who asks for one gets it.
+bool IsOffered(const MigProfile& profile, const std::string& asked) {
+  if (profile.max_instances == 0) return false;  // not in the layout of its tier
+  return asked.empty() ? profile.variant == MigVariant::kPlain : profile.name == asked;
+}
+
+std::string NoProfile(const MigGeometry& geometry, const std::string& asked) {
+  std::vector<std::string> names;
+  for (const MigProfile& profile : geometry.profiles()) names.push_back(profile.name);
+  std::string nearest = DidYouMean(asked, names);
+  return fmt::format("it has no MIG profile {}: {}", asked,
+                     nearest.empty() ? fmt::format("{}", fmt::join(names, ", ")) : nearest);
+}
+
 void AddMigOptions(const GpuView& view, const ReplicaNeed& need, Candidates* out) {
   const MigGeometry& geometry = *view.geometry;
-  const int sms = SmsOf(view);
+  const std::string& asked = need.workload->profile;
   std::vector<int> suitable;
   Bytes largest;
   double most_compute = 0;
   for (int i = 0; i < static_cast<int>(geometry.profiles().size()); ++i) {
     const MigProfile& profile = geometry.profile(i);
-    // The other variants trade engines that no spec asks for, and a GPU has one +me.
-    if (profile.variant != MigVariant::kPlain) continue;
-    const double fraction = sms > 0 ? static_cast<double>(profile.sm_count) / sms : 0;
+    if (!IsOffered(profile, asked)) continue;
+    const double fraction = view.ComputeOf(i);
     largest = std::max(largest, profile.memory);
     most_compute = std::max(most_compute, fraction);
     if (profile.memory < need.least || fraction + kTolerance < need.compute) continue;
     suitable.push_back(i);
+  }
+  if (suitable.empty() && !asked.empty()) {
+    out->refusal = geometry.Find(asked)
+                       ? fmt::format("{} has {} and {} of the SMs", asked, FormatBytes(largest),
+                                     FormatPercent(most_compute))
+                       : NoProfile(geometry, asked);
+    return;
   }
   if (suitable.empty()) {
     out->refusal =
@@ -96,7 +111,7 @@ void AddMigOptions(const GpuView& view, const ReplicaNeed& need, Candidates* out
     option.mechanism = Mechanism::kMig;
     option.profile = i;
     option.memory = profile.memory;
-    option.compute_fraction = sms > 0 ? static_cast<double>(profile.sm_count) / sms : 0;
+    option.compute_fraction = view.ComputeOf(i);
     option.memory_share = static_cast<double>(size(i)) / geometry.memory_slots();
     option.compute_share = static_cast<double>(profile.compute_slices) / geometry.compute_slices();
     option.guarantees = view.Find(Mechanism::kMig)->guarantees;
@@ -109,6 +124,64 @@ void AddMigOptions(const GpuView& view, const ReplicaNeed& need, Candidates* out
     out->options.push_back(option);
   }
   if (!out->options.empty()) out->refusal.clear();
+}
+
+// Ways to share an instance with others, by MPS. Of no use where nothing can sit beside it: one
+// that is the whole GPU is only made for who asks for it.
+void AddSharedInstanceOptions(const GpuView& view, const ReplicaNeed& need, Candidates* out) {
+  const Workload& workload = *need.workload;
+  const Capability* mps = view.Find(Mechanism::kMps);
+  const Capability* mig = view.Find(Mechanism::kMig);
+  if (!view.geometry || mps == nullptr || !mps->available || mig == nullptr || !mig->available) {
+    return;
+  }
+  // A profile alone asks for an instance of one's own.
+  const bool wanted =
+      workload.mechanism ? *workload.mechanism == Mechanism::kMps : workload.profile.empty();
+  // How many replicas there are to be is worked out for slices that are not shared.
+  if (!wanted || need.every_slice || need.whole_gpu || need.whole_slice || workload.gpus > 1 ||
+      workload.isolation.low_jitter) {
+    return;
+  }
+  if (view.only && *view.only != Mechanism::kMps) return;
+  const Guarantees guarantees = WithinInstance(mps->guarantees);
+  if (!guarantees.Satisfies(workload.isolation.axes)) return;
+  const MigGeometry& geometry = *view.geometry;
+  for (int i = 0; i < static_cast<int>(geometry.profiles().size()); ++i) {
+    const MigProfile& profile = geometry.profile(i);
+    const bool all = profile.compute_slices == geometry.compute_slices();
+    if (!IsOffered(profile, workload.profile) || (all && workload.profile.empty())) continue;
+    const double compute = view.ComputeOf(i);
+    if (need.reserved > profile.memory || need.compute > compute + kTolerance ||
+        view.MpsClientsIn(i) < 1) {
+      continue;
+    }
+    const double part = static_cast<double>(need.reserved.value) /
+                        static_cast<double>(std::max<uint64_t>(1, profile.memory.value));
+    Option option;
+    option.mechanism = Mechanism::kMps;
+    option.profile = i;
+    option.memory = need.reserved;
+    option.memory_share = part * profile.placements.front().size / geometry.memory_slots();
+    option.compute_share = need.compute;
+    option.compute_fraction = need.compute > 0 ? need.compute : compute;
+    option.guarantees = guarantees;
+    if (TooSlow(view, need, option).empty()) out->options.push_back(option);
+  }
+}
+
+// Why an instance of the very profile that is asked for cannot be shared here.
+std::string NoSharedInstance(const GpuView& view, const ReplicaNeed& need) {
+  const Capability* mps = view.Find(Mechanism::kMps);
+  if (mps == nullptr) return "mps is not offered here";
+  if (!mps->available) return fmt::format("no mps: {}", mps->reason);
+  if (!view.geometry) return "no MIG: " + view.no_mig;
+  const std::string& asked = need.workload->profile;
+  const std::optional<int> profile = view.geometry->Find(asked);
+  if (!profile) return NoProfile(*view.geometry, asked);
+  return fmt::format("{} has {} and {} of the SMs", asked,
+                     FormatBytes(view.geometry->profile(*profile).memory),
+                     FormatPercent(view.ComputeOf(*profile)));
 }
 
 // What a replica takes of each GPU's memory outside MIG.
@@ -126,7 +199,17 @@ std::string WhyNot(Mechanism mechanism, const GpuView& view, const ReplicaNeed& 
   const Capability* capability = view.Find(mechanism);
   if (capability == nullptr) return fmt::format("{} is not offered here", name);
   if (!capability->available) return fmt::format("no {}: {}", name, capability->reason);
-  if (!capability->guarantees.Satisfies(workload.isolation.axes)) {
+  if (view.only && *view.only != mechanism) {
+    return fmt::format("tier '{}' divides it by {}", view.tier, MechanismName(*view.only));
+  }
+  if (workload.memory_cap) {
+    const Capability* limiter = view.Find(Mechanism::kFraction);
+    if (limiter == nullptr || !limiter->available) {
+      return fmt::format("memory_cap needs the limiter: {}",
+                         limiter != nullptr ? limiter->reason : "it is not offered here");
+    }
+  }
+  if (!GivenBy(*capability, workload).Satisfies(workload.isolation.axes)) {
     return fmt::format("{} does not give {}", name, IsolationText(workload.isolation));
   }
   const bool whole = mechanism == Mechanism::kExclusive;
@@ -143,6 +226,7 @@ std::string WhyNot(Mechanism mechanism, const GpuView& view, const ReplicaNeed& 
     return fmt::format("{} lets other tenants stretch a kernel, and jitter: low is asked", name);
   }
   if (mechanism == Mechanism::kMig) return view.geometry ? "" : "no MIG: " + view.no_mig;
+  if (!workload.profile.empty()) return fmt::format("the spec wants a {}", workload.profile);
   if (!view.no_whole.empty()) return view.no_whole;
   if (view.mig_on && view.gpu->mig_mode && !view.geometry)
     return "its MIG mode is on and cannot be changed";
@@ -167,7 +251,10 @@ std::string AddUndividedOption(Mechanism mechanism, const GpuView& view, const R
                                Candidates* out) {
   Option option;
   option.mechanism = mechanism;
-  option.guarantees = view.Find(mechanism)->guarantees;
+  option.guarantees = GivenBy(*view.Find(mechanism), *need.workload);
+  if (mechanism == Mechanism::kTimeSlicing) {
+    option.time_slice = need.workload->time_slice.value_or(TimeSlice::kDefault);
+  }
   if (mechanism == Mechanism::kExclusive) {
     option.memory = UsableMemory(*view.gpu);
   } else {
@@ -177,6 +264,10 @@ std::string AddUndividedOption(Mechanism mechanism, const GpuView& view, const R
     option.compute_share = need.compute;
     // Without an ask nothing holds a tenant back from the whole of it.
     option.compute_fraction = need.compute > 0 ? need.compute : 1;
+    // So many tenants at most is the same as that each takes so much of the GPU's time.
+    if (view.most_tenants) {
+      option.compute_share = std::max(option.compute_share, 1.0 / *view.most_tenants);
+    }
   }
   std::string too_slow = TooSlow(view, need, option);
   if (too_slow.empty()) out->options.push_back(option);
@@ -184,6 +275,19 @@ std::string AddUndividedOption(Mechanism mechanism, const GpuView& view, const R
 }
 
 }  // namespace
+
+Guarantees GivenBy(const Capability& capability, const Workload& workload) {
+  Guarantees given = capability.guarantees;
+  if (workload.memory_cap) given.memory = std::max(given.memory, Guarantee::kCooperative);
+  return given;
+}
+
+// What MPS gives within an instance: the walls are around the instance, and nothing but the limiter
+// is between those in it; the kernel's limits on memory are not for MIG.
+Guarantees WithinInstance(Guarantees guarantees) {
+  guarantees.memory = std::min(guarantees.memory, Guarantee::kCooperative);
+  return guarantees;
+}
 
 std::string IsolationText(const IsolationAsk& isolation) {
   if (isolation.word != "axes") {
@@ -217,6 +321,15 @@ Candidates CandidatesOn(const GpuView& view, const ReplicaNeed& need, const Cata
       return out;
     }
   }
+  if (view.in_tiers && view.tier != workload.tier) {
+    out.refusal =
+        workload.tier.empty()
+            ? fmt::format("it is in tier '{}', and {} names no tier", view.tier, workload.name)
+        : view.tier.empty() ? fmt::format("it is not in tier '{}'", workload.tier)
+                            : fmt::format("it is in tier '{}', not '{}'", view.tier, workload.tier);
+    out.other_model = true;
+    return out;
+  }
   if (!view.unusable.empty()) {
     out.refusal = view.unusable;
     return out;
@@ -233,7 +346,8 @@ Candidates CandidatesOn(const GpuView& view, const ReplicaNeed& need, const Cata
       why_not = AddUndividedOption(mechanism, view, need, &out);
     }
     // What the spec itself excludes explains nothing about this GPU.
-    const bool excluded = workload.mechanism && *workload.mechanism != mechanism;
+    const bool excluded = (workload.mechanism && *workload.mechanism != mechanism) ||
+                          (!workload.profile.empty() && mechanism != Mechanism::kMig);
     const Capability* capability = view.Find(mechanism);
     auto& reasons = capability != nullptr && capability->available ? refusals : not_offered;
     if (!why_not.empty() && !excluded &&
@@ -241,7 +355,11 @@ Candidates CandidatesOn(const GpuView& view, const ReplicaNeed& need, const Cata
       reasons.push_back(std::move(why_not));
     }
   }
+  AddSharedInstanceOptions(view, need, &out);
   if (!out.options.empty()) return out;
+  if (!workload.profile.empty() && workload.mechanism == Mechanism::kMps) {
+    refusals = {NoSharedInstance(view, need)};
+  }
   refusals.insert(refusals.end(), not_offered.begin(), not_offered.end());
   // Two reasons say enough: the first is that of the whole GPU, the second that of MIG or of a
   // share.

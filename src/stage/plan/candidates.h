@@ -36,9 +36,21 @@ struct GpuView {
   double compute_promised = 0;                // of its time, to programs outside what is planned
   std::optional<double> price_per_hour;
   std::optional<double> spot_price_per_hour;  // with nobody on it but the preemptible
+  std::optional<int> watts;                   // that it draws at most, where the catalog knows
   std::vector<Capability> capabilities;       // of this GPU
+  // What the spec's tiers say of it.
+  bool in_tiers = false;             // there are tiers at all
+  std::string tier;                  // "" when it is in none
+  std::optional<Mechanism> only;     // how it is divided; absent: in any way
+  std::optional<int> most_tenants;   // that may share it undivided
+  std::vector<PlacedProfile> fixed;  // its instances, for good; the geometry allows no others
+  int mps_clients = 0;               // that one MPS server of the driver serves at most
 
   const Capability* Find(Mechanism mechanism) const;
+  // The part of its SMs that an instance of the profile (of its geometry) has; 0 when not known.
+  double ComputeOf(int profile) const;
+  // How many clients MPS serves in an instance of it.
+  int MpsClientsIn(int profile) const;
   // "gpu0"
   std::string name() const;
 };
@@ -52,13 +64,23 @@ std::string WhoIs(const std::vector<GpuProcess>& processes);
 // One way to put a replica on one GPU.
 struct Option {
   Mechanism mechanism = Mechanism::kExclusive;
-  int profile = -1;  // index into the GPU's geometry, with kMig
+  // Index into the GPU's geometry, with kMig; with kMps that of an instance that its tenants share.
+  int profile = -1;
   Bytes memory;  // what the slice takes of each GPU: the profile's, the whole GPU's, or the need
   double compute_fraction = 1;  // likewise: SMs of the slice / SMs of the GPU
   double memory_share = 1;      // of the GPU's memory slots, or of its memory
   double compute_share = 1;     // of the GPU's compute slices, or of its SMs
   Guarantees guarantees;
+  TimeSlice time_slice = TimeSlice::kDefault;  // with kTimeSlicing: that of all tenants of the GPU
+
+  bool in_instance() const { return mechanism == Mechanism::kMps && profile >= 0; }
 };
+
+// What the mechanism gives the workload. With `memory_cap` the limiter stands in for what the
+// mechanism does not do.
+Guarantees GivenBy(const Capability& capability, const Workload& workload);
+// Of what MPS gives, what it gives within an instance that is shared.
+Guarantees WithinInstance(Guarantees guarantees);
 
 // Every way worth trying on one GPU, the least of the GPU first; or why there is none.
 struct Candidates {

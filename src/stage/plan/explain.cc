@@ -29,16 +29,18 @@ std::optional<FreePiece> LargestPiece(const GpuView& view, int index, const Repl
     used = true;
     if (one.placement) {
       mig = true;
-      view.geometry->Add({one.option.profile, *one.placement}, &taken);
     } else {
       shared += one.option.memory;
       time -= one.option.compute_share;
     }
   }
+  for (const auto& [placement, profile] : InstancesOn(index, layout.placed)) {
+    view.geometry->Add({profile, placement}, &taken);
+  }
   const auto gives = [&](Mechanism mechanism) {
     const Capability* capability = view.Find(mechanism);
     return capability != nullptr && capability->available &&
-           capability->guarantees.Satisfies(need.workload->isolation.axes) &&
+           GivenBy(*capability, *need.workload).Satisfies(need.workload->isolation.axes) &&
            (!need.workload->mechanism || *need.workload->mechanism == mechanism);
   };
   if (!used && view.no_whole.empty() && view.foreign_processes.empty() &&
@@ -74,6 +76,8 @@ std::string NeedText(const ReplicaNeed& need) {
       text += fmt::format(" with {} each", FormatBytes(need.least_per_gpu()));
   } else if (need.whole_gpu) {
     text = "needs a whole GPU";
+  } else if (need.whole_slice) {
+    text = "needs a " + need.workload->profile;
   } else {
     text = "needs " + FormatBytes(need.least);
   }
@@ -84,6 +88,8 @@ std::string NeedText(const ReplicaNeed& need) {
   }
   const IsolationAsk& isolation = need.workload->isolation;
   if (isolation.word != "none") text += " with " + IsolationText(isolation);
+  if (!need.workload->profile.empty() && !need.whole_slice)
+    text += " in a " + need.workload->profile;
   if (!need.workload->gpu.empty()) text += " on a " + need.workload->gpu;
   return text;
 }
@@ -162,8 +168,13 @@ std::string ReasonFor(const ReplicaNeed& need, const NodeLayout& layout, const L
 class Remedies {
  public:
   Remedies(const ReplicaNeed& need, const NodeLayout& layout, const LayoutSolver& solver,
-           const std::vector<GpuView>& views, const Catalog& catalog)
-      : need_(need), layout_(layout), solver_(solver), views_(views), catalog_(catalog) {}
+           const std::vector<GpuView>& views, const Catalog& catalog, const SpeedSource& source)
+      : need_(need),
+        layout_(layout),
+        solver_(solver),
+        views_(views),
+        catalog_(catalog),
+        source_(source) {}
 
   std::string Find() {
     if (need_.workload->model && !need_.workload->memory) {
@@ -192,7 +203,7 @@ class Remedies {
 
  private:
   bool Fits(const Workload& changed) const {
-    const ReplicaNeed need = NeedOf(changed, need_.replica, catalog_);
+    const ReplicaNeed need = NeedOf(changed, need_.replica, catalog_, source_);
     return solver_.WouldFit(layout_.placed, need);
   }
 
@@ -204,7 +215,7 @@ class Remedies {
       const Candidates found = CandidatesOn(views_[v], need, catalog_);
       for (const Option& option : found.options) {
         if (least != nullptr && option.memory >= least->memory) continue;
-        if (option.profile < 0) continue;
+        if (option.mechanism != Mechanism::kMig) continue;
         name = views_[v].geometry->profile(option.profile).name;
         best_ = option;
         least = &best_;
@@ -218,7 +229,7 @@ class Remedies {
     for (const char* precision : kSmaller) {
       Workload changed = *need_.workload;
       changed.model->precision = precision;
-      const ReplicaNeed need = NeedOf(changed, 0, catalog_);
+      const ReplicaNeed need = NeedOf(changed, 0, catalog_, source_);
       if (need.least >= need_.least || !Fits(changed)) continue;
       found_.push_back(fmt::format("precision {} needs {} and fits {}", precision,
                                    FormatBytes(need.least), SmallestPiece(need)));
@@ -358,12 +369,44 @@ class Remedies {
       if (Fits(changed)) found_.push_back(fmt::format("without gpu: {}", need_.workload->gpu));
     }
     changed = *need_.workload;
+    if (!changed.profile.empty() && !need_.whole_slice) {
+      changed.profile.clear();
+      if (Fits(changed))
+        found_.push_back(fmt::format("without profile: {}", need_.workload->profile));
+    } else if (need_.whole_slice) {
+      TryOtherProfiles();
+    }
+    changed = *need_.workload;
     if (changed.mechanism) {
       changed.mechanism.reset();
       if (Fits(changed)) {
         found_.push_back(
             fmt::format("without mechanism: {}", MechanismName(*need_.workload->mechanism)));
       }
+    }
+  }
+
+  // The nearest by memory of those that would fit.
+  void TryOtherProfiles() {
+    std::set<std::pair<uint64_t, std::string>> tried;  // by how far
+    const auto wanted = ParseMigProfileName(need_.workload->profile);
+    if (!wanted) return;
+    const uint64_t gigabytes = static_cast<uint64_t>(wanted->gigabytes);
+    for (const GpuView& view : views_) {
+      if (!view.geometry) continue;
+      for (const MigProfile& profile : view.geometry->profiles()) {
+        const uint64_t has = (profile.memory.value >> 30) + 1;
+        if (profile.variant != MigVariant::kPlain || profile.name == need_.workload->profile)
+          continue;
+        tried.emplace(has > gigabytes ? has - gigabytes : gigabytes - has, profile.name);
+      }
+    }
+    for (const auto& [distance, profile] : tried) {
+      Workload changed = *need_.workload;
+      changed.profile = profile;
+      if (!Fits(changed)) continue;
+      found_.push_back("profile: " + profile);
+      return;
     }
   }
 
@@ -427,6 +470,7 @@ class Remedies {
   const LayoutSolver& solver_;
   const std::vector<GpuView>& views_;
   const Catalog& catalog_;
+  const SpeedSource& source_;
   mutable Option best_;
   std::vector<std::string> found_;
 };
@@ -435,9 +479,9 @@ class Remedies {
 
 Unplaced ExplainUnplaced(const ReplicaNeed& need, const NodeLayout& layout,
                          const LayoutSolver& solver, const std::vector<GpuView>& views,
-                         const Catalog& catalog) {
+                         const Catalog& catalog, const SpeedSource& source) {
   return {need.workload->name, need.replica, ReasonFor(need, layout, solver, views),
-          Remedies(need, layout, solver, views, catalog).Find()};
+          Remedies(need, layout, solver, views, catalog, source).Find()};
 }
 
 }  // namespace tranche::planning

@@ -17,6 +17,6 @@ std::vector<std::string> ReasonsFor(const Placed& placed, const ReplicaNeed& nee
 // Why a replica was not placed, and the smallest change under which it would be.
 Unplaced ExplainUnplaced(const ReplicaNeed& need, const NodeLayout& layout,
                          const LayoutSolver& solver, const std::vector<GpuView>& views,
-                         const Catalog& catalog);
+                         const Catalog& catalog, const SpeedSource& source);
 
 }  // namespace tranche::planning

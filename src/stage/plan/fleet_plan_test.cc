@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <random>
+#include <set>
 
 #include "stage/plan/fleet_search.h"
 #include "stage/plan/planner.h"
@@ -10,6 +11,9 @@
 // Plans of more replicas than are tried one by one.
 namespace tranche::planning {
 namespace {
+
+// What is held here does not take all the improving that there is time for.
+const PlanOptions kQuick{.fleet_steps = 1000};
 
 Machine Fleet() {
   std::vector<std::string> gpus;
@@ -44,21 +48,22 @@ TEST(FleetPlan, IsSoundAndKeptWhenAskedAgain) {
   for (const uint64_t seed : {1, 2, 3}) {
     const Machine machine = Fleet();
     Spec spec = ManyWorkloads(seed);
-    const Plan plan = MakePlan(machine, spec, {}, TestCatalog(), {});
+    const Plan plan = MakePlan(machine, spec, {}, TestCatalog(), kQuick);
     ASSERT_TRUE(plan.feasible()) << plan.unplaced.front().reason;
     ASSERT_GT(plan.assignments.size(), kMostForSearch);
     ExpectSound(machine, spec, {}, plan);
-    EXPECT_EQ(MakePlan(machine, spec, {}, TestCatalog(), {}), plan);
+    EXPECT_EQ(MakePlan(machine, spec, {}, TestCatalog(), kQuick), plan);
     ASSERT_TRUE(plan.cost_lower_bound_per_hour);
     EXPECT_LE(*plan.cost_lower_bound_per_hour, *plan.cost_per_hour);
     EXPECT_GE(*plan.cost_lower_bound_per_hour, 0.85 * *plan.cost_per_hour);
 
     const World world = Applied(machine, {}, plan);
-    EXPECT_FALSE(MakePlan(world.machine, spec, world.deployment, TestCatalog(), {}).HasChanges());
+    EXPECT_FALSE(
+        MakePlan(world.machine, spec, world.deployment, TestCatalog(), kQuick).HasChanges());
     // More of one, and none of another: nothing else is touched.
     spec.workloads.erase(spec.workloads.begin() + 5);
     spec.workloads.push_back(Hardware("another", GiB(9), 3));
-    const Plan next = MakePlan(world.machine, spec, world.deployment, TestCatalog(), {});
+    const Plan next = MakePlan(world.machine, spec, world.deployment, TestCatalog(), kQuick);
     ASSERT_TRUE(next.feasible());
     ExpectSound(world.machine, spec, world.deployment, next);
     for (const Step& step : next.steps) {
@@ -68,10 +73,29 @@ TEST(FleetPlan, IsSoundAndKeptWhenAskedAgain) {
   }
 }
 
+// What MPS would do as well needs no server.
+TEST(FleetPlan, MpsIsForWhoAsksForIt) {
+  Machine machine = MachineWith(std::vector<std::string>(40, "L40S"));
+  OfferMps(&machine);
+  Workload asks = Limited("asks", {GiB(6), GiB(6)}, 0, 60);
+  asks.mechanism = Mechanism::kMps;
+  const Spec spec = SpecOf({Limited("open", {GiB(7), GiB(7)}, 0, 60), asks});
+  const Plan plan = MakePlan(machine, spec, {}, TestCatalog(), kQuick);
+  ExpectSound(machine, spec, {}, plan);
+  for (const Assignment& assignment : plan.assignments) {
+    std::set<std::string> together;
+    for (const Assignment& other : plan.assignments) {
+      if (other.slice.gpu_uuid == assignment.slice.gpu_uuid) together.insert(other.workload);
+    }
+    if (together.count("asks") > 0 || together.size() > 1) continue;
+    EXPECT_NE(assignment.slice.mechanism, Mechanism::kMps) << assignment.workload;
+  }
+}
+
 TEST(FleetPlan, WhatDoesNotFitIsSaidWithWhatWould) {
   const Machine machine = MachineWith({"H100-SXM5-80GB", "H100-SXM5-80GB"});
   Spec spec = SpecOf({Hardware("many", GiB(9), 120)});
-  const Plan plan = MakePlan(machine, spec, {}, TestCatalog(), {});
+  const Plan plan = MakePlan(machine, spec, {}, TestCatalog(), kQuick);
   EXPECT_EQ(plan.assignments.size(), 14u);
   ASSERT_EQ(plan.unplaced.size(), 106u);
   EXPECT_FALSE(plan.unplaced.front().reason.empty());
@@ -83,9 +107,9 @@ TEST(FleetPlan, TakesOverWhatIsLeftOver) {
   const Machine machine = Fleet();
   Spec spec =
       SpecOf({Hardware("a", GiB(9), 50), Hardware("b", GiB(30), 10), Shared("c", GiB(5), 50)});
-  World world = Applied(machine, {}, MakePlan(machine, spec, {}, TestCatalog(), {}));
+  World world = Applied(machine, {}, MakePlan(machine, spec, {}, TestCatalog(), kQuick));
   for (Workload& workload : spec.workloads) workload.name += "-new";
-  const Plan plan = MakePlan(world.machine, spec, world.deployment, TestCatalog(), {});
+  const Plan plan = MakePlan(world.machine, spec, world.deployment, TestCatalog(), kQuick);
   ASSERT_TRUE(plan.feasible());
   ExpectSound(world.machine, spec, world.deployment, plan);
   EXPECT_EQ(Count(plan, StepKind::kDestroyInstance), 0);

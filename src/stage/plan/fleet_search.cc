@@ -17,6 +17,7 @@ namespace tranche::planning {
 namespace {
 
 constexpr double kModeChange = 1000;  // outweighs any number of instances
+constexpr double kPerWatt = 1e-7;     // is outweighed by one of them
 
 std::string OptionKey(const Option& option) {
   return fmt::format("{}:{}:{}:{:.12g};", static_cast<int>(option.mechanism), option.profile,
@@ -26,10 +27,12 @@ std::string OptionKey(const Option& option) {
 // What makes two types one kind: the same price, room and ways. What is left over on them, and
 // whether MIG is on, does not.
 std::string KindKey(const SearchProblem& problem, const Bin& bin) {
-  std::string key = fmt::format("{}|{}|{}|{}|{}|{:.12g}|{}|{}|{}|", bin.price, bin.spot_price,
-                                static_cast<int>(bin.use), static_cast<int>(bin.shared_by),
-                                bin.memory - std::min(bin.memory, bin.memory_used),
-                                bin.compute_used, bin.team, bin.all_trusted, bin.taken.slots);
+  std::string key = fmt::format(
+      "{}|{}|{}|{}|{}|{:.12g}|{}|{}|{}|{}|{}|", bin.price, bin.spot_price,
+      static_cast<int>(bin.use),
+      static_cast<int>(bin.shared_by) * 8 + static_cast<int>(bin.time_slice),
+      bin.memory - std::min(bin.memory, bin.memory_used), bin.compute_used, bin.team,
+      bin.all_trusted, bin.taken.slots, bin.mps_clients - bin.tenants, bin.instance_profile);
   for (const uint8_t count : bin.taken.counts) key += static_cast<char>('0' + count);
   if (bin.geometry != nullptr) {
     for (const MigProfile& profile : bin.geometry->profiles()) {
@@ -101,12 +104,20 @@ class FleetSearch {
     return view;
   }
 
-  SearchAnswer Run() {
-    const fleet::Answer answer = fleet::Solve(fleet_);
-    SearchAnswer out;
-    out.choices.resize(problem_.items.size());
+  // Of the bins that are used before anything is placed.
+  double PriceBefore() const {
     double before = 0;
     for (const Bin& bin : problem_.bins) before += bin.use != BinUse::kEmpty ? bin.price : 0;
+    return before;
+  }
+
+  double Bound() const { return PriceBefore() + fleet::LowerBound(fleet_) / kFleetPriceUnits; }
+
+  SearchAnswer Run(const fleet::SolverLimits& limits) {
+    const fleet::Answer answer = fleet::Solve(fleet_, limits);
+    SearchAnswer out;
+    out.choices.resize(problem_.items.size());
+    const double before = PriceBefore();
     out.price = before + static_cast<double>(answer.cost) / kFleetPriceUnits;
     out.lower_bound = before + static_cast<double>(answer.lower_bound) / kFleetPriceUnits;
     out.exact = answer.lower_bound == answer.cost;
@@ -120,10 +131,16 @@ class FleetSearch {
     std::vector<int> profiles;  // of the fleet kind's shapes
     bool spot = false;          // the same bins as the kind before, at their spot price
   };
-  // One GPU's items, by class, each with its option.
+  // One GPU's items, by class, each with its option, and the instance that it shares.
+  struct LoadItem {
+    int item_class = 0;
+    int option = 0;
+    int instance = -1;
+    auto operator<=>(const LoadItem&) const = default;
+  };
   struct Load {
     int gpus = 1;
-    std::vector<std::pair<int, int>> items;
+    std::vector<LoadItem> items;
   };
 
   const Bin& ExampleOf(size_t kind) const {
@@ -160,19 +177,32 @@ class FleetSearch {
       if (bin.taken.slots == 0 && bin.use != BinUse::kMig) {
         kind.memory = static_cast<int64_t>(bin.memory - std::min(bin.memory, bin.memory_used));
         kind.compute = Compute(1 - bin.compute_used, 0.5);
+        if (bin.mps_clients < kAnyClients)
+          kind.clients = std::max(0, bin.mps_clients - bin.tenants);
       }
       if (bin.geometry != nullptr && bin.use != BinUse::kShared) {
         std::set<int> profiles;
         for (size_t c = 0; c < problem_.classes.size(); ++c) {
           const std::vector<Option>* options = OptionsOf(c, bin.type);
           for (size_t o = 0; options != nullptr && o < options->size(); ++o) {
-            if ((*options)[o].mechanism == Mechanism::kMig) profiles.insert((*options)[o].profile);
+            if ((*options)[o].profile >= 0) profiles.insert((*options)[o].profile);
           }
         }
         kinds_[k].profiles.assign(profiles.begin(), profiles.end());
         if (!profiles.empty()) kind.layouts = MaximalSets(bin, kinds_[k].profiles);
+        AddRooms(k, &kind);
       }
       fleet_.kinds.push_back(std::move(kind));
+    }
+  }
+
+  // What those have together who share an instance of each shape.
+  void AddRooms(size_t k, fleet::GpuKind* kind) const {
+    const Bin& bin = ExampleOf(k);
+    for (const int profile : kinds_[k].profiles) {
+      const SharedRoom room = bin.RoomOf(profile);
+      kind->rooms.push_back(
+          {static_cast<int64_t>(room.memory), Compute(room.compute, 0.5), room.clients});
     }
   }
 
@@ -233,18 +263,32 @@ class FleetSearch {
       add();
       return;
     }
-    if (bin.use == BinUse::kShared && bin.shared_by != option.mechanism) return;
-    way.use = fleet::Way::Use::kShare;
-    way.share = {static_cast<int64_t>(option.memory.value), Compute(option.compute_share, 1e-6)};
-    if (way.share.memory > fleet_.kinds[k].memory || way.share.compute > fleet_.kinds[k].compute) {
-      return;
-    }
-    // Time slices share no fault domain; everybody else is alone with the team, or trusted among
-    // the trusted.
+    way.share = {static_cast<int64_t>(option.memory.value), Compute(option.compute_share, 1e-6),
+                 option.mechanism == Mechanism::kMps ? 1 : 0};
     const ItemClass& asked = problem_.classes[c];
     const int base = static_cast<int>(option.mechanism) << 20;
+    if (option.in_instance() && bin.instance_of < 0) {
+      // One that is to be made: nobody is in it yet.
+      const auto& profiles = kinds_[k].profiles;
+      const auto at = std::find(profiles.begin(), profiles.end(), option.profile);
+      if (fleet_.kinds[k].layouts.empty() || at == profiles.end()) return;
+      way.use = fleet::Way::Use::kInstanceShare;
+      way.shape = static_cast<int>(at - profiles.begin());
+      if (!fleet_.kinds[k].rooms[static_cast<size_t>(way.shape)].Holds(way.share)) return;
+      way.circle = base + 2 + asked.team;
+      add();
+      way.circle = base + 1;
+      if (asked.trusted) add();
+      return;
+    }
+    if (bin.use == BinUse::kShared && bin.shared_by != option.mechanism) return;
+    way.use = fleet::Way::Use::kShare;
+    if (!fleet_.kinds[k].whole().Holds(way.share)) return;
+    // Time slices share no fault domain; everybody else is alone with the team, or trusted among
+    // the trusted.
     if (option.mechanism == Mechanism::kTimeSlicing) {
-      way.circle = base;
+      if (bin.use == BinUse::kShared && bin.time_slice != option.time_slice) return;
+      way.circle = base + static_cast<int>(option.time_slice);
       add();
       return;
     }
@@ -278,9 +322,10 @@ class FleetSearch {
       for (int g = 0; g < load.gpus; ++g) choice.bins.push_back(bins[next++]);
       std::sort(choice.bins.begin(), choice.bins.end());
       taken_.insert(choice.bins.begin(), choice.bins.end());
-      for (const auto& [c, option] : load.items) {
-        choice.option = option;
-        out->choices[TakeItem(c)] = choice;
+      for (const LoadItem& item : load.items) {
+        choice.option = item.option;
+        choice.instance = item.instance;
+        out->choices[TakeItem(item.item_class)] = choice;
       }
     }
   }
@@ -293,16 +338,21 @@ class FleetSearch {
       const size_t c = static_cast<size_t>(content.item_class);
       const int option = option_of_[c][static_cast<size_t>(content.way)];
       for (int64_t n = 0; n < content.count; ++n)
-        load.items.emplace_back(content.item_class, option);
+        load.items.push_back({content.item_class, option, content.instance});
     }
     const Bin& bin = ExampleOf(k);
     if (load.gpus > 1) return load;
     if (load.items.size() == 1 && bin.use == BinUse::kEmpty && bin.taken.slots == 0) {
-      load.items.front().second = 0;
+      load.items.front() = {load.items.front().item_class, 0, -1};
+      if (OptionOf(bin, load.items.front()).in_instance()) load.items.front().instance = 0;
       return load;
     }
-    if (used.layout < 0) return load;
-    for (auto& [c, option] : load.items) {
+    if (used.layout < 0) {
+      TakeFractions(bin, &load);
+      return load;
+    }
+    for (auto& [c, option, instance] : load.items) {
+      if (instance >= 0) continue;
       const std::vector<Option>& options = *OptionsOf(static_cast<size_t>(c), bin.type);
       const int before = option;
       for (option = 0; option < before; ++option) {
@@ -313,16 +363,47 @@ class FleetSearch {
     return load;
   }
 
-  const Option& OptionOf(const Bin& bin, const std::pair<int, int>& item) const {
-    return (
-        *OptionsOf(static_cast<size_t>(item.first), bin.type))[static_cast<size_t>(item.second)];
+  // What MPS does for them fractions do as well, without a server: where all have that choice, they
+  // take it.
+  void TakeFractions(const Bin& bin, Load* load) const {
+    if (bin.use != BinUse::kEmpty) return;
+    Load changed = *load;
+    for (LoadItem& item : changed.items) {
+      const Option& now = OptionOf(bin, item);
+      if (now.mechanism != Mechanism::kMps) return;
+      const std::vector<Option>& options =
+          *OptionsOf(static_cast<size_t>(item.item_class), bin.type);
+      const auto fraction = std::find_if(options.begin(), options.end(), [&](const Option& o) {
+        return o.mechanism == Mechanism::kFraction && o.memory == now.memory &&
+               o.compute_share == now.compute_share;
+      });
+      if (fraction == options.end()) return;
+      item.option = static_cast<int>(fraction - options.begin());
+    }
+    *load = std::move(changed);
+  }
+
+  const Option& OptionOf(const Bin& bin, const LoadItem& item) const {
+    return (*OptionsOf(static_cast<size_t>(item.item_class),
+                       bin.type))[static_cast<size_t>(item.option)];
+  }
+
+  // The instances that a load is in, those that are shared once.
+  std::vector<int> InstancesOf(const Bin& bin, const Load& load) const {
+    std::vector<int> profiles;
+    std::set<int> shared;
+    for (const LoadItem& item : load.items) {
+      const Option& option = OptionOf(bin, item);
+      if (option.profile < 0 || bin.instance_of >= 0) continue;
+      if (item.instance < 0 || shared.insert(item.instance).second)
+        profiles.push_back(option.profile);
+    }
+    return profiles;
   }
 
   bool Packs(const Bin& bin, const Load& load) const {
     std::vector<WantedInstance> wanted;
-    for (const auto& item : load.items) {
-      wanted.push_back({OptionOf(bin, item).profile, std::nullopt});
-    }
+    for (const int profile : InstancesOf(bin, load)) wanted.push_back({profile, std::nullopt});
     return PackProfiles(*bin.geometry, bin.taken, wanted).has_value();
   }
 
@@ -331,21 +412,20 @@ class FleetSearch {
     double changes = 0;
     std::array<int, Occupancy::kMaxProfiles> made{};
     bool mig = false;
-    for (const auto& item : load.items) {
-      const Option& option = OptionOf(bin, item);
-      if (option.mechanism != Mechanism::kMig) continue;
+    for (const int profile : InstancesOf(bin, load)) {
       mig = true;
-      ++made[static_cast<size_t>(option.profile)];
+      ++made[static_cast<size_t>(profile)];
     }
     for (size_t p = 0; p < made.size(); ++p) changes += std::max(0, made[p] - bin.reusable[p]);
     if (bin.use == BinUse::kEmpty && mig != bin.mig_on) changes += kModeChange;
+    if (bin.use == BinUse::kEmpty) changes += bin.watts * kPerWatt;
     return changes;
   }
 
   // Bins for the loads, in their order, so that least changes in all: a transport of loads that are
   // alike to bins that are alike.
   std::vector<int> Match(const std::vector<Load>& loads, const std::vector<int>& bins) const {
-    std::map<std::vector<std::pair<int, int>>, std::vector<size_t>> load_groups;
+    std::map<std::vector<LoadItem>, std::vector<size_t>> load_groups;
     for (size_t l = 0; l < loads.size(); ++l) {
       for (int g = 0; g < loads[l].gpus; ++g) load_groups[loads[l].items].push_back(l);
     }
@@ -413,6 +493,10 @@ class FleetSearch {
 
 FleetView FleetOf(const SearchProblem& problem) { return FleetSearch(problem).View(); }
 
-SearchAnswer SearchFleet(const SearchProblem& problem) { return FleetSearch(problem).Run(); }
+SearchAnswer SearchFleet(const SearchProblem& problem, const fleet::SolverLimits& limits) {
+  return FleetSearch(problem).Run(limits);
+}
+
+double FleetBound(const SearchProblem& problem) { return FleetSearch(problem).Bound(); }
 
 }  // namespace tranche::planning

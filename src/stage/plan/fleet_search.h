@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "decide/fleet/problem.h"
+#include "decide/fleet/solver.h"
 #include "stage/plan/search.h"
 
 namespace tranche::planning {
@@ -11,7 +12,11 @@ namespace tranche::planning {
 // linear program over whole GPUs (decide/fleet). Places as many items as it can: the choice of one
 // that is left out has no bins. Of answers that cost the same it makes the fewest changes to what
 // GPUs hold, then takes the least of them. Deterministic.
-SearchAnswer SearchFleet(const SearchProblem& problem);
+SearchAnswer SearchFleet(const SearchProblem& problem, const fleet::SolverLimits& limits = {});
+
+// What no answer costs less than that leaves nothing out; 0 when that is not known. Knows of shared
+// instances, which Search does not.
+double FleetBound(const SearchProblem& problem);
 
 // The same problem as decide/fleet sees it.
 struct FleetView {

@@ -1,8 +1,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdio>
 
 #include "stage/plan/candidates.h"
+#include "stage/plan/tiers.h"
 
 namespace tranche::planning {
 namespace {
@@ -15,7 +17,7 @@ bool IsOurs(const GpuProcess& process, const Gpu& gpu, const Deployment& deploym
     const auto& more = replica.slice.more_gpu_uuids;
     const bool here = replica.slice.gpu_uuid == gpu.uuid ||
                       std::find(more.begin(), more.end(), gpu.uuid) != more.end();
-    if (here && replica.slice.mechanism != Mechanism::kMig && pids.empty()) return true;
+    if (here && !replica.slice.placement && pids.empty()) return true;
   }
   return false;
 }
@@ -32,8 +34,13 @@ std::string Join(const std::vector<std::string>& parts, const char* separator) {
   return text;
 }
 
-void JudgeHealth(GpuView& view) {
+void JudgeHealth(const Deployment& deployment, GpuView& view) {
   const Gpu& gpu = *view.gpu;
+  if (deployment.IsDrained(gpu.uuid)) {
+    view.unusable =
+        fmt::format("it is drained; `tranche undrain {}` takes it into use again", gpu.index);
+    return;
+  }
   if (!gpu.health.usable) {
     view.unusable =
         gpu.health.problems.empty() ? "the driver cannot use it" : Join(gpu.health.problems, "; ");
@@ -101,6 +108,16 @@ void JudgeMig(GpuView& view) {
   }
 }
 
+// At CUDA_DEVICE_MAX_CONNECTIONS as it is by itself, and of GPUs on which MPS is offered at all
+// (from Volta on). A driver that does not say what it is may be an old one.
+int MpsClientsOf(const Machine& machine) {
+  constexpr int kClients = 48, kClientsFromCuda131 = 60;
+  if (!machine.cuda_version) return kClients;
+  int major = 0, minor = 0;
+  if (std::sscanf(machine.cuda_version->c_str(), "%d.%d", &major, &minor) < 1) return kClients;
+  return major > 13 || (major == 13 && minor >= 1) ? kClientsFromCuda131 : kClients;
+}
+
 std::optional<double> PriceOf(const Gpu& gpu, const Spec& spec, const Catalog& catalog) {
   if (gpu.price_per_hour) return gpu.price_per_hour;
   if (gpu.model.empty()) return std::nullopt;
@@ -120,6 +137,18 @@ const Capability* GpuView::Find(Mechanism mechanism) const {
     if (capability.mechanism == mechanism) return &capability;
   }
   return nullptr;
+}
+
+double GpuView::ComputeOf(int profile) const {
+  int sms = gpu->sm_count.value_or(0);
+  if (!gpu->sm_count) {
+    for (const MigProfile& one : gpu->mig_profiles) sms = std::max(sms, one.sm_count);
+  }
+  return sms > 0 ? static_cast<double>(geometry->profile(profile).sm_count) / sms : 0;
+}
+
+int GpuView::MpsClientsIn(int profile) const {
+  return mps_clients * geometry->profile(profile).compute_slices / geometry->compute_slices();
 }
 
 std::string GpuView::name() const { return fmt::format("gpu{}", gpu->index); }
@@ -148,7 +177,8 @@ std::vector<GpuView> ViewsOf(const Machine& machine, const Deployment& deploymen
     for (const Capability& capability : machine.capabilities) {
       if (capability.gpu_uuid == gpu.uuid) view.capabilities.push_back(capability);
     }
-    JudgeHealth(view);
+    view.mps_clients = MpsClientsOf(machine);
+    JudgeHealth(deployment, view);
     CollectProcesses(deployment, view);
     JudgeMig(view);
     CollectInstances(deployment, adopt, view);
@@ -156,8 +186,11 @@ std::vector<GpuView> ViewsOf(const Machine& machine, const Deployment& deploymen
     if (promised != options.compute_promised.end()) view.compute_promised = promised->second;
     view.price_per_hour = PriceOf(gpu, spec, catalog);
     view.spot_price_per_hour = gpu.spot_price_per_hour;
+    if (const auto known = catalog.FindGpu(gpu.model); !gpu.model.empty() && known)
+      view.watts = (*known)->tdp_watts;
     views.push_back(std::move(view));
   }
+  PutIntoTiers(machine, spec, &views);
   return views;
 }
 

@@ -13,11 +13,16 @@
 namespace tranche::planning {
 namespace {
 
+// Prices are compared to the ten-thousandth of a unit that a fleet's are rounded to.
+constexpr double kPriceTolerance = 1e-3;
+// To look for a layout in which instances are shared, or whether one more fits into a fleet.
+constexpr int64_t kStepsToShare = 4000;
+
 // The part of a GPU that a replica takes, in milli: of the resource of which it takes more, by the
 // least way that is no instance of MIG. Absent where there is no such way.
 std::optional<int> PartOf(const Candidates& candidates) {
   for (const Option& option : candidates.options) {
-    if (option.mechanism == Mechanism::kMig) continue;
+    if (option.profile >= 0) continue;
     const double share = std::max(option.memory_share, option.compute_share);
     return static_cast<int>(std::ceil(placement::kGpuMilli * share - 1e-6));
   }
@@ -32,22 +37,24 @@ std::string ClassKey(const ReplicaNeed& need) {
       need.speed ? fmt::format("{}|{}|{:.17g}|{}|{}", w.name, need.speed->batch(), need.per_second,
                                need.every_slice, Speed::ObjectiveText(*w.slo))
                  : std::string();
-  return fmt::format(
-      "{}|{}|{}|{}|{:.17g}|{}|{}|{},{},{},{}|{}|{}|{}|{}", w.gpu,
-      w.mechanism ? MechanismName(*w.mechanism) : "", need.least.value, need.reserved.value,
-      need.compute, w.gpus, need.whole_gpu, static_cast<int>(axes.memory),
-      static_cast<int>(axes.compute), static_cast<int>(axes.fault), static_cast<int>(axes.access),
-      w.isolation.low_jitter, w.trusted, w.team, fmt::format("{}|{}", w.preemptible, speed));
+  return fmt::format("{}|{}/{}|{}|{}|{:.17g}|{}|{}|{},{},{},{}|{}|{}|{}|{}", w.gpu,
+                     w.mechanism ? MechanismName(*w.mechanism) : "", w.profile, need.least.value,
+                     need.reserved.value, need.compute, w.gpus, need.whole_gpu,
+                     static_cast<int>(axes.memory), static_cast<int>(axes.compute),
+                     static_cast<int>(axes.fault), static_cast<int>(axes.access),
+                     w.isolation.low_jitter, w.trusted, w.team,
+                     fmt::format("{}|{}|{}|{}|{}", w.preemptible, speed, w.tier,
+                                 w.time_slice ? TimeSliceName(*w.time_slice) : "", w.memory_cap));
 }
 
 // Everything that tells one GPU from another as far as candidates go. Reasons in words do not.
 std::string ViewKey(const GpuView& view) {
   const Gpu& gpu = *view.gpu;
   std::string key = fmt::format(
-      "{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}", gpu.model, gpu.model.empty() ? gpu.name : "",
-      gpu.memory_total.value, gpu.sm_count.value_or(0), view.mig_on, view.geometry.has_value(),
-      view.no_whole.empty(), view.unusable.empty(), view.foreign_processes.size(),
-      view.free_undivided.value, view.free_unknown.empty());
+      "{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}", view.tier, gpu.model,
+      gpu.model.empty() ? gpu.name : "", gpu.memory_total.value, gpu.sm_count.value_or(0),
+      view.mig_on, view.geometry.has_value(), view.no_whole.empty(), view.unusable.empty(),
+      view.foreign_processes.size(), view.free_undivided.value, view.free_unknown.empty());
   for (const Capability& capability : view.capabilities) {
     const Guarantees& g = capability.guarantees;
     key +=
@@ -67,9 +74,11 @@ std::string ViewKey(const GpuView& view) {
 
 std::string BinKey(const Bin& bin, const GpuView& view) {
   std::string key = fmt::format(
-      "{}#{}|{}|{}|{}|{}|{}|{}|{}|{}|{}", ViewKey(view), bin.price, bin.spot_price,
-      static_cast<int>(bin.use), static_cast<int>(bin.shared_by), bin.memory_used, bin.compute_used,
-      bin.team, bin.all_trusted, bin.taken.slots, bin.taken.compute_slices);
+      "{}#{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}", ViewKey(view), bin.price, bin.spot_price,
+      static_cast<int>(bin.use),
+      static_cast<int>(bin.shared_by) * 8 + static_cast<int>(bin.time_slice), bin.memory_used,
+      bin.compute_used, bin.team, bin.all_trusted, bin.taken.slots, bin.taken.compute_slices,
+      bin.instance_profile, bin.shared_by == Mechanism::kMps ? bin.tenants : 0);
   for (const uint8_t count : bin.taken.counts) key += static_cast<char>('0' + count);
   for (const uint8_t count : bin.reusable) key += static_cast<char>('0' + count);
   const EngineCounts& engines = bin.taken.engines;
@@ -79,10 +88,52 @@ std::string BinKey(const Bin& bin, const GpuView& view) {
 
 void PutTenant(const ReplicaNeed& need, const Option& option, int team, Bin* bin) {
   bin->shared_by = option.mechanism;
+  bin->time_slice = option.time_slice;
   bin->memory_used += option.memory.value;
   bin->compute_used += option.compute_share;
+  ++bin->tenants;
   bin->team = bin->team == -1 || bin->team == team ? team : -2;
   bin->all_trusted = bin->all_trusted && need.workload->trusted;
+}
+
+// The ways to share an instance of the profile: one or none.
+std::vector<Option> ToShare(const std::vector<Option>& options, int profile) {
+  std::vector<Option> to_share;
+  for (const Option& option : options) {
+    if (option.in_instance() && option.profile == profile) to_share.push_back(option);
+  }
+  return to_share;
+}
+
+bool MayShareInstances(const SearchProblem& problem) {
+  for (const ItemClass& item : problem.classes) {
+    for (const auto& [type, options] : item.options) {
+      for (const Option& option : options) {
+        if (option.in_instance()) return true;
+      }
+    }
+  }
+  return false;
+}
+
+// What Search came to, or an answer in which several share an instance, where such is cheaper or
+// there is no other.
+SearchOutcome WithSharedInstances(const SearchProblem& problem, const SearchLimits& limits,
+                                  SearchOutcome outcome, SearchAnswer* answer) {
+  const bool found = outcome == SearchOutcome::kFound;
+  if ((found && limits.first_will_do) || !MayShareInstances(problem)) return outcome;
+  if (found) {
+    const double bound = FleetBound(problem);
+    if (answer->price <= bound + kPriceTolerance) return outcome;
+    answer->lower_bound = std::min(answer->lower_bound, bound);
+    answer->exact = false;
+  }
+  SearchAnswer shared = SearchFleet(problem, {.steps = kStepsToShare});
+  const bool all = std::none_of(shared.choices.begin(), shared.choices.end(),
+                                [](const Choice& choice) { return choice.bins.empty(); });
+  if (!all || (found && shared.price >= answer->price - kPriceTolerance)) return outcome;
+  *answer = std::move(shared);
+  return SearchOutcome::kFound;
 }
 
 int TeamNumber(const std::string& team, std::map<std::string, int>* numbers) {
@@ -92,8 +143,13 @@ int TeamNumber(const std::string& team, std::map<std::string, int>* numbers) {
 }  // namespace
 
 LayoutSolver::LayoutSolver(const std::vector<GpuView>& views, const std::vector<ReplicaNeed>& needs,
-                           const Deployment& deployment, const Catalog& catalog)
-    : views_(views), needs_(needs), deployment_(deployment), catalog_(catalog) {}
+                           const Deployment& deployment, const Catalog& catalog,
+                           const fleet::SolverLimits& fleet_limits)
+    : views_(views),
+      needs_(needs),
+      deployment_(deployment),
+      catalog_(catalog),
+      fleet_limits_(fleet_limits) {}
 
 const Candidates& LayoutSolver::CandidatesOf(const ReplicaNeed& need, size_t view) const {
   const std::string key = ClassKey(need);
@@ -128,15 +184,21 @@ std::optional<LayoutSolver::Pin> LayoutSolver::PinOf(size_t index) const {
   const GpuView& view = views_[first];
   const Capability* capability = view.Find(before->slice.mechanism);
   if (capability == nullptr || !capability->available) return std::nullopt;
-  if (!capability->guarantees.Satisfies(need.workload->isolation.axes)) return std::nullopt;
+  Guarantees given = GivenBy(*capability, *need.workload);
+  if (before->slice.mechanism == Mechanism::kMps && before->slice.placement)
+    given = WithinInstance(given);
+  if (!given.Satisfies(need.workload->isolation.axes)) return std::nullopt;
+  if (view.in_tiers && view.tier != need.workload->tier) return std::nullopt;
+  if (view.only && *view.only != before->slice.mechanism) return std::nullopt;
 
-  // On a shared GPU what all tenants need together decides, so a changed one is looked at anew.
+  // On a shared GPU or instance what all tenants need together decides, so a changed one is looked
+  // at anew.
   const bool shared = before->slice.mechanism != Mechanism::kMig &&
                       before->slice.mechanism != Mechanism::kExclusive;
   if (shared && !same) return std::nullopt;
 
   int profile = -1;
-  if (before->slice.mechanism == Mechanism::kMig) {
+  if (before->slice.mechanism == Mechanism::kMig || before->slice.placement) {
     if (!view.geometry || !before->slice.placement) return std::nullopt;
     profile = view.geometry->Find(before->slice.profile).value_or(-1);
     if (profile < 0) return std::nullopt;
@@ -156,8 +218,50 @@ std::optional<LayoutSolver::Pin> LayoutSolver::PinOf(size_t index) const {
   pin.option.memory = before->slice.memory;
   pin.option.compute_fraction = before->slice.compute_fraction;
   pin.option.compute_share = need.compute;
-  pin.option.guarantees = capability->guarantees;
+  pin.option.guarantees = given;
+  if (pin.option.mechanism == Mechanism::kTimeSlicing) {
+    pin.option.time_slice = need.workload->time_slice.value_or(TimeSlice::kDefault);
+  }
   return pin;
+}
+
+std::map<MigPlacement, int> InstancesOn(int gpu, const std::vector<Placed>& placed) {
+  std::map<MigPlacement, int> instances;
+  for (const Placed& one : placed) {
+    if (one.placement && one.gpus.front() == gpu)
+      instances.emplace(*one.placement, one.option.profile);
+  }
+  return instances;
+}
+
+std::vector<Bin> LayoutSolver::SharedInstances(const std::vector<GpuView>& views,
+                                               const Pins& pins) const {
+  std::map<std::pair<int, MigPlacement>, Bin> bins;
+  std::map<std::string, int> teams;
+  for (const ReplicaNeed& need : needs_) TeamNumber(need.workload->team, &teams);
+  for (const auto& [need, pin] : pins) {
+    if (!pin.option.in_instance()) continue;
+    const GpuView& view = views[static_cast<size_t>(pin.gpus.front())];
+    const auto [bin, is_new] = bins.emplace(std::pair(pin.gpus.front(), *pin.placement), Bin{});
+    if (is_new) {
+      const MigProfile& profile = view.geometry->profile(pin.option.profile);
+      bin->second.price = 0;  // its GPU is paid for
+      bin->second.use = BinUse::kShared;
+      bin->second.memory = profile.memory.value;
+      bin->second.compute_used = 1 - view.ComputeOf(pin.option.profile);
+      bin->second.mps_clients = view.MpsClientsIn(pin.option.profile);
+      bin->second.instance_of = pin.gpus.front();
+      bin->second.instance_profile = pin.option.profile;
+      bin->second.placement = *pin.placement;
+      bin->second.memory_part =
+          static_cast<double>(pin.placement->size) / view.geometry->memory_slots();
+    }
+    PutTenant(needs_[need], pin.option, TeamNumber(needs_[need].workload->team, &teams),
+              &bin->second);
+  }
+  std::vector<Bin> shared;
+  for (auto& [at, bin] : bins) shared.push_back(std::move(bin));
+  return shared;
 }
 
 Bin LayoutSolver::BinOf(const GpuView& view, size_t index, const Pins& pins) const {
@@ -169,18 +273,27 @@ Bin LayoutSolver::BinOf(const GpuView& view, size_t index, const Pins& pins) con
   bin.compute_used = view.compute_promised;
   bin.geometry = view.geometry ? &*view.geometry : nullptr;
   bin.taken = view.foreign;
+  if (const Capability* mps = view.Find(Mechanism::kMps); mps != nullptr && mps->available) {
+    bin.mps_clients = view.mps_clients;
+    const int profiles = view.geometry ? static_cast<int>(view.geometry->profiles().size()) : 0;
+    for (int p = 0; p < profiles; ++p) {
+      bin.rooms.push_back(
+          {view.geometry->profile(p).memory.value, view.ComputeOf(p), view.MpsClientsIn(p)});
+    }
+  }
   std::map<std::string, int> teams;
   for (const ReplicaNeed& need : needs_) TeamNumber(need.workload->team, &teams);
   std::set<MigPlacement> held;
   for (const auto& [need, pin] : pins) {
     if (std::find(pin.gpus.begin(), pin.gpus.end(), static_cast<int>(index)) == pin.gpus.end())
       continue;
-    switch (pin.option.mechanism) {
-      case Mechanism::kMig:
-        bin.use = BinUse::kMig;
+    if (pin.placement) {
+      bin.use = BinUse::kMig;
+      if (held.insert(*pin.placement).second)
         view.geometry->Add({pin.option.profile, *pin.placement}, &bin.taken);
-        held.insert(*pin.placement);
-        break;
+      continue;
+    }
+    switch (pin.option.mechanism) {
       case Mechanism::kExclusive:
         bin.use = BinUse::kWhole;
         break;
@@ -210,16 +323,29 @@ SearchProblem LayoutSolver::ProblemOf(const std::vector<const ReplicaNeed*>& ite
   // known decides. Where none is, every GPU counts the same.
   double dearest = 0;
   for (const GpuView& view : views) dearest = std::max(dearest, view.price_per_hour.value_or(0));
+  // What is not known of power is taken likewise, but decides nothing beyond a tie.
+  int hottest = 0;
+  for (const GpuView& view : views) hottest = std::max(hottest, view.watts.value_or(0));
   std::map<std::string, int> types;
   std::vector<size_t> example;  // of each type, a view
   for (size_t v = 0; v < views.size(); ++v) {
     Bin bin = BinOf(views[v], v, pins);
     if (!views[v].price_per_hour) bin.price = dearest > 0 ? dearest * 1.01 : 1;
+    bin.watts = views[v].watts.value_or(hottest > 0 ? hottest + 1 : 0);
     const auto [type, is_new] =
         types.emplace(BinKey(bin, views[v]), static_cast<int>(types.size()));
     if (is_new) example.push_back(v);
     bin.type = type->second;
     problem.bins.push_back(bin);
+  }
+  const size_t gpu_types = example.size();
+  for (Bin& bin : SharedInstances(views, pins)) {
+    const size_t v = static_cast<size_t>(bin.instance_of);
+    const auto [type, is_new] =
+        types.emplace("instance " + BinKey(bin, views[v]), static_cast<int>(types.size()));
+    if (is_new) example.push_back(v);
+    bin.type = type->second;
+    problem.bins.push_back(std::move(bin));
   }
   std::map<std::string, int> classes, teams;
   for (const ReplicaNeed& need : needs_) TeamNumber(need.workload->team, &teams);
@@ -236,7 +362,14 @@ SearchProblem LayoutSolver::ProblemOf(const std::vector<const ReplicaNeed*>& ite
       const Candidates found = &views == &views_
                                    ? CandidatesOf(*need, example[type])
                                    : CandidatesOn(views[example[type]], *need, catalog_);
-      if (!found.options.empty()) item.options.emplace(static_cast<int>(type), found.options);
+      std::vector<Option> options = found.options;
+      if (type >= gpu_types) {
+        const auto bin = std::find_if(problem.bins.begin(), problem.bins.end(), [&](const Bin& b) {
+          return b.type == static_cast<int>(type);
+        });
+        options = ToShare(found.options, bin->instance_profile);
+      }
+      if (!options.empty()) item.options.emplace(static_cast<int>(type), std::move(options));
     }
     problem.classes.push_back(std::move(item));
   }
@@ -260,18 +393,21 @@ SearchProblem LayoutSolver::ProblemOf(const std::vector<const ReplicaNeed*>& ite
 }
 
 SearchOutcome LayoutSolver::TrySearch(const std::vector<size_t>& needs, const Pins& pins,
-                                      const SearchLimits& limits, SearchAnswer* answer) const {
+                                      const SearchLimits& limits, SearchAnswer* answer,
+                                      Sharing sharing) const {
   std::vector<const ReplicaNeed*> items;
   for (const size_t need : needs) {
     if (pins.count(need) == 0) items.push_back(&needs_[need]);
   }
   SearchProblem problem = ProblemOf(items, views_, pins);
-  for (size_t view = 0; view < problem.bins.size(); ++view) {
+  for (size_t view = 0; view < views_.size(); ++view) {
     const int type = problem.bins[view].type;
     if (problem.share_values.count(type) == 0)
       problem.share_values.emplace(type, ShareValueOn(view));
   }
-  return Search(problem, limits, answer);
+  const SearchOutcome outcome = Search(problem, limits, answer);
+  return sharing == Sharing::kNone ? outcome
+                                   : WithSharedInstances(problem, limits, outcome, answer);
 }
 
 bool LayoutSolver::MoveFewest(const std::vector<size_t>& needs, const Pins& pins, Pins* kept,
@@ -294,7 +430,8 @@ bool LayoutSolver::MoveFewest(const std::vector<size_t>& needs, const Pins& pins
       for (size_t i = 0; i < pinned.size(); ++i) {
         if (!moved[i]) rest.emplace(pinned[i], pins.at(pinned[i]));
       }
-      if (TrySearch(needs, rest, {.nodes = 5000}, answer) == SearchOutcome::kFound) {
+      if (TrySearch(needs, rest, {.nodes = 5000}, answer, Sharing::kNone) ==
+          SearchOutcome::kFound) {
         *kept = std::move(rest);
         return true;
       }
@@ -336,7 +473,7 @@ NodeLayout LayoutSolver::SolveFleet(const Pins& pinned) const {
     for (size_t need = 0; need < needs_.size(); ++need) {
       if (pins.count(need) == 0) items.push_back(&needs_[need]);
     }
-    return SearchFleet(ProblemOf(items, views_, pins));
+    return SearchFleet(ProblemOf(items, views_, pins), fleet_limits_);
   };
   const auto left_out = [](const SearchAnswer& answer) {
     return std::count_if(answer.choices.begin(), answer.choices.end(),
@@ -408,16 +545,16 @@ NodeLayout LayoutSolver::PlaceWhatFits(const Pins& pins, bool gave_up) const {
 }
 
 // Identical items are interchangeable, so one that moves within its class may as well stay.
-void LayoutSolver::GiveBackOldPlaces(const std::vector<size_t>& items, SearchAnswer* answer) const {
+void LayoutSolver::GiveBackOldPlaces(const std::vector<size_t>& items,
+                                     const std::vector<Bin>& shared, SearchAnswer* answer) const {
   const auto stood_there = [&](size_t need, const Choice& choice) {
     const DeployedReplica* before =
         deployment_.FindReplica(needs_[need].workload->name, needs_[need].replica);
     if (before == nullptr) return false;
-    const GpuView& view = views_[static_cast<size_t>(choice.bins.front())];
+    const Spot spot = SpotOf(need, choice, shared);
+    const GpuView& view = views_[spot.view];
     if (before->slice.gpu_uuid != view.gpu->uuid) return false;
-    const auto& options =
-        CandidatesOf(needs_[need], static_cast<size_t>(choice.bins.front())).options;
-    const Option& option = options[static_cast<size_t>(choice.option)];
+    const Option& option = spot.option;
     return option.mechanism == before->slice.mechanism &&
            (option.profile < 0 ||
             view.geometry->profile(option.profile).name == before->slice.profile);
@@ -437,23 +574,37 @@ void LayoutSolver::GiveBackOldPlaces(const std::vector<size_t>& items, SearchAns
   }
 }
 
+LayoutSolver::Spot LayoutSolver::SpotOf(size_t need, const Choice& choice,
+                                        const std::vector<Bin>& shared) const {
+  const size_t bin = static_cast<size_t>(choice.bins.front());
+  const size_t option = static_cast<size_t>(choice.option);
+  if (bin < views_.size()) return {bin, CandidatesOf(needs_[need], bin).options[option], {}};
+  const Bin& instance = shared[bin - views_.size()];
+  const size_t view = static_cast<size_t>(instance.instance_of);
+  return {view,
+          ToShare(CandidatesOf(needs_[need], view).options, instance.instance_profile)[option],
+          instance.placement};
+}
+
 std::vector<Placed> LayoutSolver::Settle(const std::vector<size_t>& needs, const Pins& pins,
                                          SearchAnswer answer) const {
   std::vector<size_t> items;
   for (const size_t need : needs) {
     if (pins.count(need) == 0) items.push_back(need);
   }
-  GiveBackOldPlaces(items, &answer);
+  const std::vector<Bin> shared = SharedInstances(views_, pins);
+  GiveBackOldPlaces(items, shared, &answer);
   std::vector<Placed> placed;
   for (const auto& [need, pin] : pins) {
-    placed.push_back({need, pin.gpus, pin.option, pin.placement, nullptr, false});
+    placed.push_back({need, pin.gpus, pin.option, pin.placement, nullptr, false, -1});
   }
   for (size_t i = 0; i < items.size(); ++i) {
     const Choice& choice = answer.choices[i];
-    const size_t first = static_cast<size_t>(choice.bins.front());
-    const Option& option =
-        CandidatesOf(needs_[items[i]], first).options[static_cast<size_t>(choice.option)];
-    placed.push_back({items[i], choice.bins, option, std::nullopt, nullptr, false});
+    const Spot spot = SpotOf(items[i], choice, shared);
+    std::vector<int> gpus = choice.bins;
+    gpus.front() = static_cast<int>(spot.view);
+    placed.push_back(
+        {items[i], std::move(gpus), spot.option, spot.placement, nullptr, false, choice.instance});
   }
   std::sort(placed.begin(), placed.end(),
             [](const Placed& a, const Placed& b) { return a.need < b.need; });
@@ -483,21 +634,32 @@ std::vector<Placed> LayoutSolver::Settle(const std::vector<size_t>& needs, const
 void LayoutSolver::PlaceInstances(const Pins& pins, std::vector<Placed>* placed) const {
   for (size_t v = 0; v < views_.size(); ++v) {
     const GpuView& view = views_[v];
-    std::vector<Placed*> here;
+    // Instances to place, each with those who are to be in it: one, or all who share it.
+    std::vector<std::vector<Placed*>> here;
+    std::map<int, size_t> shared;  // into here
     for (Placed& one : *placed) {
-      const bool mig = one.option.mechanism == Mechanism::kMig && !one.placement;
-      if (mig && one.gpus.front() == static_cast<int>(v)) here.push_back(&one);
+      if (one.option.profile < 0 || one.placement || one.gpus.front() != static_cast<int>(v)) {
+        continue;
+      }
+      const bool joins = one.option.in_instance() && shared.count(one.instance) > 0;
+      if (!joins) here.emplace_back();
+      if (one.option.in_instance()) shared.emplace(one.instance, here.size() - 1);
+      here[joins ? shared.at(one.instance) : here.size() - 1].push_back(&one);
     }
     if (here.empty()) continue;
     const Bin bin = BinOf(view, v, pins);
     std::set<MigPlacement> spoken_for;
     std::vector<WantedInstance> wanted;
-    for (const Placed* one : here) {
-      WantedInstance instance{one->option.profile, std::nullopt};
-      if (one->before != nullptr && one->before->slice.gpu_uuid == view.gpu->uuid &&
-          one->before->slice.profile == view.geometry->profile(one->option.profile).name &&
-          one->before->slice.placement && spoken_for.insert(*one->before->slice.placement).second) {
-        instance.at = one->before->slice.placement;
+    for (const std::vector<Placed*>& tenants : here) {
+      WantedInstance instance{tenants.front()->option.profile, std::nullopt};
+      for (const Placed* one : tenants) {
+        if (instance.at || one->before == nullptr ||
+            one->before->slice.gpu_uuid != view.gpu->uuid || !one->before->slice.placement ||
+            one->before->slice.profile != view.geometry->profile(instance.profile).name) {
+          continue;
+        }
+        if (spoken_for.insert(*one->before->slice.placement).second)
+          instance.at = one->before->slice.placement;
       }
       wanted.push_back(instance);
     }
@@ -516,7 +678,9 @@ void LayoutSolver::PlaceInstances(const Pins& pins, std::vector<Placed>* placed)
     }
     const auto placements = PackProfiles(*view.geometry, bin.taken, wanted);
     // The search has packed the same set, so there is an answer.
-    for (size_t i = 0; placements && i < here.size(); ++i) here[i]->placement = (*placements)[i];
+    for (size_t i = 0; placements && i < here.size(); ++i) {
+      for (Placed* one : here[i]) one->placement = (*placements)[i];
+    }
   }
 }
 
@@ -530,13 +694,15 @@ bool LayoutSolver::WouldFit(const std::vector<Placed>& placed, const ReplicaNeed
   const bool same = more == nullptr;
   const SearchProblem problem = ProblemOf(items, same ? views_ : views, {});
   if (items.size() > kMostForSearch) {
-    const SearchAnswer answer = SearchFleet(problem);
+    const SearchAnswer answer =
+        SearchFleet(problem, {.steps = std::min(kStepsToShare, fleet_limits_.steps)});
     return std::none_of(answer.choices.begin(), answer.choices.end(),
                         [](const Choice& choice) { return choice.bins.empty(); });
   }
   SearchAnswer answer;
   const SearchLimits limits{.nodes = 5000, .first_will_do = true};
-  return Search(problem, limits, &answer) == SearchOutcome::kFound;
+  const SearchOutcome outcome = Search(problem, limits, &answer);
+  return WithSharedInstances(problem, limits, outcome, &answer) == SearchOutcome::kFound;
 }
 
 }  // namespace tranche::planning

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "decide/fleet/solver.h"
 #include "stage/plan/candidates.h"
 #include "stage/plan/search.h"
 
@@ -15,10 +16,15 @@ struct Placed {
   size_t need = 0;        // index into the needs
   std::vector<int> gpus;  // indices into the views; several only for whole GPUs
   Option option;
-  std::optional<MigPlacement> placement;    // with MIG
+  std::optional<MigPlacement> placement;    // of its instance, its own or a shared one
   const DeployedReplica* before = nullptr;  // what runs under that name now
   bool stays = false;                       // on the very slice that it holds now
+  // Until an instance that is to be shared has its place: those of one number on a GPU share one.
+  int instance = -1;
 };
+
+// The instances that a layout has on a GPU, each once however many share it, by place.
+std::map<MigPlacement, int> InstancesOn(int gpu, const std::vector<Placed>& placed);
 
 struct NodeLayout {
   std::vector<Placed> placed;    // by need
@@ -34,7 +40,8 @@ struct NodeLayout {
 class LayoutSolver {
  public:
   LayoutSolver(const std::vector<GpuView>& views, const std::vector<ReplicaNeed>& needs,
-               const Deployment& deployment, const Catalog& catalog);
+               const Deployment& deployment, const Catalog& catalog,
+               const fleet::SolverLimits& fleet_limits = {});
 
   // What runs stays where it is when all fits that way; otherwise as few as possible move.
   NodeLayout Solve() const;
@@ -65,8 +72,20 @@ class LayoutSolver {
   SearchProblem ProblemOf(const std::vector<const ReplicaNeed*>& items,
                           const std::vector<GpuView>& views, const Pins& pins) const;
   Bin BinOf(const GpuView& view, size_t index, const Pins& pins) const;
+  // The instances that pinned replicas share: bins of their own, behind those of the views.
+  std::vector<Bin> SharedInstances(const std::vector<GpuView>& views, const Pins& pins) const;
+  // Where a choice is.
+  struct Spot {
+    size_t view = 0;
+    Option option;
+    std::optional<MigPlacement> placement;  // of an instance that is shared already
+  };
+  Spot SpotOf(size_t need, const Choice& choice, const std::vector<Bin>& shared) const;
+  // Also with several in one instance, where that makes it cheaper or possible at all.
+  enum class Sharing { kNone, kInstances };
   SearchOutcome TrySearch(const std::vector<size_t>& needs, const Pins& pins,
-                          const SearchLimits& limits, SearchAnswer* answer) const;
+                          const SearchLimits& limits, SearchAnswer* answer,
+                          Sharing sharing = Sharing::kInstances) const;
   // Moves as few pinned replicas as will do; false when no set of moves does.
   bool MoveFewest(const std::vector<size_t>& needs, const Pins& pins, Pins* kept,
                   SearchAnswer* answer, bool* gave_up) const;
@@ -75,13 +94,15 @@ class LayoutSolver {
   NodeLayout PlaceWhatFits(const Pins& pins, bool gave_up) const;
   std::vector<Placed> Settle(const std::vector<size_t>& needs, const Pins& pins,
                              SearchAnswer answer) const;
-  void GiveBackOldPlaces(const std::vector<size_t>& items, SearchAnswer* answer) const;
+  void GiveBackOldPlaces(const std::vector<size_t>& items, const std::vector<Bin>& shared,
+                         SearchAnswer* answer) const;
   void PlaceInstances(const Pins& pins, std::vector<Placed>* placed) const;
 
   const std::vector<GpuView>& views_;
   const std::vector<ReplicaNeed>& needs_;
   const Deployment& deployment_;
   const Catalog& catalog_;
+  const fleet::SolverLimits fleet_limits_;
   mutable std::map<std::string, std::vector<Candidates>> candidates_;  // by class, per view
   mutable std::map<size_t, placement::ShareValue> share_values_;       // by view
 };

@@ -23,7 +23,8 @@ Bytes ReplicaNeed::least_per_gpu() const {
 
 std::string ReplicaNeed::name() const { return fmt::format("{}/{}", workload->name, replica); }
 
-ReplicaNeed NeedOf(const Workload& workload, int replica, const Catalog& catalog) {
+ReplicaNeed NeedOf(const Workload& workload, int replica, const Catalog& catalog,
+                   const SpeedSource& source) {
   ReplicaNeed need;
   need.workload = &workload;
   need.replica = replica;
@@ -39,32 +40,31 @@ ReplicaNeed NeedOf(const Workload& workload, int replica, const Catalog& catalog
     need.least =
         SizeToFit(*workload.model, workload.engine, need.model, Bytes{0}, workload.gpus).total();
   } else {
-    need.whole_gpu = true;
+    need.whole_gpu = workload.profile.empty();
+    need.whole_slice = !need.whole_gpu;
   }
   need.reserved = std::max(need.reserved, need.least);
   if (workload.compute) need.compute = workload.compute->request.value;
-  if (Speed::IsKnown(workload)) {
-    static const Result<PerformanceCoefficients> coefficients = DefaultPerformance();
-    if (coefficients) {
-      need.speed = std::make_shared<Speed>(workload, need.model, catalog, *coefficients);
-      need.per_second = workload.traffic->requests_per_second / std::max(1, workload.replicas);
-    }
+  if (Speed::IsKnown(workload) && source.coefficients != nullptr) {
+    need.speed = std::make_shared<Speed>(workload, need.model, catalog, source);
+    need.per_second = workload.traffic->requests_per_second / std::max(1, workload.replicas);
   }
   return need;
 }
 
-std::vector<ReplicaNeed> NeedsOf(const Spec& spec, const Catalog& catalog) {
+std::vector<ReplicaNeed> NeedsOf(const Spec& spec, const Catalog& catalog,
+                                 const SpeedSource& source) {
   std::vector<ReplicaNeed> needs;
   for (const Workload& workload : spec.workloads) {
     if (workload.replicas < 1) continue;
-    ReplicaNeed need = NeedOf(workload, 0, catalog);
+    ReplicaNeed need = NeedOf(workload, 0, catalog, source);
     for (need.replica = 0; need.replica < workload.replicas; ++need.replica) needs.push_back(need);
   }
   return needs;
 }
 
 Bytes NeededIn(const ReplicaNeed& need, Bytes slice) {
-  if (need.whole_gpu) return slice * static_cast<uint64_t>(need.workload->gpus);
+  if (need.whole_gpu || need.whole_slice) return slice * static_cast<uint64_t>(need.workload->gpus);
   return IsSized(*need.workload) ? Fitted(need, slice).total() : need.least;
 }
 

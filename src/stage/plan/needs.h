@@ -24,6 +24,8 @@ struct ReplicaNeed {
   Bytes reserved;
   // Says nothing of its memory: only a whole GPU can be meant.
   bool whole_gpu = false;
+  // Likewise, but names the MIG profile that it wants: all of such a slice is meant.
+  bool whole_slice = false;
   double compute = 0;  // of one GPU's SMs; 0 = not asked
   // With an SLO and all that a prediction needs: how fast it is, and how many requests come to it.
   std::shared_ptr<const Speed> speed;
@@ -36,8 +38,10 @@ struct ReplicaNeed {
 };
 
 // One per replica, in the order of the spec.
-std::vector<ReplicaNeed> NeedsOf(const Spec& spec, const Catalog& catalog);
-ReplicaNeed NeedOf(const Workload& workload, int replica, const Catalog& catalog);
+std::vector<ReplicaNeed> NeedsOf(const Spec& spec, const Catalog& catalog,
+                                 const SpeedSource& source);
+ReplicaNeed NeedOf(const Workload& workload, int replica, const Catalog& catalog,
+                   const SpeedSource& source);
 
 // What the replica needs of `slice` (of one GPU, times its GPUs) once its engine is told to use it.
 Bytes NeededIn(const ReplicaNeed& need, Bytes slice);

@@ -10,6 +10,7 @@
 #include "stage/plan/explain.h"
 #include "stage/plan/quota.h"
 #include "stage/plan/steps.h"
+#include "stage/plan/tiers.h"
 
 namespace tranche {
 namespace {
@@ -19,6 +20,7 @@ using planning::LayoutSolver;
 using planning::NodeLayout;
 using planning::Placed;
 using planning::ReplicaNeed;
+using planning::SpeedSource;
 
 // Whether a GPU is to be had for less because all on it may be taken away.
 bool IsSpot(size_t gpu, const NodeLayout& layout, const std::vector<ReplicaNeed>& needs,
@@ -153,6 +155,19 @@ void AddCost(const NodeLayout& layout, const std::vector<GpuView>& views,
   }
 }
 
+// The most that the GPUs used may draw, where that is known of all of them.
+void AddPower(const NodeLayout& layout, const std::vector<GpuView>& views, Plan* plan) {
+  std::set<int> used;
+  for (const Placed& placed : layout.placed) used.insert(placed.gpus.begin(), placed.gpus.end());
+  double watts = 0;
+  for (const int gpu : used) {
+    const std::optional<int>& of_gpu = views[static_cast<size_t>(gpu)].watts;
+    if (!of_gpu) return;
+    watts += *of_gpu;
+  }
+  if (!used.empty()) plan->peak_power_watts = watts;
+}
+
 void AddNotes(const NodeLayout& layout, const std::vector<GpuView>& views,
               const Deployment& deployment, Plan* plan) {
   for (const GpuView& view : views) {
@@ -173,10 +188,50 @@ void AddNotes(const NodeLayout& layout, const std::vector<GpuView>& views,
                                         view.name(), planning::WhoIs(view.foreign_processes)));
     }
   }
+  for (const Workload& workload : plan->spec.workloads) {
+    if (std::string why = planning::Speed::WhyUnknown(workload); !why.empty())
+      plan->notes.push_back(std::move(why));
+  }
   if (!layout.exact && layout.unplaced.empty() && !plan->cost_lower_bound_per_hour) {
     plan->notes.push_back(
         "everything fits; whether it could be cheaper was not proven within the limit "
         "of the search");
+  }
+}
+
+void AddTiers(const Machine& machine, const std::vector<GpuView>& views, Plan* plan) {
+  if (plan->spec.tiers.empty()) return;
+  plan->tiers = planning::CapacitiesOf(plan->spec, views);
+  for (TierCapacity& capacity : plan->tiers) {
+    for (const Assignment& assignment : plan->assignments) {
+      const auto workload =
+          std::find_if(plan->spec.workloads.begin(), plan->spec.workloads.end(),
+                       [&](const Workload& w) { return w.name == assignment.workload; });
+      if (workload != plan->spec.workloads.end() && workload->tier == capacity.tier) {
+        ++capacity.used;
+      }
+    }
+  }
+  for (std::string& problem : planning::ResolveTiers(machine, plan->spec).problems) {
+    plan->notes.push_back(std::move(problem));
+  }
+}
+
+// Says of each GPU that several take turns on what they do without.
+void AddOversubscription(const NodeLayout& layout, const std::vector<ReplicaNeed>& needs,
+                         const std::vector<GpuView>& views, Plan* plan) {
+  std::map<int, std::pair<int, bool>> tenants;  // how many, and whether all are capped
+  for (const Placed& placed : layout.placed) {
+    if (placed.option.mechanism != Mechanism::kTimeSlicing) continue;
+    auto& [count, capped] = tenants.emplace(placed.gpus.front(), std::pair(0, true)).first->second;
+    ++count;
+    capped = capped && needs[placed.need].workload->memory_cap;
+  }
+  for (const auto& [gpu, who] : tenants) {
+    if (who.first < 2) continue;
+    plan->notes.push_back(fmt::format("{} is time-sliced among {}: {}",
+                                      views[static_cast<size_t>(gpu)].name(), who.first,
+                                      NotGuaranteedByTurns(who.second)));
   }
 }
 
@@ -190,8 +245,16 @@ void Finish(const Machine& machine, Plan* plan) {
 }
 
 NodeLayout Solve(const std::vector<GpuView>& views, const std::vector<ReplicaNeed>& needs,
-                 const Deployment& deployment, const Catalog& catalog) {
-  return LayoutSolver(views, needs, deployment, catalog).Solve();
+                 const Deployment& deployment, const Catalog& catalog, const PlanOptions& options) {
+  return LayoutSolver(views, needs, deployment, catalog, {.steps = options.fleet_steps}).Solve();
+}
+
+SpeedSource SourceOf(const PlanOptions& options) {
+  if (options.coefficients != nullptr) return {options.coefficients, options.coefficients_from};
+  // That the built-in ones can be read is held by a test.
+  static const Result<PerformanceCoefficients> built_in = DefaultPerformance();
+  if (!built_in) return {};
+  return {std::make_shared<const PerformanceCoefficients>(*built_in), ""};
 }
 
 void SortAsInSpec(const Spec& spec, std::vector<Unplaced>* unplaced) {
@@ -213,26 +276,27 @@ Plan MakePlan(const Machine& machine, const Spec& spec, const Deployment& deploy
   Plan plan;
   plan.spec = spec;
   plan.adopts = options.adopt;
+  const SpeedSource source = SourceOf(options);
 
   // How many replicas of what, where traffic decides that.
   planning::ChooseByTraffic(planning::ViewsOf(machine, deployment, spec, catalog, options, false),
-                            deployment, catalog, &plan.spec);
+                            deployment, catalog, source, &plan.spec);
 
   // What each replica needs.
-  std::vector<ReplicaNeed> needs = planning::NeedsOf(plan.spec, catalog);
+  std::vector<ReplicaNeed> needs = planning::NeedsOf(plan.spec, catalog, source);
   plan.unplaced = planning::TakeOutOverQuota(plan.spec, &needs);
 
   // Where each goes. What is not ours is planned around first, and only then taken.
   std::vector<GpuView> views =
       planning::ViewsOf(machine, deployment, spec, catalog, options, false);
-  NodeLayout layout = Solve(views, needs, deployment, catalog);
+  NodeLayout layout = Solve(views, needs, deployment, catalog, options);
   if (options.adopt && !layout.unplaced.empty()) {
     views = planning::ViewsOf(machine, deployment, spec, catalog, options, true);
-    layout = Solve(views, needs, deployment, catalog);
+    layout = Solve(views, needs, deployment, catalog, options);
   }
 
   // What did not fit, and what would.
-  const LayoutSolver solver(views, needs, deployment, catalog);
+  const LayoutSolver solver(views, needs, deployment, catalog, {.steps = options.fleet_steps});
   std::string last_name;
   for (const size_t need : layout.unplaced) {
     // Replicas of one workload fail alike.
@@ -241,7 +305,7 @@ Plan MakePlan(const Machine& machine, const Spec& spec, const Deployment& deploy
       same.replica = needs[need].replica;
       plan.unplaced.push_back(std::move(same));
     } else {
-      plan.unplaced.push_back(ExplainUnplaced(needs[need], layout, solver, views, catalog));
+      plan.unplaced.push_back(ExplainUnplaced(needs[need], layout, solver, views, catalog, source));
     }
     last_name = needs[need].workload->name;
   }
@@ -256,7 +320,10 @@ Plan MakePlan(const Machine& machine, const Spec& spec, const Deployment& deploy
     plan.assignments.push_back(AssignmentOf(placed, needs[placed.need], layout, views, prices));
   }
   AddCost(layout, views, prices, &plan);
+  AddPower(layout, views, &plan);
   AddNotes(layout, views, deployment, &plan);
+  AddTiers(machine, views, &plan);
+  AddOversubscription(layout, needs, views, &plan);
   if (plan.feasible()) plan.steps = StepsTo(layout, needs, views, deployment, plan.spec);
   Finish(machine, &plan);
   return plan;

@@ -12,6 +12,10 @@ Machine RandomMachine() {
       *rc::gen::inRange<size_t>(1, 4), rc::gen::elementOf(std::vector<std::string>{
                                            "H100-SXM5-80GB", "A100-SXM4-40GB", "A30", "L40S"}));
   Machine machine = MachineWith(gpus);
+  if (*rc::gen::inRange(0, 3) > 0) OfferMps(&machine);
+  if (*rc::gen::inRange(0, 3) == 0) {
+    for (Gpu& gpu : machine.gpus) gpu.price_per_hour = *rc::gen::inRange(1, 4);
+  }
   for (size_t g = 0; g < machine.gpus.size(); ++g) {
     Gpu& gpu = machine.gpus[g];
     const int luck = *rc::gen::inRange(0, 10);
@@ -40,6 +44,17 @@ Workload RandomWorkload(const std::string& name) {
   workload.team = *rc::gen::arbitrary<bool>() ? "ml" : "web";
   if (kind == 2) workload.preemptible = *rc::gen::arbitrary<bool>();
   if (*rc::gen::inRange(0, 5) == 0) workload.compute = Share<Fraction>{{0.2}, {0.5}};
+  if (kind != 0 && *rc::gen::inRange(0, 2) == 0) {
+    // Small ones, of which several share a GPU or an instance.
+    workload.mechanism = Mechanism::kMps;
+    const Bytes small = MiB(static_cast<uint64_t>(*rc::gen::inRange(500, 12000)));
+    workload.memory = Share<Bytes>{small, small};
+    workload.replicas = *rc::gen::inRange(1, 7);
+  }
+  if (*rc::gen::inRange(0, 8) == 0) {
+    workload.profile = *rc::gen::elementOf(
+        std::vector<std::string>{"1g.10gb", "2g.20gb", "3g.40gb", "1g.5gb", "1g.10gb+me"});
+  }
   if (*rc::gen::inRange(0, 4) == 0) workload.route = "/" + name;
   if (*rc::gen::inRange(0, 8) == 0) workload.env["X"] = "1";
   return workload;

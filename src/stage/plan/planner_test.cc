@@ -119,6 +119,24 @@ TEST(Plan, TheSameInputsGiveTheSamePlan) {
 
 // ---- what changes, and what stays ----
 
+// Engines for media are taken by instances that stand elsewhere, too.
+TEST(Plan, AllMediaEnginesAreFreeBeforeOneInstanceTakesThem) {
+  Workload graphics = Hardware("graphics", GiB(20), 4);
+  graphics.profile = "1g.24gb+gfx";
+  const World world = Running(MachineWith({"RTX-PRO-6000-SERVER"}), SpecOf({graphics}));
+  ASSERT_EQ(world.machine.gpus[0].mig_instances.size(), 4u);
+  Workload media = Hardware("media", GiB(20));
+  media.profile = "1g.24gb+me.all";
+  const Plan plan = PlanFor(world.machine, SpecOf({media}), world.deployment);
+  ASSERT_TRUE(plan.feasible());
+  int destroyed = 0;
+  for (const Step& step : plan.steps) {
+    if (step.kind == StepKind::kDestroyInstance) ++destroyed;
+    if (step.kind == StepKind::kCreateInstance) break;
+  }
+  EXPECT_EQ(destroyed, 4);
+}
+
 TEST(Plan, KeepingFiveOfSevenDestroysExactlyTwo) {
   std::vector<Workload> seven;
   for (const char* name : {"a", "b", "c", "d", "e", "f", "g"})
@@ -288,7 +306,8 @@ TEST(Plan, OnlyThePreemptibleGoOnSpot) {
   }
   firm.replicas = 10;
   spot.replicas = 100;
-  const Plan many = MakePlan(machine, SpecOf({firm, spot}), {}, TestCatalog(), {});
+  const Plan many =
+      MakePlan(machine, SpecOf({firm, spot}), {}, TestCatalog(), {.fleet_steps = 2000});
   ASSERT_TRUE(many.feasible());
   EXPECT_EQ(*many.cost_per_hour, 10 * 2 + 50 * 0.5);
 }
@@ -548,6 +567,42 @@ TEST(DownPlan, LeavesWhatIsNotOursAndGivesBackWhatWasAdopted) {
   deployment.baselines = {{"GPU-0", true, {{"GPU-0", "1g.10gb", {0, 1}}}}};
   const Plan plan = MakeDownPlan(machine, deployment, TestCatalog());
   EXPECT_THAT(Lines(plan), ElementsAre("- gpu0 2g.20gb@0", "+ gpu0 1g.10gb@0"));
+}
+
+// Of the same price, memory and slices: 400 W and 300 W.
+TEST(Planner, OfPlansThatAreAlikeTheOneThatDrawsLess) {
+  for (const std::vector<std::string>& gpus :
+       {std::vector<std::string>{"A100-SXM4-80GB", "A100-PCIE-80GB"},
+        std::vector<std::string>{"A100-PCIE-80GB", "A100-SXM4-80GB"}}) {
+    Machine machine = MachineWith(gpus);
+    for (Gpu& gpu : machine.gpus) gpu.price_per_hour = 2;
+    const Spec spec = SpecOf({Hardware("one", GiB(9))});
+    const Plan plan = MakePlan(machine, spec, {}, TestCatalog(), {});
+    ASSERT_TRUE(plan.feasible());
+    EXPECT_EQ(plan.assignments[0].gpu_model, "A100-PCIE-80GB");
+    EXPECT_EQ(plan.peak_power_watts, 300);
+    // A price decides before that.
+    for (Gpu& gpu : machine.gpus) gpu.price_per_hour = gpu.model == "A100-SXM4-80GB" ? 1.9 : 2;
+    const Plan cheaper = MakePlan(machine, spec, {}, TestCatalog(), {});
+    EXPECT_EQ(cheaper.assignments[0].gpu_model, "A100-SXM4-80GB");
+    EXPECT_EQ(cheaper.peak_power_watts, 400);
+  }
+  // Likewise where there are so many that they are placed as a fleet.
+  std::vector<std::string> many(30, "A100-SXM4-80GB");
+  many.insert(many.end(), 20, "A100-PCIE-80GB");
+  Machine fleet = MachineWith(many);
+  for (Gpu& gpu : fleet.gpus) gpu.price_per_hour = 2;
+  const Plan plan =
+      MakePlan(fleet, SpecOf({Hardware("one", GiB(9), 7 * 22)}), {}, TestCatalog(), {});
+  EXPECT_EQ(plan.peak_power_watts, 20 * 300 + 2 * 400);
+}
+
+TEST(Planner, PowerThatIsNotKnownIsNotStated) {
+  Machine machine = MachineWith({"A100-SXM4-80GB"});
+  machine.gpus[0].model.clear();
+  const Plan plan = MakePlan(machine, SpecOf({Hardware("one", GiB(9))}), {}, TestCatalog(), {});
+  ASSERT_TRUE(plan.feasible());
+  EXPECT_FALSE(plan.peak_power_watts);
 }
 
 }  // namespace

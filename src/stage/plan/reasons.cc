@@ -13,24 +13,59 @@ std::string Asked(const ReplicaNeed& need) {
              : fmt::format("{} is asked for", IsolationText(need.workload->isolation));
 }
 
+// "gpu0", or "3g.40gb at slots 4-7 on gpu0": what its tenants share.
+std::string SharedPart(const Placed& placed, const GpuView& view) {
+  if (!placed.placement) return view.name();
+  return fmt::format(
+      "{} on {}",
+      DescribePlacement(view.geometry->profile(placed.option.profile).name, *placed.placement),
+      view.name());
+}
+
+int TenantsWith(const Placed& placed, const NodeLayout& layout) {
+  return static_cast<int>(
+      std::count_if(layout.placed.begin(), layout.placed.end(), [&](const Placed& other) {
+        return other.gpus.front() == placed.gpus.front() && other.placement == placed.placement;
+      }));
+}
+
 // "it shares gpu0 with 3 others".
 std::string WithWhom(const Placed& placed, const NodeLayout& layout, const GpuView& view) {
-  const auto others =
-      std::count_if(layout.placed.begin(), layout.placed.end(), [&](const Placed& other) {
-        return &other != &placed && other.gpus.front() == placed.gpus.front();
-      });
-  if (others == 0) return fmt::format("it may share {}, and is alone there so far", view.name());
-  return fmt::format("it shares {} with {}", view.name(),
+  const int others = TenantsWith(placed, layout) - 1;
+  const std::string what = SharedPart(placed, view);
+  if (others == 0) return fmt::format("it may share {}, and is alone there so far", what);
+  return fmt::format("it shares {} with {}", what,
                      others == 1 ? std::string("one other") : fmt::format("{} others", others));
+}
+
+// What MPS is and is not there.
+std::vector<std::string> MpsReasons(const Placed& placed, const NodeLayout& layout,
+                                    const GpuView& view) {
+  const std::string what = SharedPart(placed, view);
+  std::vector<std::string> reasons;
+  reasons.push_back(fmt::format(
+      "an MPS daemon of Tranche's own serves {}; a fault of one tenant there is the fault of all",
+      what));
+  if (placed.placement) {
+    reasons.push_back(fmt::format(
+        "against all that is on {} outside of this instance, memory, SMs and faults are kept apart "
+        "in hardware; among those in it memory and time are held by the limiter in each",
+        view.name()));
+  }
+  const int most = placed.placement ? view.MpsClientsIn(placed.option.profile) : view.mps_clients;
+  const int replicas = TenantsWith(placed, layout);
+  reasons.push_back(
+      fmt::format("MPS serves {} client processes there at most, and {} {} planned, counted as one "
+                  "process each",
+                  most, replicas, replicas == 1 ? "replica is" : "replicas are"));
+  return reasons;
 }
 
 // What a MIG GPU can still be cut into once the plan stands.
 std::string LargestLeft(const GpuView& view, int index, const NodeLayout& layout) {
   Occupancy taken = view.foreign;
-  for (const Placed& one : layout.placed) {
-    if (one.placement && one.gpus.front() == index) {
-      view.geometry->Add({one.option.profile, *one.placement}, &taken);
-    }
+  for (const auto& [placement, profile] : InstancesOn(index, layout.placed)) {
+    view.geometry->Add({profile, placement}, &taken);
   }
   const MigProfile* largest = nullptr;
   for (int p = 0; p < static_cast<int>(view.geometry->profiles().size()); ++p) {
@@ -55,25 +90,29 @@ std::string SpeedReason(const Placed& placed, const ReplicaNeed& need, const Gpu
   const int batch = workload.model->concurrency;
   return fmt::format(
       "{:.3g} requests per second {}, and it serves up to {:.3g} within its slo ({}) with {} "
-      "at once; predicted, and may be off by {}",
+      "at once; predicted with {}, and may be off by {}",
       workload.traffic->requests_per_second,
       workload.replicas == 1
           ? std::string("come to it")
           : fmt::format("over {} replicas are {:.3g} each", workload.replicas, need.per_second),
       *capacity, Speed::ObjectiveText(*workload.slo),
-      batch == 1 ? "one sequence" : fmt::format("{} sequences", batch),
+      batch == 1 ? "one sequence" : fmt::format("{} sequences", batch), need.speed->from(),
       FormatPercent(need.speed->error()));
 }
 
 std::string ProfileReason(const Placed& placed, const ReplicaNeed& need, const GpuView& view,
                           Bytes needed) {
   const MigProfile& profile = view.geometry->profile(placed.option.profile);
-  std::string text = fmt::format("{} ({}) on {} holds the {} needed", profile.name,
-                                 FormatBytes(profile.memory), view.name(), FormatBytes(needed));
+  std::string text =
+      need.whole_slice ? fmt::format("all of a {} ({}) on {} is its own", profile.name,
+                                     FormatBytes(profile.memory), view.name())
+                       : fmt::format("{} ({}) on {} holds the {} needed", profile.name,
+                                     FormatBytes(profile.memory), view.name(), FormatBytes(needed));
   if (need.compute > 0) {
     text += fmt::format(" and has {} of the SMs where {} is asked",
                         FormatPercent(placed.option.compute_fraction), FormatPercent(need.compute));
   }
+  if (!need.workload->profile.empty()) return text + "; the spec wants this profile";
   const MigProfile* below = nullptr;
   for (const MigProfile& other : view.geometry->profiles()) {
     if (other.variant != MigVariant::kPlain || other.memory >= profile.memory) continue;
@@ -119,11 +158,15 @@ std::vector<std::string> ReasonsFor(const Placed& placed, const ReplicaNeed& nee
       if (placed.option.guarantees.memory == Guarantee::kNone) {
         reasons.push_back("nothing holds a tenant that takes more than it asked for");
       }
-      if (placed.option.mechanism == Mechanism::kMps) {
+      if (placed.option.mechanism == Mechanism::kTimeSlicing && need.workload->memory_cap) {
         reasons.push_back(
-            fmt::format("an MPS daemon of Tranche's own serves {}; a fault of one tenant there is "
-                        "the fault of all",
-                        view.name()));
+            fmt::format("the limiter in its processes holds it to {} of memory; its time is what "
+                        "the driver's turns give it",
+                        FormatBytes(slice.memory)));
+      }
+      if (placed.option.mechanism == Mechanism::kMps) {
+        for (std::string& reason : MpsReasons(placed, layout, view))
+          reasons.push_back(std::move(reason));
       }
       if (placed.option.mechanism == Mechanism::kFraction ||
           placed.option.mechanism == Mechanism::kMps) {

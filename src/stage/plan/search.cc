@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <numeric>
+#include <set>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -22,21 +23,25 @@ struct Cost {
       0;  // GPUs whose MIG mode has to be switched off: what was set up for slices stays so
   double waste = 0;  // shares of GPUs taken
   int changes = 0;   // instances made; switching MIG on outweighs any number of them
+  double watts = 0;  // of the GPUs used
 
   bool Below(const Cost& other) const {
     if (std::abs(price - other.price) > kTolerance) return price < other.price;
     if (mig_off != other.mig_off) return mig_off < other.mig_off;
     if (std::abs(waste - other.waste) > kTolerance) return waste < other.waste;
-    return changes < other.changes;
+    if (changes != other.changes) return changes < other.changes;
+    return watts < other.watts - kTolerance;
   }
 };
 
 struct BinState {
   BinUse use = BinUse::kEmpty;
   Mechanism shared_by = Mechanism::kTimeSlicing;
+  TimeSlice time_slice = TimeSlice::kDefault;
   std::array<uint8_t, Occupancy::kMaxProfiles> counts{};  // of new instances
   uint64_t memory_used = 0;
   double compute_used = 0;
+  int tenants = 0;
   double memory_share = 0, compute_share = 0;  // taken, for the bound
   int team = -1;
   bool all_trusted = true;
@@ -58,10 +63,12 @@ uint64_t CountsHash(const BinState& state) {
 uint64_t StateHash(int type, const BinState& state) {
   uint64_t hash = Mix(static_cast<uint64_t>(type), static_cast<uint64_t>(state.use));
   if (state.use == BinUse::kEmpty) return hash;
-  hash = Mix(hash, static_cast<uint64_t>(state.shared_by));
+  hash = Mix(hash,
+             static_cast<uint64_t>(state.shared_by) * 8 + static_cast<uint64_t>(state.time_slice));
   hash = Mix(hash, CountsHash(state));
   hash = Mix(hash, state.memory_used);
   hash = Mix(hash, static_cast<uint64_t>(std::llround(state.compute_used * 1e9)));
+  if (state.shared_by == Mechanism::kMps) hash = Mix(hash, static_cast<uint64_t>(state.tenants));
   return Mix(hash, static_cast<uint64_t>(state.team * 4 + (state.all_trusted ? 1 : 0) +
                                          (state.spot ? 2 : 0)));
 }
@@ -70,7 +77,10 @@ class Searcher {
  public:
   Searcher(const SearchProblem& problem, const SearchLimits& limits)
       : problem_(problem), limits_(limits) {
-    for (const Bin& bin : problem.bins) states_.push_back(StartOf(bin));
+    for (const Bin& bin : problem.bins) {
+      states_.push_back(StartOf(bin));
+      if (bin.instance_of >= 0) instances_.insert(bin.type);
+    }
     OrderItems();
     SumUpWhatRemains();
     for (const Bin& bin : problem.bins) {
@@ -101,8 +111,10 @@ class Searcher {
     BinState state;
     state.use = bin.use;
     state.shared_by = bin.shared_by;
+    state.time_slice = bin.time_slice;
     state.memory_used = bin.memory_used;
     state.compute_used = bin.compute_used;
+    state.tenants = bin.tenants;
     state.team = bin.team;
     state.all_trusted = bin.all_trusted;
     if (bin.geometry != nullptr) {
@@ -118,7 +130,13 @@ class Searcher {
                            static_cast<double>(std::max<uint64_t>(1, bin.memory));
       state.compute_share = bin.compute_used;
     }
+    if (bin.instance_of >= 0) state.memory_share = 1 - bin.memory_part * (1 - state.memory_share);
     return state;
+  }
+
+  // A way to share an instance that is not there yet.
+  bool IsLeftOut(int type, const Option& option) const {
+    return option.in_instance() && instances_.count(type) == 0;
   }
 
   // The least that an item of the class takes of any bin, in each dimension.
@@ -126,6 +144,7 @@ class Searcher {
     double memory = 1, compute = 1;
     for (const auto& [type, options] : item.options) {
       for (const Option& option : options) {
+        if (IsLeftOut(type, option)) continue;
         memory = std::min(memory, option.memory_share);
         compute = std::min(compute, option.compute_share);
       }
@@ -226,6 +245,7 @@ class Searcher {
     state->spot = GoesOnSpot(bin, item) && (state->use == BinUse::kEmpty || state->spot);
     const bool divided = bin.taken.slots != 0;  // and stays so
     if (divided && option.mechanism != Mechanism::kMig) return false;
+    if (IsLeftOut(bin.type, option)) return false;
     switch (option.mechanism) {
       case Mechanism::kExclusive:
         if (state->use != BinUse::kEmpty) return false;
@@ -245,7 +265,9 @@ class Searcher {
     if (state->use == BinUse::kEmpty) {
       state->use = BinUse::kShared;
       state->shared_by = option.mechanism;
-    } else if (state->use != BinUse::kShared || state->shared_by != option.mechanism) {
+      state->time_slice = option.time_slice;
+    } else if (state->use != BinUse::kShared || state->shared_by != option.mechanism ||
+               state->time_slice != option.time_slice) {
       return false;
     }
     const bool one_fault_domain = option.mechanism != Mechanism::kTimeSlicing;
@@ -257,8 +279,10 @@ class Searcher {
     state->all_trusted = state->all_trusted && item.trusted;
     state->memory_used += option.memory.value;
     state->compute_used += option.compute_share;
+    ++state->tenants;
     state->memory_share += option.memory_share;
     state->compute_share += option.compute_share;
+    if (option.mechanism == Mechanism::kMps && state->tenants > bin.mps_clients) return false;
     return state->memory_used <= bin.memory && state->compute_used <= 1 + kTolerance;
   }
 
@@ -268,6 +292,7 @@ class Searcher {
     const bool mig = option.mechanism == Mechanism::kMig;
     if (before.use == BinUse::kEmpty) {
       cost.price = GoesOnSpot(bin, item) ? bin.spot_price : bin.price;
+      cost.watts = bin.watts;
       if (bin.mig_on && !mig) cost.mig_off = 1;
       if (!bin.mig_on && mig) cost.changes = kModeChange;
     }
@@ -421,12 +446,14 @@ class Searcher {
     cost_.price += cost.price;
     cost_.mig_off += cost.mig_off;
     cost_.changes += cost.changes;
+    cost_.watts += cost.watts;
     cost_.waste += cost.waste;
   }
 
   const SearchProblem& problem_;
   const SearchLimits& limits_;
   std::vector<BinState> states_;
+  std::set<int> instances_;                           // types of bins that are shared instances
   std::vector<int> order_;                            // of items
   std::vector<std::pair<double, double>> remaining_;  // least shares of the items from here on
   std::vector<double> prices_of_empty_;               // ascending

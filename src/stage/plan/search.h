@@ -16,7 +16,8 @@ namespace tranche::planning {
 // The combinatorial heart: which item goes into which bin, and how. Knows replicas and GPUs only as
 // items and bins, so that a brute force can check it.
 
-// Items that may stand in for each other.
+// Items that may stand in for each other. Options to share an instance (Option::in_instance) are
+// left out by Search, but for bins that are such an instance.
 struct ItemClass {
   int gpus = 1;  // whole bins of one type; with more than one only exclusive options count
   int team = 0;  // who may share a fault domain: the same team, or only trusted ones
@@ -28,11 +29,21 @@ struct ItemClass {
 // How a bin is used. Undivided and shared bins are outside MIG.
 enum class BinUse { kEmpty, kMig, kWhole, kShared };
 
+constexpr int kAnyClients = 1 << 30;
+
+// What those have together who share an instance.
+struct SharedRoom {
+  uint64_t memory = 0;
+  double compute = 0;  // of the GPU's SMs
+  int clients = 0;
+};
+
 struct Bin {
   int type = 0;  // bins of one type are interchangeable, in what they offer and in what is in them
   double price = 1;  // of using it at all
   // With nobody on it but the preemptible; it must be empty then. Infinite: it cannot be had so.
   double spot_price = std::numeric_limits<double>::infinity();
+  double watts = 0;  // of using it at all
   bool mig_on = false;
   const MigGeometry* geometry = nullptr;  // with MIG options
   Occupancy taken;                        // by instances that stay; then only MIG options go here
@@ -45,8 +56,21 @@ struct Bin {
   uint64_t memory_used = 0;
   double compute_used = 0;
   int tenants = 0;
-  int team = -1;  // of all tenants; -1: none, -2: several
+  TimeSlice time_slice = TimeSlice::kDefault;  // of its tenants, with kTimeSlicing
+  int team = -1;                               // of all tenants; -1: none, -2: several
   bool all_trusted = true;
+  int mps_clients = kAnyClients;  // that it serves at most
+  std::vector<SharedRoom> rooms;  // of an instance of each profile of `geometry`
+  // An instance that is shared already, as a bin of its own: which, and what part of its GPU it is.
+  // Its compute_used is what is not its own or is used.
+  int instance_of = -1;  // a view; -1: this is a GPU
+  int instance_profile = -1;
+  MigPlacement placement;
+  double memory_part = 1;
+
+  SharedRoom RoomOf(int profile) const {
+    return rooms.empty() ? SharedRoom{} : rooms[static_cast<size_t>(profile)];
+  }
 };
 
 struct SearchProblem {
@@ -61,6 +85,7 @@ struct SearchProblem {
 struct Choice {
   std::vector<int> bins;  // one, or as many as the class asks; none: the item is left out
   int option = 0;         // of the class, for the type of the first bin
+  int instance = -1;      // with an option to share an instance: those of one number in a bin do
 };
 
 struct SearchAnswer {
@@ -81,7 +106,7 @@ struct SearchLimits {
 enum class SearchOutcome { kFound, kImpossible, kGaveUp };
 
 // Finds the assignment that costs least, then switches MIG off on the fewest GPUs, then takes the
-// least of them, then makes the fewest changes. Deterministic.
+// least of them, then makes the fewest changes, then draws the least power. Deterministic.
 SearchOutcome Search(const SearchProblem& problem, const SearchLimits& limits,
                      SearchAnswer* answer);
 

@@ -27,11 +27,39 @@ bool Speed::IsKnown(const Workload& workload) {
          workload.traffic->output_tokens > 0;
 }
 
+std::string Speed::WhyUnknown(const Workload& workload) {
+  if (!workload.slo || IsKnown(workload)) return "";
+  std::vector<std::string> missing, add;
+  if (!workload.model) {
+    missing.emplace_back("it names no model whose speed is known");
+    add.emplace_back("model: llama-3.1-8b");
+  }
+  if (!workload.traffic || workload.traffic->requests_per_second <= 0) {
+    missing.emplace_back("nothing says how many requests come");
+    add.emplace_back("traffic: {requests_per_second: 4, prompt_tokens: 512, output_tokens: 256}");
+  } else if (workload.traffic->prompt_tokens <= 0 || workload.traffic->output_tokens <= 0) {
+    const bool prompt = workload.traffic->prompt_tokens <= 0;
+    const bool output = workload.traffic->output_tokens <= 0;
+    missing.push_back(fmt::format("its traffic does not say how long {} are",
+                                  prompt && output ? "prompts and answers"
+                                  : prompt         ? "prompts"
+                                                   : "answers"));
+    if (prompt) add.emplace_back("traffic.prompt_tokens: 512");
+    if (output) add.emplace_back("traffic.output_tokens: 256");
+  }
+  return fmt::format(
+      "whether {} keeps its slo ({}) is not predicted, and nothing is sized by it: {}; add, for "
+      "example, {}",
+      workload.name, ObjectiveText(*workload.slo), fmt::join(missing, ", and "),
+      fmt::join(add, " and "));
+}
+
 Speed::Speed(const Workload& workload, const CatalogModel* model, const Catalog& catalog,
-             const PerformanceCoefficients& coefficients)
+             const SpeedSource& source)
     : catalog_(catalog),
-      coefficients_(coefficients.roofline),
-      fraction_overhead_(coefficients.sharing.fraction_overhead),
+      coefficients_(source.coefficients->roofline),
+      fraction_overhead_(source.coefficients->sharing.fraction_overhead),
+      from_(source.from),
       batch_(workload.model->concurrency) {
   const ModelAsk& ask = *workload.model;
   const int gpus = std::max(1, workload.gpus);
@@ -67,8 +95,14 @@ std::optional<GpuRate> Speed::RateIn(const GpuView& view, const Option& option) 
   switch (option.mechanism) {
     case Mechanism::kMig:
       return RateOfInstance(*whole, **gpu, view.geometry->profile(option.profile));
-    case Mechanism::kMps:
-      return RateOfSms(*whole, option.compute_share);
+    case Mechanism::kMps: {
+      GpuRate rate = RateOfSms(*whole, option.compute_share);
+      if (!option.in_instance()) return rate;
+      const GpuRate instance =
+          RateOfInstance(*whole, **gpu, view.geometry->profile(option.profile));
+      rate.bandwidth = std::min(rate.bandwidth, instance.bandwidth);
+      return rate;
+    }
     case Mechanism::kFraction:
       return RateOfTime(*whole, option.compute_share / fraction_overhead_);
     case Mechanism::kTimeSlicing:
@@ -79,11 +113,10 @@ std::optional<GpuRate> Speed::RateIn(const GpuView& view, const Option& option) 
 }
 
 std::string Speed::KeyOf(const GpuView& view, const Option& option) const {
-  return fmt::format("{}|{}|{}|{:.6f}", view.gpu->model, static_cast<int>(option.mechanism),
-                     option.mechanism == Mechanism::kMig
-                         ? view.geometry->profile(option.profile).name
-                         : std::string(),
-                     option.compute_share);
+  return fmt::format(
+      "{}|{}|{}|{:.6f}", view.gpu->model, static_cast<int>(option.mechanism),
+      option.profile >= 0 ? view.geometry->profile(option.profile).name : std::string(),
+      option.compute_share);
 }
 
 std::optional<double> Speed::CapacityIn(const GpuView& view, const Option& option) const {

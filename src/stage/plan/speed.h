@@ -15,6 +15,12 @@ namespace tranche::planning {
 struct GpuView;
 struct Option;
 
+// What speeds are predicted with.
+struct SpeedSource {
+  std::shared_ptr<const PerformanceCoefficients> coefficients;
+  std::string from;  // "" = built in
+};
+
 // How many requests per second one replica of a workload serves within its SLO, by where it is put:
 // predicted from its model, its traffic and the GPU's speed. The same question is answered once.
 // Not safe from several threads.
@@ -23,9 +29,12 @@ class Speed {
   // Whether all is stated that a prediction needs: a model, how many requests of which lengths, and
   // what is promised.
   static bool IsKnown(const Workload& workload);
+  // Why a workload with an SLO is not predicted, and what to add, as a sentence; "" when it is, or
+  // promises nothing.
+  static std::string WhyUnknown(const Workload& workload);
 
   Speed(const Workload& workload, const CatalogModel* model, const Catalog& catalog,
-        const PerformanceCoefficients& coefficients);
+        const SpeedSource& source);
 
   // Absent where the GPU's speed is not known. 0 where the SLO is broken already by one request.
   std::optional<double> CapacityIn(const GpuView& view, const Option& option) const;
@@ -39,6 +48,8 @@ class Speed {
 
   int batch() const { return batch_; }
   double error() const { return coefficients_.error; }  // as a share
+  // "the built-in coefficients", or the file that they are from.
+  std::string from() const { return from_.empty() ? "the built-in coefficients" : from_; }
   // "ttft_p99 500ms and 20 tokens per second"
   static std::string ObjectiveText(const Slo& slo);
 
@@ -49,6 +60,7 @@ class Speed {
   const Catalog& catalog_;
   PerformanceCoefficients::Roofline coefficients_;
   double fraction_overhead_ = 1;
+  std::string from_;
   LlmWork work_;
   serving::TokenRequest request_;
   serving::TokenObjective objective_;

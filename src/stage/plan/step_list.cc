@@ -29,8 +29,10 @@ bool RunsOn(const GpuProcess& process, const Slice& slice, const Gpu& gpu,
 }  // namespace
 
 std::string SliceName(const Slice& slice, const std::string& gpu_name) {
-  if (slice.placement)
-    return fmt::format("{} {}@{}", gpu_name, slice.profile, slice.placement->start);
+  if (slice.placement) {
+    return fmt::format("{} {}@{}{}", gpu_name, slice.profile, slice.placement->start,
+                       slice.mechanism == Mechanism::kMps ? " mps" : "");
+  }
   if (slice.mechanism == Mechanism::kExclusive) return gpu_name;
   return fmt::format("{} {}", gpu_name, MechanismName(slice.mechanism));
 }
@@ -90,6 +92,19 @@ void StepList::Replica(StepKind kind, Change change, const std::string& workload
       step.interrupts.push_back({process.pid, process.command, process.user, process.container});
     }
   }
+  Add(std::move(step));
+}
+
+void StepList::TimeSlices(Change change, const std::string& gpu_uuid, TimeSlice before,
+                          TimeSlice now, std::string why) {
+  Step step;
+  step.kind = StepKind::kSetTimeSlice;
+  step.change = change;
+  step.target = fmt::format("{} time slice {}", GpuName(gpu_uuid), TimeSliceName(now));
+  step.why = std::move(why);
+  step.gpu_uuid = gpu_uuid;
+  step.time_slice = now;
+  step.time_slice_before = before;
   Add(std::move(step));
 }
 

@@ -18,6 +18,9 @@ class StepList {
   // A stop names the processes that it interrupts, as far as they are known.
   void Replica(StepKind kind, Change change, const std::string& workload, int replica,
                const Slice& slice, std::string why, const std::vector<int>& pids = {});
+  // kDestroy: Tranche no longer minds it, so it is as it was before.
+  void TimeSlices(Change change, const std::string& gpu_uuid, TimeSlice before, TimeSlice now,
+                  std::string why);
   void Routes(StepKind kind, Change change, std::string target, std::string why);
 
   std::vector<Step> Take() { return std::move(steps_); }
@@ -31,7 +34,7 @@ class StepList {
   std::vector<Step> steps_;
 };
 
-// "gpu0 2g.20gb@4", "gpu1", "gpu0 time-slicing".
+// "gpu0 2g.20gb@4", "gpu1", "gpu0 time-slicing", "gpu0 3g.40gb@4 mps".
 std::string SliceName(const Slice& slice, const std::string& gpu_name);
 
 }  // namespace tranche::planning

@@ -15,6 +15,22 @@ bool Overlap(MigPlacement a, MigPlacement b) {
   return a.start < b.start + b.size && b.start < a.start + a.size;
 }
 
+// Whether an instance of one profile cannot be there together with one of the other although there
+// is room for both: engines for media are few. `+me` is the only one of its kind, `+me.all` takes
+// them all, and `-me` wants none.
+bool CompeteForEngines(const std::string& a, const std::string& b) {
+  const auto is = [](const std::string& profile, const char* part) {
+    return profile.find(part) != std::string::npos;
+  };
+  if (is(a, "-me") || is(b, "-me")) return false;
+  return is(a, "me.all") || is(b, "me.all") || (is(a, "+me") && is(b, "+me"));
+}
+
+// Of one GPU: whether the old one has to go before the new one is made.
+bool Excludes(const Slice& wanted, MigPlacement there, const std::string& profile) {
+  return Overlap(*wanted.placement, there) || CompeteForEngines(wanted.profile, profile);
+}
+
 std::vector<std::string> UuidsOf(const Slice& slice) {
   std::vector<std::string> uuids = {slice.gpu_uuid};
   uuids.insert(uuids.end(), slice.more_gpu_uuids.begin(), slice.more_gpu_uuids.end());
@@ -44,6 +60,7 @@ class Differ {
       slices_.push_back(SliceOf(placed, needs[placed.need], views));
       fates_.push_back(FateOf(placed, slices_.back()));
     }
+    FindUnheld();
     FindModeChanges();
     FindLeavers();
   }
@@ -54,6 +71,7 @@ class Differ {
     MakeRoom();
     SwitchModes(true);
     Create();
+    SetTimeSlices();
     // From here on every slice of the new layout is there.
     Start();
     Route();
@@ -84,7 +102,7 @@ class Differ {
   }
 
   bool IsThere(const Slice& slice) const {
-    if (slice.mechanism != Mechanism::kMig) return true;
+    if (!slice.placement) return true;
     const GpuView* view = ViewOf(slice.gpu_uuid);
     const MigInstance* instance =
         view != nullptr ? view->gpu->FindInstance(*slice.placement) : nullptr;
@@ -101,10 +119,32 @@ class Differ {
   void FindModeChanges() {
     for (size_t i = 0; i < slices_.size(); ++i) {
       for (const std::string& uuid : UuidsOf(slices_[i])) {
-        const bool mig = slices_[i].mechanism == Mechanism::kMig;
+        const bool mig = slices_[i].placement.has_value();
         const GpuView* view = ViewOf(uuid);
         if (view == nullptr || view->mig_on == mig) continue;
         modes_.emplace(uuid, std::pair(mig, NameOf(i)));
+      }
+    }
+    for (const Slice& slice : unheld_) {
+      const GpuView* view = ViewOf(slice.gpu_uuid);
+      if (!view->mig_on) {
+        modes_.emplace(slice.gpu_uuid, std::pair(true, fmt::format("tier '{}'", view->tier)));
+      }
+    }
+  }
+
+  // What the fixed layouts of tiers have beside the slices of the replicas.
+  void FindUnheld() {
+    for (const GpuView& view : views_) {
+      if (!view.unusable.empty()) continue;
+      for (const PlacedProfile& fixed : view.fixed) {
+        MigInstance instance;
+        instance.profile = view.geometry->profile(fixed.profile).name;
+        instance.placement = fixed.placement;
+        instance.memory = view.geometry->profile(fixed.profile).memory;
+        if (!IsWanted(view.gpu->uuid, instance)) {
+          unheld_.push_back(SliceOfInstance(view, instance));
+        }
       }
     }
   }
@@ -123,16 +163,20 @@ class Differ {
       for (const std::string& uuid : UuidsOf(slices_[i])) {
         if (std::find(uuids.begin(), uuids.end(), uuid) == uuids.end()) continue;
         if (!slices_[i].placement || !replica.slice.placement) return true;
-        if (Overlap(*slices_[i].placement, *replica.slice.placement)) return true;
+        if (Excludes(slices_[i], *replica.slice.placement, replica.slice.profile)) return true;
       }
     }
-    return false;
+    return std::any_of(unheld_.begin(), unheld_.end(), [&](const Slice& slice) {
+      return slice.gpu_uuid == replica.slice.gpu_uuid && !IsThere(slice) &&
+             replica.slice.placement &&
+             Excludes(slice, *replica.slice.placement, replica.slice.profile);
+    });
   }
 
   // An old slice of a moved replica that its own new one overlaps is needed, too.
   bool OverlapsItself(const DeployedReplica& replica, const Slice& now) const {
     return now.gpu_uuid == replica.slice.gpu_uuid && now.placement && replica.slice.placement &&
-           Overlap(*now.placement, *replica.slice.placement);
+           Excludes(now, *replica.slice.placement, replica.slice.profile);
   }
 
   void FindLeavers() {
@@ -155,17 +199,53 @@ class Differ {
     }
   }
 
+  // Who is to be in the instance of a slice: "a/0", "a/0, b/0 and b/1".
+  std::string Tenants(size_t of) const {
+    std::vector<std::string> names;
+    for (size_t i = 0; i < slices_.size(); ++i) {
+      if (slices_[i].gpu_uuid == slices_[of].gpu_uuid &&
+          slices_[i].placement == slices_[of].placement) {
+        names.push_back(NameOf(i));
+      }
+    }
+    std::string text = names.front();
+    for (size_t i = 1; i < names.size(); ++i) {
+      text += (i + 1 < names.size() ? ", " : " and ") + names[i];
+    }
+    return text;
+  }
+
+  // The instance that a slice is in: itself, or what its tenants share.
+  Slice InstanceOf(const Slice& slice) const {
+    if (slice.mechanism == Mechanism::kMig) return slice;
+    MigInstance instance;
+    instance.profile = slice.profile;
+    instance.placement = *slice.placement;
+    const GpuView* view = ViewOf(slice.gpu_uuid);
+    const MigProfile* profile = view->gpu->FindProfile(slice.profile);
+    if (profile != nullptr) instance.memory = profile->memory;
+    return SliceOfInstance(*view, instance);
+  }
+
   void Keep() {
     std::set<std::pair<std::string, MigPlacement>> shown;
     for (size_t i = 0; i < slices_.size(); ++i) {
-      if (slices_[i].mechanism != Mechanism::kMig || !IsThere(slices_[i])) continue;
-      shown.emplace(slices_[i].gpu_uuid, *slices_[i].placement);
+      if (!slices_[i].placement || !IsThere(slices_[i])) continue;
+      if (!shown.emplace(slices_[i].gpu_uuid, *slices_[i].placement).second) continue;
       const bool ours = deployment_.Owns(slices_[i].gpu_uuid, *slices_[i].placement);
       std::string why =
           fmt::format("{} {} it", NameOf(i), fates_[i] == Fate::kNew ? "takes" : "holds");
       if (fates_[i] == Fate::kMove) why = fmt::format("{} moves to it", NameOf(i));
+      if (slices_[i].mechanism == Mechanism::kMps) why = Tenants(i) + " share it";
       if (!ours) why += "; it was not Tranche's and is adopted";
-      list_.Instance(StepKind::kKeepInstance, slices_[i], std::move(why));
+      list_.Instance(StepKind::kKeepInstance, InstanceOf(slices_[i]), std::move(why));
+    }
+    for (const Slice& slice : unheld_) {
+      if (!IsThere(slice)) continue;
+      const bool ours = deployment_.Owns(slice.gpu_uuid, *slice.placement);
+      list_.Instance(StepKind::kKeepInstance, slice,
+                     fmt::format("it is in the layout of tier '{}'{}", ViewOf(slice.gpu_uuid)->tier,
+                                 ours ? "" : "; it was not Tranche's and is adopted"));
     }
     for (size_t i = 0; i < slices_.size(); ++i) {
       if (fates_[i] != Fate::kKeep) continue;
@@ -209,19 +289,23 @@ class Differ {
   }
 
   bool IsWanted(const std::string& uuid, const MigInstance& instance) const {
-    return std::any_of(slices_.begin(), slices_.end(), [&](const Slice& slice) {
+    const auto is_it = [&](const Slice& slice) {
       return slice.gpu_uuid == uuid && slice.placement == instance.placement &&
              slice.profile == instance.profile;
-    });
+    };
+    return std::any_of(slices_.begin(), slices_.end(), is_it) ||
+           std::any_of(unheld_.begin(), unheld_.end(), is_it);
   }
 
   // Whether something new needs the room of the instance.
   bool IsInTheWay(const std::string& uuid, const MigInstance& instance) const {
     if (modes_.count(uuid) > 0) return true;
-    return std::any_of(slices_.begin(), slices_.end(), [&](const Slice& slice) {
+    const auto needs_it = [&](const Slice& slice) {
       return slice.gpu_uuid == uuid && slice.placement && !IsThere(slice) &&
-             Overlap(*slice.placement, instance.placement);
-    });
+             Excludes(slice, instance.placement, instance.profile);
+    };
+    return std::any_of(slices_.begin(), slices_.end(), needs_it) ||
+           std::any_of(unheld_.begin(), unheld_.end(), needs_it);
   }
 
   Slice SliceOfInstance(const GpuView& view, const MigInstance& instance) const {
@@ -267,12 +351,19 @@ class Differ {
   }
 
   void Create() {
+    std::set<std::pair<std::string, MigPlacement>> made;
     for (size_t i = 0; i < slices_.size(); ++i) {
-      if (slices_[i].mechanism != Mechanism::kMig || IsThere(slices_[i])) continue;
-      list_.Instance(StepKind::kCreateInstance, slices_[i],
+      if (!slices_[i].placement || IsThere(slices_[i])) continue;
+      if (!made.emplace(slices_[i].gpu_uuid, *slices_[i].placement).second) continue;
+      list_.Instance(StepKind::kCreateInstance, InstanceOf(slices_[i]),
                      fates_[i] == Fate::kRestore
-                         ? fmt::format("{} ran on it and it is gone", NameOf(i))
-                         : fmt::format("for {}", NameOf(i)));
+                         ? fmt::format("{} ran on it and it is gone", Tenants(i))
+                         : fmt::format("for {}", Tenants(i)));
+    }
+    for (const Slice& slice : unheld_) {
+      if (IsThere(slice)) continue;
+      list_.Instance(StepKind::kCreateInstance, slice,
+                     fmt::format("the layout of tier '{}'", ViewOf(slice.gpu_uuid)->tier));
     }
   }
 
@@ -342,6 +433,47 @@ class Differ {
   void TakeAway() {
     for (Leaver& leaver : leavers_) Stop(leaver);
     Destroy(false);
+    for (const GpuView& view : views_) {
+      const SetTimeSlice* set = deployment_.FindTimeSlice(view.gpu->uuid);
+      if (set == nullptr || TimeSliceWanted(view).has_value()) continue;
+      list_.TimeSlices(Change::kDestroy, view.gpu->uuid, set->time_slice,
+                       TimeSliceBefore(view.gpu->uuid), "no workload asks for one any more");
+    }
+  }
+
+  // What the workloads on it ask for; nothing where none does.
+  std::optional<TimeSlice> TimeSliceWanted(const GpuView& view) const {
+    for (size_t i = 0; i < slices_.size(); ++i) {
+      const bool here = slices_[i].gpu_uuid == view.gpu->uuid;
+      const std::optional<TimeSlice>& asked = needs_[layout_.placed[i].need].workload->time_slice;
+      if (here && slices_[i].mechanism == Mechanism::kTimeSlicing && asked) return asked;
+    }
+    return std::nullopt;
+  }
+
+  // What it was before Tranche first set it.
+  TimeSlice TimeSliceBefore(const std::string& uuid) const {
+    for (const Baseline& baseline : deployment_.baselines) {
+      if (baseline.gpu_uuid == uuid && baseline.time_slice) return *baseline.time_slice;
+    }
+    return TimeSlice::kDefault;
+  }
+
+  // Before anything starts, since only processes that start later get it.
+  void SetTimeSlices() {
+    for (const GpuView& view : views_) {
+      const std::optional<TimeSlice> wanted = TimeSliceWanted(view);
+      if (!wanted) continue;
+      const SetTimeSlice* set = deployment_.FindTimeSlice(view.gpu->uuid);
+      std::optional<TimeSlice> now;
+      if (set != nullptr) now = set->time_slice;
+      if (view.gpu->time_slice) now = *view.gpu->time_slice;
+      if (set != nullptr && now == wanted) continue;
+      list_.TimeSlices(set == nullptr ? Change::kCreate : Change::kChange, view.gpu->uuid,
+                       now.value_or(TimeSlice::kDefault), *wanted,
+                       fmt::format("its workloads ask for it; each of them gets {} time slices",
+                                   TimeSliceName(*wanted)));
+    }
   }
 
   const NodeLayout& layout_;
@@ -351,6 +483,7 @@ class Differ {
   const Spec& spec_;
   StepList list_;
   std::vector<Slice> slices_;                                  // beside layout_.placed
+  std::vector<Slice> unheld_;                                  // of fixed layouts, held by nobody
   std::vector<Fate> fates_;                                    // likewise
   std::map<std::string, std::pair<bool, std::string>> modes_;  // MIG as wanted, for whom; by GPU
   std::vector<Leaver> leavers_;

@@ -65,6 +65,14 @@ std::vector<Step> StepsDown(const Machine& machine, const Deployment& deployment
       list.Instance(StepKind::kDestroyInstance, SliceOf(*gpu, owned), "Tranche made it");
     }
   }
+  for (const SetTimeSlice& set : deployment.time_slices) {
+    if (machine.FindGpu(set.gpu_uuid) == nullptr) continue;
+    const Baseline* baseline = BaselineOf(deployment, set.gpu_uuid);
+    list.TimeSlices(Change::kDestroy, set.gpu_uuid, set.time_slice,
+                    baseline != nullptr ? baseline->time_slice.value_or(TimeSlice::kDefault)
+                                        : TimeSlice::kDefault,
+                    "as it was before Tranche");
+  }
   for (const Gpu& gpu : machine.gpus) {
     const Baseline* baseline = BaselineOf(deployment, gpu.uuid);
     if (baseline == nullptr || !gpu.health.usable || !gpu.mig_mode) continue;

@@ -47,6 +47,11 @@ bool Overlap(MigPlacement a, MigPlacement b) {
   return a.start < b.start + b.size && b.start < a.start + a.size;
 }
 
+bool ShareAnInstance(const Slice& a, const Slice& b) {
+  return a.mechanism == Mechanism::kMps && b.mechanism == Mechanism::kMps && a.placement &&
+         a.placement == b.placement && a.profile == b.profile;
+}
+
 void Do(const Step& step, const Spec& spec, World& world) {
   SCOPED_TRACE(fmt::format("step {}: {} {}", step.id, StepKindName(step.kind), step.target));
   Gpu* gpu = FindGpu(world.machine, step.gpu_uuid);
@@ -128,7 +133,8 @@ void Do(const Step& step, const Spec& spec, World& world) {
         if (!runs_on(other)) continue;
         if (step.slice->placement) {
           ASSERT_TRUE(other.slice.placement);
-          EXPECT_FALSE(Overlap(*other.slice.placement, *step.slice->placement));
+          EXPECT_TRUE(ShareAnInstance(other.slice, *step.slice) ||
+                      !Overlap(*other.slice.placement, *step.slice->placement));
         } else {
           EXPECT_EQ(other.slice.mechanism, step.slice->mechanism);
           EXPECT_NE(other.slice.mechanism, Mechanism::kExclusive);
@@ -152,6 +158,17 @@ void Do(const Step& step, const Spec& spec, World& world) {
       const DeployedReplica* running = world.deployment.FindReplica(step.workload, step.replica);
       ASSERT_NE(running, nullptr);
       EXPECT_EQ(running->slice, *step.slice);
+      return;
+    }
+    case StepKind::kSetTimeSlice: {
+      ASSERT_NE(gpu, nullptr);
+      ASSERT_TRUE(step.time_slice);
+      gpu->time_slice = *step.time_slice;
+      auto& set = world.deployment.time_slices;
+      set.erase(std::remove_if(set.begin(), set.end(),
+                               [&](const SetTimeSlice& s) { return s.gpu_uuid == step.gpu_uuid; }),
+                set.end());
+      set.push_back({step.gpu_uuid, *step.time_slice});
       return;
     }
     case StepKind::kRoute:
@@ -188,6 +205,16 @@ Machine MachineWith(const std::vector<std::string>& gpus) {
   }
   machine.fingerprint = MachineFingerprint(machine);
   return machine;
+}
+
+void OfferMps(Machine* machine) {
+  for (Capability& capability : machine->capabilities) {
+    if (capability.mechanism != Mechanism::kMps) continue;
+    capability.available = true;
+    capability.reason.clear();
+    capability.guarantees = {Guarantee::kCooperative, Guarantee::kCooperative, Guarantee::kNone,
+                             Guarantee::kNone};
+  }
 }
 
 MigInstance& PutInstance(Machine& machine, size_t gpu_index, const std::string& profile_name,
@@ -332,6 +359,7 @@ void ExpectSound(const Machine& machine, const Spec& spec, const Deployment& dep
     EXPECT_TRUE(gpu->health.usable);
     Bytes memory;
     double time = 0;
+    std::map<MigPlacement, Bytes> shared;  // memory of tenants of shared instances
     for (const Assignment* a : here) {
       const Workload& workload =
           *std::find_if(spec.workloads.begin(), spec.workloads.end(),
@@ -342,9 +370,20 @@ void ExpectSound(const Machine& machine, const Spec& spec, const Deployment& dep
         if (workload.compute) time += workload.compute->request.value;
       }
       memory += a->slice.mechanism == Mechanism::kExclusive ? gpu->memory_total : a->slice.memory;
+      if (a->slice.placement && a->slice.mechanism == Mechanism::kMps) {
+        Bytes& of_instance = shared[*a->slice.placement];
+        of_instance += a->slice.memory;
+        EXPECT_LE(of_instance, gpu->FindProfile(a->slice.profile)->memory);
+      }
       for (const Assignment* b : here) {
         if (a == b) continue;
-        EXPECT_EQ(a->slice.mechanism, b->slice.mechanism);
+        if (ShareAnInstance(a->slice, b->slice)) {
+          EXPECT_TRUE(a->team == b->team || workload.trusted)
+              << "untrusted teams share a fault domain";
+          continue;
+        }
+        EXPECT_TRUE(a->slice.mechanism == b->slice.mechanism ||
+                    (a->slice.placement && b->slice.placement));
         EXPECT_NE(a->slice.mechanism, Mechanism::kExclusive);
         if (a->slice.mechanism == Mechanism::kFraction && a->team != b->team) {
           EXPECT_TRUE(workload.trusted) << "untrusted teams share a fault domain";
@@ -368,13 +407,14 @@ void ExpectSound(const Machine& machine, const Spec& spec, const Deployment& dep
     ASSERT_NE(replica, nullptr);
     EXPECT_EQ(replica->slice, assignment.slice);
   }
-  size_t held = 0;
+  std::set<std::pair<std::string, MigPlacement>> held;
   for (const DeployedReplica& replica : after.deployment.replicas) {
     if (!replica.slice.placement) continue;
-    ++held;
+    held.emplace(replica.slice.gpu_uuid, *replica.slice.placement);
     EXPECT_TRUE(after.deployment.Owns(replica.slice.gpu_uuid, *replica.slice.placement));
   }
-  EXPECT_EQ(after.deployment.instances.size(), held) << "an instance is left that nobody needs";
+  EXPECT_EQ(after.deployment.instances.size(), held.size())
+      << "an instance is left that nobody needs";
   for (const Gpu& gpu : machine.gpus) {
     for (const MigInstance& instance : gpu.mig_instances) {
       if (plan.adopts || deployment.Owns(gpu.uuid, instance.placement)) continue;

@@ -18,6 +18,7 @@ const Catalog& TestCatalog();
 // A machine with these GPUs of the catalog, MIG off, nothing on it, all of MIG, exclusive and
 // time-slicing on offer.
 Machine MachineWith(const std::vector<std::string>& gpus);
+void OfferMps(Machine* machine);
 // Puts an instance there (and MIG on), with an id of its own.
 MigInstance& PutInstance(Machine& machine, size_t gpu, const std::string& profile, int start);
 void PutProcess(Machine& machine, size_t gpu, int pid, const std::string& command,

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "model/spec_rules.h"
+#include "stage/request/tiers.h"
 
 namespace tranche {
 namespace {
@@ -24,6 +25,7 @@ class WorkloadCheck {
     CheckTrafficAndSlo();
     CheckGpus();
     CheckMechanism();
+    CheckProfile();
     CheckEngine();
     CheckRouteAndPort();
   }
@@ -49,6 +51,7 @@ class WorkloadCheck {
 
   void CheckMemory() {
     if (node_.Find("memory") != nullptr || IsBroken("kind") || IsBroken("model")) return;
+    if (IsBroken("profile") || IsBroken("mechanism") || HasSliceOfItsOwn()) return;
     const bool by_hand =
         workload_.kind == WorkloadKind::kTraining || workload_.kind == WorkloadKind::kNotebook;
     if (by_hand) {
@@ -59,6 +62,12 @@ class WorkloadCheck {
       Add(node_, fmt::format("{} does not say how much memory it needs", Called()),
           "add memory: 10GiB, or a model from which it is worked out");
     }
+  }
+
+  // What a whole slice of its own has need not be said twice.
+  bool HasSliceOfItsOwn() const {
+    return Given("profile") != nullptr &&
+           workload_.mechanism.value_or(Mechanism::kMig) == Mechanism::kMig;
   }
 
   void CheckModel() {
@@ -164,9 +173,9 @@ class WorkloadCheck {
     // one.
     const std::string remedy = "remove mechanism to let the plan choose, or ask for less isolation";
     for (const CatalogMechanism& known : context_.catalog.mechanisms()) {
-      if (known.mechanism != mechanism || known.guarantees.Satisfies(workload_.isolation.axes))
-        continue;
-      const Guarantees& can = known.guarantees;
+      Guarantees can = known.guarantees;
+      if (workload_.memory_cap) can.memory = std::max(can.memory, Guarantee::kCooperative);
+      if (known.mechanism != mechanism || can.Satisfies(workload_.isolation.axes)) continue;
       const Guarantees& asked = workload_.isolation.axes;
       std::vector<std::string> missing;
       const auto compare = [&](const char* axis, Guarantee is, Guarantee wanted) {
@@ -197,6 +206,27 @@ class WorkloadCheck {
         Add(*at, fmt::format("{} has no MIG", workload_.gpu),
             "remove mechanism or gpu to let the plan choose");
       }
+    }
+  }
+
+  void CheckProfile() {
+    const YamlNode* at = Given("profile");
+    if (at == nullptr) return;
+    if (Given("mechanism") != nullptr && workload_.mechanism != Mechanism::kMig &&
+        workload_.mechanism != Mechanism::kMps) {
+      Add(*at,
+          fmt::format("{} is a MIG profile, and {} is to run by {}", workload_.profile, Called(),
+                      MechanismName(*workload_.mechanism)),
+          "remove one of the two; mechanism: mps with a profile shares an instance of it");
+    }
+    if (workload_.gpus > 1) {
+      Add(*at, fmt::format("{} needs {} whole GPUs, not a slice", Called(), workload_.gpus),
+          "remove profile, or use gpus: 1");
+    }
+    if (Given("gpu") == nullptr) return;
+    const Result<const CatalogGpu*> gpu = context_.catalog.FindGpu(workload_.gpu);
+    if (gpu && !(*gpu)->mig_capable && workload_.mechanism != Mechanism::kMig) {
+      Add(*at, fmt::format("{} has no MIG", workload_.gpu), "remove profile or gpu");
     }
   }
 
@@ -268,6 +298,7 @@ class SpecCheck {
     CheckPorts();
     CheckRoutes();
     CheckQuotas();
+    CheckProfiles();
   }
 
  private:
@@ -402,6 +433,33 @@ class SpecCheck {
     }
   }
 
+  // Against the GPUs of a fleet, which the catalog knows. What the driver of a machine offers is
+  // known when it is planned on.
+  void CheckProfiles() {
+    if (spec_.fleet.empty()) return;
+    for (size_t i = 0; i < spec_.workloads.size(); ++i) {
+      const YamlNode* at = Given(i, "profile");
+      if (at == nullptr) continue;
+      const Workload& workload = spec_.workloads[i];
+      std::vector<std::string> names, gpus;
+      for (const FleetEntry& entry : spec_.fleet) {
+        const Result<const CatalogGpu*> gpu = context_.catalog.FindGpu(entry.gpu);
+        if (!gpu || (!workload.gpu.empty() && workload.gpu != (*gpu)->key)) continue;
+        gpus.push_back((*gpu)->key);
+        for (const MigProfile& profile : (*gpu)->mig_profiles) names.push_back(profile.name);
+      }
+      if (gpus.empty() || std::find(names.begin(), names.end(), workload.profile) != names.end()) {
+        continue;
+      }
+      std::string hint = DidYouMean(workload.profile, names);
+      if (hint.empty() && !names.empty()) hint = fmt::format("use {}", fmt::join(names, ", "));
+      Add(*at,
+          fmt::format("no GPU of the fleet has a MIG profile {} ({})", Quoted(workload.profile),
+                      fmt::join(gpus, ", ")),
+          hint.empty() ? "remove profile, or add a GPU that has MIG" : hint);
+    }
+  }
+
   void CheckQuotas() {
     for (size_t t = 0; t < spec_.teams.size(); ++t) {
       const Team& team = spec_.teams[t];
@@ -464,6 +522,7 @@ void CheckSpec(ReadContext& context, const YamlNode& root, const Spec& spec) {
     if (node.IsMap()) WorkloadCheck(context, node, spec.workloads[i]).Run();
   }
   SpecCheck(context, root, spec).Run();
+  CheckTiers(context, root, spec);
 }
 
 }  // namespace tranche

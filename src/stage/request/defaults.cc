@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "stage/request/tiers.h"
+
 namespace tranche {
 namespace {
 
@@ -45,6 +47,7 @@ void FillInDefaults(const YamlNode& node, const Spec& spec, const Catalog& catal
   // Memory that somebody asks for is worth nothing when the neighbour may take it, so limits hold
   // unless the spec says that they need not.
   if (!given("isolation")) workload->isolation = {"process", *IsolationWordAxes("process"), false};
+  FillInFromTier(node, spec, catalog, workload);
   if (!given("startup_grace") && LoadsWeights(workload->engine)) {
     workload->startup_grace = std::chrono::minutes(10);
   }
@@ -58,7 +61,9 @@ void FillInDefaults(const YamlNode& node, const Spec& spec, const Catalog& catal
                             !model.IsMap() || model.Find("concurrency") == nullptr,
                             !given("compute")};
   }
-  if (!given("working_directory")) workload->working_directory = spec.directory;
+  // A container starts where its image says.
+  if (!given("working_directory") && workload->image.empty())
+    workload->working_directory = spec.directory;
   if (!given("allow_root")) workload->allow_root = spec.allow_root;
 }
 

@@ -170,6 +170,85 @@ Value<Slo> SloValue() {
   return Object<Slo>("a map of objectives", "{ttft_p99: 500ms}", fields);
 }
 
+Value<TimeSlice> TimeSliceWord() {
+  return Enum<TimeSlice>("a time slice", {{"default", TimeSlice::kDefault},
+                                          {"short", TimeSlice::kShort},
+                                          {"medium", TimeSlice::kMedium},
+                                          {"long", TimeSlice::kLong}});
+}
+
+Value<Mechanism> MechanismWord() {
+  return Enum<Mechanism>("a mechanism", {{"exclusive", Mechanism::kExclusive},
+                                         {"mig", Mechanism::kMig},
+                                         {"mps", Mechanism::kMps},
+                                         {"time-slicing", Mechanism::kTimeSlicing},
+                                         {"fraction", Mechanism::kFraction},
+                                         {"vgpu", Mechanism::kVgpu}});
+}
+
+Value<GpuSelector> SelectorValue() {
+  Fields<GpuSelector> fields = {
+      Row("gpu", &GpuSelector::gpu, GpuName(), "not by model",
+          "GPUs of this model, by catalog key or alias."),
+      Row("count", &GpuSelector::count, Integer("a number of GPUs", 1, kMaxFleetCount, "4"),
+          "all that no other tier has", "How many of that model; the first ones."),
+      Row("index", &GpuSelector::index, Integer("an index", 0, kMaxFleetCount, "0"), "not by index",
+          "The GPU of this index."),
+      Row("uuid", &GpuSelector::uuid, GpuUuid(), "not by UUID",
+          "The GPU of this UUID, or the one whose UUID begins so."),
+  };
+  return Object<GpuSelector>("a map that selects GPUs", "{gpu: H100-SXM5-80GB, count: 4}", fields);
+}
+
+Value<Tier> TierValue() {
+  Fields<Tier> fields = {
+      Row("name", &Tier::name, Label("a name", "production"), "required",
+          "What workloads say in `tier`."),
+      Row("gpus", &Tier::gpus,
+          ListOf<GpuSelector>("a list of selectors of GPUs", "selector", true, SelectorValue()),
+          "required", "Its GPUs. No other workloads go there, and its own nowhere else."),
+      Row("mechanism", &Tier::mechanism, MechanismWord(), "whatever satisfies each workload",
+          "How its GPUs are divided, all of them."),
+      Row("isolation", &Tier::isolation, Isolation(),
+          "the default for its workloads, as far as its `mechanism` goes; its limit is what the "
+          "`mechanism` can give",
+          "What its workloads get that ask for nothing, and the most that one may ask for."),
+      Row("oversubscription", &Tier::oversubscription,
+          Integer("a number of tenants", 1, kMaxOversubscription, "4"), "as many as fit",
+          "How many workloads may share one GPU, which is what its capacity is counted with."),
+      Row("profile", &Tier::profiles, OneOrMore<std::string>("a list of profiles", ProfileName()),
+          "as the workloads need",
+          "How each of its GPUs is divided by MIG, for good: one profile as often as it fits, or "
+          "exactly the instances of a list."),
+      Row("time_slice", &Tier::time_slice, TimeSliceWord(), "left as it is",
+          "Of its workloads that do not say. Only with `time-slicing`."),
+      Row("memory_cap", &Tier::memory_cap, Boolean(), "false",
+          "Each of its workloads is held to its memory by the limiter. Only with `time-slicing`."),
+  };
+  return Object<Tier>("a tier", "{name: production, gpus: [{gpu: H100-SXM5-80GB}]}", fields);
+}
+
+Value<MaintenanceWindow> WindowValue() {
+  Fields<MaintenanceWindow> fields = {
+      Row("days", &MaintenanceWindow::days,
+          ListOfPlain<Weekday>("a list of days", true,
+                               Enum<Weekday>("a day of the week", {{"mon", Weekday::kMonday},
+                                                                   {"tue", Weekday::kTuesday},
+                                                                   {"wed", Weekday::kWednesday},
+                                                                   {"thu", Weekday::kThursday},
+                                                                   {"fri", Weekday::kFriday},
+                                                                   {"sat", Weekday::kSaturday},
+                                                                   {"sun", Weekday::kSunday}})),
+          "every day", "On which it begins."),
+      Row("from", &MaintenanceWindow::from_minute, TimeOfDay(), "required", "When it begins."),
+      Row("to", &MaintenanceWindow::to_minute, TimeOfDay(), "required",
+          "When it ends: on the next day if that is no later than it begins."),
+      Row("time_zone", &MaintenanceWindow::time_zone, TimeZone(), "UTC", "Of both."),
+  };
+  return Object<MaintenanceWindow>("a window", "{days: [sat, sun], from: \"22:00\", to: \"04:00\"}",
+                                   fields);
+}
+
 struct Quota {
   std::optional<Bytes> memory;
   std::optional<double> gpus;
@@ -236,7 +315,8 @@ Fields<Workload> MakeWorkloadFields() {
       Row("trusted", &Workload::trusted, Boolean(), "false",
           "Whether it may share a fault domain with other trusted workloads."),
       Row("memory", &Workload::memory, RequestAndLimit(Size(), "{request: 4GiB, limit: 16GiB}"),
-          "worked out from `model`; required without one, and for `training` and `notebook`",
+          "worked out from `model`, or all of a `profile`; else required, and for `training` and "
+          "`notebook` even with a `model`",
           "GPU memory of one replica, on each of its GPUs. One value is both request and limit."),
       Row("compute", &Workload::compute,
           RequestAndLimit(ShareOfGpu(), "{request: 20%, limit: 50%}"), "what comes with the memory",
@@ -245,16 +325,11 @@ Fields<Workload> MakeWorkloadFields() {
           "GPUs of one replica. From 2 on they are whole GPUs: MIG slices cannot reach each "
           "other's memory."),
       Row("gpu", &Workload::gpu, GpuName(), "any", "Only this GPU, by catalog key or alias."),
-      Row("mechanism", &Workload::mechanism,
-          Enum("a mechanism",
-               std::vector<std::pair<std::string, Mechanism>>{
-                   {"exclusive", Mechanism::kExclusive},
-                   {"mig", Mechanism::kMig},
-                   {"mps", Mechanism::kMps},
-                   {"time-slicing", Mechanism::kTimeSlicing},
-                   {"fraction", Mechanism::kFraction},
-                   {"vgpu", Mechanism::kVgpu}}),
-          "whatever satisfies `isolation`", "Only this way of sharing."),
+      Row("mechanism", &Workload::mechanism, MechanismWord(), "whatever satisfies `isolation`",
+          "Only this way of sharing."),
+      Row("profile", &Workload::profile, SliceProfile(), "any that is large enough",
+          "Only an instance of this MIG profile, of its own; with `mechanism: mps` one that it "
+          "shares. `+me` and `+gfx` are profiles of their own, and only who asks for one gets it."),
       Row("model", &Workload::model, Model(), "none",
           "The model it serves, from which its memory is worked out."),
       Row("traffic", &Workload::traffic, TrafficValue(), "unknown",
@@ -296,7 +371,16 @@ Fields<Workload> MakeWorkloadFields() {
           "is "
           "reserved in a `fraction`; more is lent while nobody is promised it."),
       Row("tier", &Workload::tier, Label("a name", "gold"), "none",
-          "A name of your own, for reports."),
+          "With `tiers` given, one of them: it goes to the GPUs of that tier. Otherwise a name of "
+          "your own, for reports."),
+      Row("time_slice", &Workload::time_slice, TimeSliceWord(),
+          "the tier's, or whatever the GPU has",
+          "How long the driver lets it run before the next process has its turn. Only with "
+          "`time-slicing`; workloads of two classes share no GPU."),
+      Row("memory_cap", &Workload::memory_cap, Boolean(), "the tier's, or false",
+          "The limiter holds it to its memory, so that it cannot take that of the others. Only "
+          "with "
+          "`time-slicing`."),
       Row("on_unenforced", &Workload::on_unenforced,
           Enum("what may happen to an unlimited workload",
                std::vector<std::pair<std::string, OnUnenforced>>{{"stop", OnUnenforced::kStop},
@@ -335,8 +419,14 @@ Fields<Spec> MakeSpecFields() {
           "Price per hour of the GPUs at hand, by catalog key or alias."),
       Row("teams", &Spec::teams, ListOf<Team>("a list of teams", "team", true, TeamValue()),
           "one default team", "Who shares the GPUs."),
+      Row("tiers", &Spec::tiers, ListOf<Tier>("a list of tiers", "tier", true, TierValue()),
+          "one pool of all GPUs", "Pools of GPUs, each divided in its own way."),
+      Row("maintenance", &Spec::maintenance,
+          ListOf<MaintenanceWindow>("a list of windows", "window", true, WindowValue()),
+          "at any time", "When layouts may change. Everything else may go on at any time."),
       Row("workloads", &Spec::workloads,
-          ListOf<Workload>("a list of workloads", "workload", true, WorkloadValue()), "required",
+          ListOf<Workload>("a list of workloads", "workload", true, WorkloadValue()),
+          "**required**, but with `tiers`, whose GPUs are then laid out for whoever comes",
           "What is to run."),
   };
 }

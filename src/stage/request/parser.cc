@@ -61,6 +61,10 @@ tl::expected<Spec, std::vector<Diagnostic>> ParseSpec(std::string_view text,
     const YamlNode& node = root->Find("workloads")->items[i];
     if (node.IsMap()) FillInDefaults(node, spec, catalog, &spec.workloads[i]);
   }
+  if (root->Find("workloads") == nullptr && root->Find("tiers") == nullptr) {
+    mistakes.Add(*root, "the spec has no 'workloads'",
+                 "add, for example, workloads: [{name: chat, model: llama-3.1-8b}]");
+  }
   CheckSpec(context, *root, spec);
   if (!mistakes.empty()) return tl::unexpected(mistakes.Take());
   return spec;

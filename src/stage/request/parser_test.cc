@@ -113,6 +113,7 @@ TEST_F(ParseSpecTest, GpusAreKnownByTheirKeys) {
 
 TEST_F(ParseSpecTest, PathsBeginAtTheSpec) {
   EXPECT_EQ(One("memory: 1GiB").working_directory, "/srv/specs");
+  EXPECT_EQ(One("memory: 1GiB, image: a/b").working_directory, "");
   EXPECT_EQ(One("memory: 1GiB, working_directory: ../x/").working_directory, "/srv/x");
   EXPECT_EQ(One("memory: 1GiB, working_directory: /").working_directory, "/");
   EXPECT_EQ(One("memory: 1GiB, env_from: ./a/../b.env").env_from, "/srv/specs/b.env");
@@ -219,6 +220,37 @@ TEST(FormatDiagnostic, NamesThePlaceWhenThereIsOne) {
             "a.yaml:12:5: unknown key 'memroy'\n    did you mean 'memory'?");
   EXPECT_EQ(FormatDiagnostic({"a.yaml", 0, 0, "the file is empty", ""}),
             "a.yaml: the file is empty");
+}
+
+TEST_F(ParseSpecTest, AProfileIsEnoughToKnowTheMemory) {
+  const Workload own = One("profile: 1g.10gb+me");
+  EXPECT_EQ(own.profile, "1g.10gb+me");
+  EXPECT_FALSE(own.memory);
+  // In one that it shares its part is to be said.
+  EXPECT_THAT(Mistakes("version: 1\nworkloads:\n  - {name: a, profile: 3g.40gb, mechanism: mps}\n"),
+              ElementsAre(HasSubstr("does not say how much memory")));
+  EXPECT_EQ(One("profile: 3g.40gb, mechanism: mps, memory: 4GiB").mechanism, Mechanism::kMps);
+}
+
+TEST_F(ParseSpecTest, ProfilesThatCannotBeAreToldWithTheNearest) {
+  const auto mistake = [&](const std::string& keys, const std::string& fleet = "") {
+    const auto all = Mistakes("version: 1\n" + fleet + "workloads:\n  - {name: a, " + keys + "}\n");
+    return all.size() == 1 ? all[0] : std::to_string(all.size()) + " mistakes";
+  };
+  EXPECT_THAT(mistake("profile: 3g40gb"),
+              testing::AllOf(HasSubstr("profile cannot be '3g40gb'"), HasSubstr("'3g.40gb'")));
+  EXPECT_THAT(mistake("profile: [3g.40gb]"), HasSubstr("profile"));
+  EXPECT_THAT(mistake("profile: 3g.40gb, memory: 1GiB, mechanism: fraction"),
+              HasSubstr("is to run by fraction"));
+  EXPECT_THAT(mistake("profile: 3g.40gb, gpus: 2"), HasSubstr("whole GPUs, not a slice"));
+  EXPECT_THAT(mistake("profile: 3g.40gb, gpu: L40S"), HasSubstr("has no MIG"));
+  // Of a machine only its driver says which profiles there are.
+  EXPECT_EQ(One("profile: 3g.39gb").profile, "3g.39gb");
+  EXPECT_THAT(mistake("profile: 3g.39gb", "fleet: [{gpu: H100-SXM5-80GB}]\n"),
+              testing::AllOf(HasSubstr("no GPU of the fleet has a MIG profile '3g.39gb'"),
+                             HasSubstr("did you mean '3g.40gb'")));
+  EXPECT_THAT(mistake("profile: 1g.10gb", "fleet: [{gpu: L40S}]\n"),
+              HasSubstr("add a GPU that has MIG"));
 }
 
 }  // namespace

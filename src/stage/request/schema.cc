@@ -131,6 +131,13 @@ Json SpecJsonSchema(const Shape& spec) {
       {"title", "Tranche spec, version 1"},
       {"description", "What each workload needs. The format is described in docs/spec.md."}};
   schema.update(SchemaOf(spec));
+  const auto needs = [](const char* key) {
+    return Json{{"type", "object"}, {"required", {key}}, {"additionalProperties", true}};
+  };
+  const auto has = [&](const char* key) { return schema["properties"].contains(key); };
+  if (has("workloads") && has("tiers")) {
+    schema["anyOf"] = {needs("workloads"), needs("tiers")};
+  }
   return schema;
 }
 

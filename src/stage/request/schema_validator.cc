@@ -40,6 +40,7 @@ std::string CheckObject(const Json& schema, const Json& value, const std::string
     const bool known = properties.contains(item.key());
     const Json& rule = known ? properties[item.key()] : schema["additionalProperties"];
     if (rule == Json(false)) return inner + " is unknown";
+    if (rule == Json(true)) continue;
     if (std::string found = SchemaViolation(rule, item.value(), inner); !found.empty())
       return found;
   }

@@ -84,11 +84,79 @@ Value<std::string> Word(std::string what, std::string example) {
                    Always("it cannot hold blanks"));
 }
 
+Value<int> TimeOfDay() {
+  const Value<std::string> text = TextValue(
+      FreeText("a time of day", "22:00", "^([01][0-9]|2[0-3]):[0-5][0-9]$"),
+      [](std::string_view time) { return MinuteOfDay(time).has_value(); },
+      Always("write it as 09:30 or 22:00; the end may be earlier than the beginning, and is then "
+             "of the next day"));
+  return {text.shape,
+          [text](ReadContext& context, const std::string& key,
+                 const YamlNode& node) -> std::optional<int> {
+            const auto time = text.read(context, key, node);
+            return time ? MinuteOfDay(*time) : std::nullopt;
+          }};
+}
+
+Value<std::string> TimeZone() {
+  return TextValue(
+      FreeText("a time zone", "Europe/Berlin", "^(?=.{1,60}$)[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$"),
+      IsTimeZone, Always("use UTC, or a name such as Europe/Berlin"));
+}
+
+Value<std::string> GpuUuid() {
+  return TextValue(
+      FreeText("the UUID of a GPU", "GPU-5f2b7a10-1c2d-4e3f-8a9b-0123456789ab",
+               "^GPU-[0-9a-fA-F-]{4,36}$"),
+      IsGpuUuid,
+      Always("use what `tranche inventory` shows: GPU- and at least its first four digits"));
+}
+
+Value<std::string> ProfileName() {
+  return TextValue(
+      FreeText("a MIG profile", "4g.40gb", "^[1-9][0-9]?g\\.[0-9]{1,4}gb$"),
+      [](std::string_view name) {
+        const size_t dot = name.find("g.");
+        const auto digits = [](std::string_view part) {
+          return !part.empty() && part.find_first_not_of("0123456789") == std::string_view::npos;
+        };
+        if (dot == std::string_view::npos || dot > 2 || name.front() == '0') return false;
+        const std::string_view memory = name.substr(dot + 2);
+        return digits(name.substr(0, dot)) && memory.size() > 2 && memory.size() <= 6 &&
+               memory.substr(memory.size() - 2) == "gb" &&
+               digits(memory.substr(0, memory.size() - 2));
+      },
+      Always("a profile is a name such as 4g.40gb; `tranche catalog mig GPU` lists them"));
+}
+
 Value<std::string> Argument(std::string example) {
   Shape shape = TextShape("a text", std::move(example), "");
   shape.any_scalar = true;
   return {shape, [shape](ReadContext& context, const std::string& key, const YamlNode& node) {
             return ReadText(context, key, node, shape);
+          }};
+}
+
+Value<std::string> SliceProfile() {
+  Shape shape = FreeText("a MIG profile", "1g.10gb+me",
+                         "^[1-9][0-9]?g\\.[1-9][0-9]{0,3}gb(\\+me|\\+me\\.all|\\+gfx|-me)?$");
+  return {shape,
+          [shape](ReadContext& context, const std::string& key,
+                  const YamlNode& node) -> std::optional<std::string> {
+            const auto name = ReadText(context, key, node, shape);
+            if (!name || IsMigProfile(*name)) return name;
+            std::vector<std::string> known;
+            for (const CatalogGpu& gpu : context.catalog.gpus()) {
+              for (const MigProfile& profile : gpu.mig_profiles) known.push_back(profile.name);
+            }
+            const std::string hint = DidYouMean(*name, known);
+            context.mistakes.Add(
+                node, fmt::format("{} cannot be {}", key, Quoted(*name)),
+                hint.empty()
+                    ? "a profile is a name such as 3g.40gb or 1g.10gb+me; `tranche catalog "
+                      "mig GPU` lists them"
+                    : hint);
+            return std::nullopt;
           }};
 }
 

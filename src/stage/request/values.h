@@ -53,6 +53,11 @@ Value<std::string> Route();
 Value<std::string> Path(std::string example);                    // made absolute
 Value<std::string> Word(std::string what, std::string example);  // no blanks; not empty
 Value<std::string> Argument(std::string example);                // any scalar, as written
+Value<int> TimeOfDay();                                          // in minutes
+Value<std::string> TimeZone();  // whether it exists is known where it is used
+Value<std::string> GpuUuid();   // or the beginning of one
+Value<std::string> ProfileName();
+Value<std::string> SliceProfile();  // with media engines or graphics, too
 Value<bool> Boolean();
 Value<int> Integer(std::string what, int minimum, int maximum, std::string example);
 Value<double> Number(std::string what, double minimum, double maximum, bool above_minimum,
@@ -162,6 +167,60 @@ Value<T> Object(std::string what, std::string example, Fields<T> fields) {
               return std::nullopt;
             }
             return ReadFields(context, key, node, fields);
+          }};
+}
+
+// A list of plain values.
+template <typename T>
+Value<std::vector<T>> ListOfPlain(std::string what, bool not_empty, Value<T> item) {
+  Shape shape;
+  shape.kind = Shape::Kind::kList;
+  shape.what = std::move(what);
+  shape.example = "[" + item.shape.example + "]";
+  shape.not_empty = not_empty;
+  shape.of = {item.shape};
+  return {
+      shape,
+      [shape, read = std::move(item.read)](ReadContext& context, const std::string& key,
+                                           const YamlNode& node) -> std::optional<std::vector<T>> {
+        if (!node.IsSequence()) {
+          AddWrongType(context, key, node, shape);
+          return std::nullopt;
+        }
+        if (shape.not_empty && node.items.empty()) {
+          context.mistakes.Add(node, key + " is an empty list",
+                               "give at least one: " + shape.example);
+          return std::nullopt;
+        }
+        std::vector<T> items;
+        for (size_t i = 0; i < node.items.size(); ++i) {
+          const std::string name = key + "[" + std::to_string(i) + "]";
+          if (auto got = read(context, name, node.items[i])) items.push_back(*std::move(got));
+        }
+        return items;
+      }};
+}
+
+// One value, or a list of them.
+template <typename T>
+Value<std::vector<T>> OneOrMore(std::string what, Value<T> one) {
+  const Value<std::vector<T>> list = ListOfPlain<T>(std::move(what), true, one);
+  Shape shape;
+  shape.kind = Shape::Kind::kAnyOf;
+  shape.what = one.shape.what + " or " + list.shape.what;
+  shape.example = one.shape.example;
+  shape.of = {one.shape, list.shape};
+  return {shape,
+          [shape, one, list](ReadContext& context, const std::string& key,
+                             const YamlNode& node) -> std::optional<std::vector<T>> {
+            if (node.IsSequence()) return list.read(context, key, node);
+            if (!node.IsScalar()) {
+              AddWrongType(context, key, node, shape);
+              return std::nullopt;
+            }
+            auto got = one.read(context, key, node);
+            if (!got) return std::nullopt;
+            return std::vector<T>{*std::move(got)};
           }};
 }
 

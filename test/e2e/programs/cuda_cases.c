@@ -242,10 +242,14 @@ int main(int argc, char** argv) {
     const char* name;
     void (*run)(void);
   } kCases[] = {
-      {"host_when_full", host_when_full},   {"primary_twice", primary_twice},
-      {"cross_free", cross_free},           {"double_free", double_free},
-      {"limit_below_use", limit_below_use}, {"nvml_first", nvml_first},
-      {"all_devices", all_devices},         {"only_init", only_init},
+      {"host_when_full", host_when_full},
+      {"primary_twice", primary_twice},
+      {"cross_free", cross_free},
+      {"double_free", double_free},
+      {"limit_below_use", limit_below_use},
+      {"nvml_first", nvml_first},
+      {"all_devices", all_devices},
+      {"only_init", only_init},
       {"external", external},
   };
   for (size_t i = 0; argc == 2 && i < sizeof(kCases) / sizeof(kCases[0]); ++i) {

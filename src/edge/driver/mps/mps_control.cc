@@ -107,7 +107,8 @@ Result<int> MpsControl::Version() const {
               fmt::format("{} -v is not understood: {}", kProgram, FirstLine(said->output)));
 }
 
-Result<ProcessId> MpsControl::Start(const MpsDaemonFiles& files, const std::string& device) const {
+Result<ProcessId> MpsControl::Start(const MpsDaemonFiles& files, const std::string& device,
+                                    bool ours) const {
   if (const auto there = Daemon(files.pipe_directory)) {
     return Fail(ErrorCode::kBusy, fmt::format("an MPS daemon (pid {}) has {} already", there->pid,
                                               files.pipe_directory));
@@ -122,7 +123,7 @@ Result<ProcessId> MpsControl::Start(const MpsDaemonFiles& files, const std::stri
   options.argv = {program_, "-d"};
   options.environment = EnvironmentFor(files);
   options.environment.push_back("CUDA_VISIBLE_DEVICES=" + device);
-  options.environment.push_back(fmt::format("{}={}", kMark, device));
+  if (ours) options.environment.push_back(fmt::format("{}={}", kMark, device));
   const auto said = RunProgram(options, kAnswersWithin);
   if (!said) return FailedWhile(fmt::format("starting {}", kProgram), said.error());
   if (said->end.exit_code != 0) {

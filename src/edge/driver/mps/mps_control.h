@@ -41,7 +41,9 @@ class MpsControl {
 
   // Starts a daemon for one device, a GPU's or a MIG instance's UUID, in the background, with both
   // directories made; its process. kBusy: there is one behind that directory.
-  Result<ProcessId> Start(const MpsDaemonFiles& files, const std::string& device) const;
+  // `ours`: what others see of it says that Tranche minds it.
+  Result<ProcessId> Start(const MpsDaemonFiles& files, const std::string& device,
+                          bool ours = true) const;
   // The daemon behind a pipe directory; absent when none runs.
   static std::optional<ProcessId> Daemon(const std::string& pipe_directory,
                                          const std::string& root = "/");

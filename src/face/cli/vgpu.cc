@@ -1,0 +1,324 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/json.h"
+#include "base/subprocess.h"
+#include "engine/vgpu_book.h"
+#include "face/cli/context.h"
+#include "face/cli/verb.h"
+
+namespace tranche {
+namespace {
+
+// It binds the driver anew, for each virtual function.
+constexpr Duration kSriovManageTakes = std::chrono::minutes(5);
+
+Status RunHere(const std::vector<std::string>& argv) {
+  SpawnOptions options;
+  options.argv = argv;
+  options.environment = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin"};
+  const auto said = RunProgram(options, kSriovManageTakes);
+  if (!said) return tl::unexpected(said.error());
+  if (said->end.exit_code == 0) return {};
+  return Fail(ErrorCode::kFailed, fmt::format("{}: {}: {}", argv.front(), said->end.Text(),
+                                              said->output.substr(0, said->output.find('\n'))));
+}
+
+const char* InterfaceName(VgpuInterface interface) {
+  return interface == VgpuInterface::kMdev ? "mdev" : "vendor-vfio";
+}
+
+Json ToJson(const VgpuType& type) {
+  return {{"type_id", type.id},
+          {"type", type.name},
+          {"series", std::string(1, VgpuSeriesLetter(type.series))},
+          {"framebuffer_bytes", type.framebuffer.value},
+          {"mig_slices", type.mig_slices}};
+}
+
+Json ToJson(const KnownVgpu& vgpu) {
+  const VgpuDevice& device = vgpu.device;
+  Json json = {{"id", device.id},
+               {"function", device.function},
+               {"ours", vgpu.ours},
+               {"owner", vgpu.owner},
+               {"holders", device.holders}};
+  // The kernel tells its number; the rest only while another could be made, or when it was written
+  // down.
+  if (device.type.name.empty()) {
+    json["type_id"] = device.type.id;
+    json["unavailable"]["type"] = "the kernel names a type only where it can be made";
+  } else {
+    json.update(ToJson(device.type));
+  }
+  if (device.gpu_instance) json["gpu_instance"] = *device.gpu_instance;
+  if (device.placement) json["placement_id"] = *device.placement;
+  if (!device.device.empty()) json["device"] = device.device;
+  if (vgpu.since) json["created_at"] = FormatTime(*vgpu.since);
+  return json;
+}
+
+// Types that can be made now, each once, largest first, and how many times alone.
+std::vector<std::pair<VgpuType, int>> Creatable(const VgpuGpu& gpu) {
+  std::vector<std::pair<VgpuType, int>> types;
+  for (const VgpuFunction& function : gpu.functions) {
+    for (size_t i = 0; i < function.creatable.size(); ++i) {
+      const VgpuType& type = function.creatable[i];
+      auto found = std::find_if(types.begin(), types.end(),
+                                [&](const auto& entry) { return entry.first == type; });
+      if (found == types.end()) found = types.insert(found, {type, 0});
+      found->second += function.creatable_count[i];
+    }
+  }
+  std::stable_sort(types.begin(), types.end(), [](const auto& a, const auto& b) {
+    return a.first.framebuffer > b.first.framebuffer;
+  });
+  return types;
+}
+
+Cell BytesCell(const VgpuType& type) {
+  return type.name.empty()
+             ? Cell()
+             : Cell(FormatBytes(type.framebuffer), std::to_string(type.framebuffer.value));
+}
+
+Table DeviceTable(const std::vector<KnownVgpus>& gpus) {
+  Table table;
+  table.columns = {{"gpu", "GPU"},
+                   {"id", "VGPU"},
+                   {"type", "TYPE"},
+                   {"framebuffer_bytes", "MEMORY", Align::kRight},
+                   {"gpu_instance", "GI", Align::kRight},
+                   {"in_use_by", "IN USE BY"},
+                   {"owner", "OWNER"},
+                   {"device", "DEVICE", Align::kLeft, true}};
+  for (const KnownVgpus& known : gpus) {
+    for (const KnownVgpu& vgpu : known.vgpus) {
+      const VgpuDevice& device = vgpu.device;
+      table.rows.push_back(
+          {known.gpu.address, device.id,
+           device.type.name.empty() ? fmt::format("type {}", device.type.id) : device.type.name,
+           BytesCell(device.type),
+           device.gpu_instance ? Cell(std::to_string(*device.gpu_instance)) : Cell(),
+           device.holders.empty() ? Cell() : Cell(fmt::format("pid {}", device.holders.front())),
+           vgpu.ours ? (vgpu.owner.empty() ? "tranche" : vgpu.owner) : "not Tranche's",
+           device.device});
+    }
+  }
+  return table;
+}
+
+Answer ViewGpus(const std::vector<KnownVgpus>& gpus, const std::vector<std::string>& without) {
+  Answer answer;
+  answer.json = {{"format_version", "1.0"}, {"gpus", Json::array()}, {"not_divisible", without}};
+  size_t devices = 0;
+  std::string text;
+  for (const KnownVgpus& known : gpus) {
+    devices += known.vgpus.size();
+    Json gpu = {{"pci_bus_id", known.gpu.address},
+                {"interface", InterfaceName(known.gpu.interface)},
+                {"functions", known.gpu.functions.size()},
+                {"vgpus", Json::array()},
+                {"creatable", Json::array()}};
+    for (const KnownVgpu& vgpu : known.vgpus) gpu["vgpus"].push_back(ToJson(vgpu));
+    text += fmt::format("{}: {} virtual function{}; can be made now:", known.gpu.address,
+                        known.gpu.functions.size(), known.gpu.functions.size() == 1 ? "" : "s");
+    const auto creatable = Creatable(known.gpu);
+    for (const auto& [type, count] : creatable) {
+      Json item = ToJson(type);
+      // Of mediated devices it is the driver's word; a virtual function takes one, and how many fit
+      // beside each other shows only when they are made.
+      if (known.gpu.interface == VgpuInterface::kMdev) item["count"] = count;
+      gpu["creatable"].push_back(item);
+      text += " " + type.name + (&type == &creatable.back().first ? "" : ",");
+    }
+    if (known.gpu.functions.empty())
+      text += fmt::format(" nothing yet; `tranche vgpu enable {}` makes them", known.gpu.address);
+    else if (creatable.empty())
+      text += " nothing, it is full";
+    text += "\n";
+    answer.json["gpus"].push_back(gpu);
+  }
+  for (const std::string& why : without) text += why + "\n";
+  if (devices > 0) {
+    answer.blocks.emplace_back(DeviceTable(gpus));
+    text = "\n" + text;
+  }
+  answer.csv = DeviceTable(gpus);
+  answer.blocks.emplace_back(text);
+  return answer;
+}
+
+class VgpuVerb final : public Verb {
+ public:
+  Info info() const override {
+    return {
+        "vgpu",
+        "Lists, makes and takes away virtual GPUs for virtual machines, by hand",
+        {"tranche vgpu list", "tranche vgpu create 0 --memory 8GiB --owner db-vm",
+         "tranche vgpu xml 0000:41:00.4", "tranche vgpu destroy 0000:41:00.4 --yes"},
+        "DO is one of\n"
+        "  list [GPU]    what there is, and what could be made now\n"
+        "  enable GPU    makes the GPU's virtual functions; that destroys MIG instances on it\n"
+        "  create GPU    a vGPU: --type NAME, or --memory SIZE for the smallest that has it\n"
+        "  destroy ID    takes one away that no machine has open\n"
+        "  xml ID        what libvirt wants for it: the device is Tranche's, the machine yours\n"
+        "GPU is a PCI address or a number. Computing asks for series C, the usual one; Q, A and "
+        "B are for desktops.\n"
+        "Types that MIG backs (\"A100-3-40C\") want a MIG instance of their size first."};
+  }
+
+  void Declare(Arguments& arguments) override {
+    arguments.Positional("DO", what_, "list, enable, create, destroy or xml", true)
+        .Positional("WHICH", which_, "the GPU, or the vGPU")
+        .Option("--type", "NAME", type_, "of the vGPU to make: A40-8C")
+        .Option("--memory", "SIZE", memory_, "that it has at least")
+        .Option("--series", "LETTER", series_, "C, Q, A or B")
+        .Option("--owner", "TEXT", owner_, "for whom, to be shown")
+        .Flag("--adopt", adopt_, "also one that Tranche did not make")
+        .Flag("-y,--yes", yes_, "do not ask")
+        .Option("--root", "DIR", root_, "where /sys and /proc are");
+  }
+
+  Result<int> Run(Context& context) override {
+    VgpuHost host(OpenSysfs(root_), RunHere);
+    VgpuBook book(Paths::FromEnvironment().state + "/vgpu", host, *context.world().clock);
+    if (what_ == "list") return List(context, host, book);
+    if (what_ == "enable") return Enable(context, host, book);
+    if (what_ == "create") return Create(context, book);
+    if (what_ == "destroy") return Destroy(context, book);
+    if (what_ == "xml") return Xml(context, book);
+    return Fail(ErrorCode::kInvalid, fmt::format("vgpu cannot '{}'", what_),
+                "list, enable, create, destroy or xml");
+  }
+
+ private:
+  Status NeedsWhich(const char* what) const {
+    if (!which_.empty()) return {};
+    return Fail(ErrorCode::kInvalid, fmt::format("vgpu {} needs {}", what_, what),
+                "`tranche vgpu list` shows them");
+  }
+  Status Agreed(Context& context, const std::string& question) const {
+    if (yes_) return {};
+    if (!context.interactive()) {
+      return Fail(ErrorCode::kInvalid, "nobody is here to be asked, so nothing is changed",
+                  "add --yes");
+    }
+    const auto interrupts = context.world().catch_interrupts();
+    if (context.Confirm(question, *interrupts)) return {};
+    return Fail(interrupts->Arrived() ? ErrorCode::kInterrupted : ErrorCode::kFailed,
+                "nothing was changed");
+  }
+
+  Result<int> List(Context& context, VgpuHost& host, VgpuBook& book) {
+    std::vector<std::string> addresses = host.Gpus();
+    if (!which_.empty()) {
+      const auto gpu = book.FindGpu(which_);
+      if (!gpu) return tl::unexpected(gpu.error());
+      addresses = {*gpu};
+    }
+    std::vector<KnownVgpus> gpus;
+    std::vector<std::string> without;
+    for (const std::string& address : addresses) {
+      auto known = book.Read(address);
+      if (known)
+        gpus.push_back(*std::move(known));
+      else if (known.error().code == ErrorCode::kUnsupported && which_.empty())
+        without.push_back(known.error().message);
+      else
+        return tl::unexpected(known.error());
+    }
+    if (addresses.empty()) without.push_back("there is no NVIDIA GPU on this machine");
+    context.Print(ViewGpus(gpus, without));
+    return 0;
+  }
+
+  Result<int> Enable(Context& context, VgpuHost& host, VgpuBook& book) {
+    if (Status needs = NeedsWhich("a GPU"); !needs) return tl::unexpected(needs.error());
+    const auto gpu = book.FindGpu(which_);
+    if (!gpu) return tl::unexpected(gpu.error());
+    const auto before = book.Read(*gpu);
+    if (!before) return tl::unexpected(before.error());
+    if (before->gpu.functions.empty()) {
+      if (Status agreed = Agreed(context, "This destroys every MIG instance on the GPU. Go on?");
+          !agreed)
+        return tl::unexpected(agreed.error());
+      context.Say("Making the virtual functions of " + *gpu + "; this may take a minute.");
+      if (Status made = host.EnableFunctions(*gpu); !made) return tl::unexpected(made.error());
+    }
+    which_ = *gpu;
+    return List(context, host, book);
+  }
+
+  Result<int> Create(Context& context, VgpuBook& book) {
+    if (Status needs = NeedsWhich("a GPU"); !needs) return tl::unexpected(needs.error());
+    VgpuBook::Wish wish;
+    wish.type = type_;
+    if (type_.empty() == memory_.empty()) {
+      return Fail(ErrorCode::kInvalid, "vgpu create needs --type or --memory, and one of them only",
+                  "tranche vgpu create 0 --memory 8GiB");
+    }
+    if (!memory_.empty()) {
+      const auto memory = ParseBytes(memory_);
+      if (!memory) return FailedWhile("--memory", memory.error());
+      wish.memory = *memory;
+    }
+    if (!series_.empty()) {
+      const auto series = ParseVgpuSeries(series_);
+      if (!series || !type_.empty()) {
+        return Fail(ErrorCode::kInvalid,
+                    series ? "--series goes with --memory: a type says its own"
+                           : fmt::format("there is no series '{}' of vGPUs", series_),
+                    "C for computing, Q, A or B");
+      }
+      wish.series = *series;
+    }
+    const auto gpu = book.FindGpu(which_);
+    if (!gpu) return tl::unexpected(gpu.error());
+    const auto made = book.Create(*gpu, wish, owner_);
+    if (!made) return tl::unexpected(made.error());
+    Answer answer;
+    answer.json = {{"format_version", "1.0"}, {"vgpu", ToJson(*made)}};
+    answer.blocks.emplace_back(
+        fmt::format("{} is {} on {}. `tranche vgpu xml {}` says what libvirt wants for it.\n",
+                    made->device.id, made->device.type.name, *gpu, made->device.id));
+    context.Print(answer);
+    return 0;
+  }
+
+  Result<int> Destroy(Context& context, VgpuBook& book) {
+    if (Status needs = NeedsWhich("a vGPU"); !needs) return tl::unexpected(needs.error());
+    if (const auto found = book.Find(which_); !found) return tl::unexpected(found.error());
+    if (Status agreed = Agreed(context, fmt::format("Take the vGPU {} away?", which_)); !agreed)
+      return tl::unexpected(agreed.error());
+    if (Status gone = book.Destroy(which_, adopt_); !gone) return tl::unexpected(gone.error());
+    Answer answer;
+    answer.json = {{"format_version", "1.0"}, {"destroyed", which_}};
+    answer.blocks.emplace_back(fmt::format("{} is gone.\n", which_));
+    context.Print(answer);
+    return 0;
+  }
+
+  Result<int> Xml(Context& context, VgpuBook& book) {
+    if (Status needs = NeedsWhich("a vGPU"); !needs) return tl::unexpected(needs.error());
+    const auto found = book.Find(which_);
+    if (!found) return tl::unexpected(found.error());
+    const std::string xml = LibvirtDevice(found->first.device, found->second);
+    Answer answer;
+    answer.json = {{"format_version", "1.0"}, {"id", which_}, {"xml", xml}};
+    answer.blocks.emplace_back(xml);
+    context.Print(answer);
+    return 0;
+  }
+
+  std::string what_, which_, type_, memory_, series_, owner_;
+  std::string root_ = "/";
+  bool adopt_ = false, yes_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Verb> MakeVgpuVerb() { return std::make_unique<VgpuVerb>(); }
+
+}  // namespace tranche

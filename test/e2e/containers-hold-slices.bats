@@ -1,0 +1,126 @@
+load common
+
+TENANTS=${TRANCHE_TENANTS:-$TRANCHE_BIN/../test/tenants}
+
+# podman with a store of its own, and an image of this host's shell and a program that uses CUDA. Where containers do
+# not start, the reason is what the test is skipped with.
+containers() {
+  (( EUID == 0 )) || skip "root's containers are tested"
+  command -v podman >/dev/null || skip "there is no podman"
+  sim exec "$M" --root -- true 2>"$DIR/why" || skip "$(head -n 1 "$DIR/why")"
+  export CONTAINERS_CONF=$DIR/containers.conf CONTAINERS_STORAGE_CONF=$DIR/storage.conf
+  printf '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "none"\n' >"$CONTAINERS_CONF"
+  if command -v runc >/dev/null; then echo 'runtime = "runc"' >>"$CONTAINERS_CONF"; fi
+  printf '[storage]\ndriver = "vfs"\ngraphroot = "%s/store"\nrunroot = "%s/run"\n' "$DIR" "$DIR" >"$CONTAINERS_STORAGE_CONF"
+  local file library
+  # The C library comes with an image; the driver and the limiter do not.
+  for file in sh sleep ls "$TENANTS/cuda_fill" "$TENANTS/cuda_work" "$TRANCHE_BIN"/../lib/{tranche,sim}/libcuda.so.1; do
+    file=$(command -v "$file")
+    for library in $(ldd "$file" | grep -o '/[^ ]*'); do
+      mkdir -p "$DIR/image$(dirname "$library")"
+      cp -L "$library" "$DIR/image$library"
+    done
+    [[ $file == *.so.1 || $file == "$TENANTS"/* ]] || { mkdir -p "$DIR/image$(dirname "$file")"; cp -L "$file" "$DIR/image$file"; }
+  done
+  mkdir -p "$DIR/image/tmp" "$DIR/image/app"
+  cp "$TENANTS/cuda_fill" "$TENANTS/cuda_work" "$DIR/image/app"
+  tar -C "$DIR/image" -c . | podman import -q - localhost/tenant:1 >/dev/null
+  podman run --rm --network=host --ulimit=nofile=512:512 --ulimit=nproc=512:512 localhost/tenant:1 sh -c 'exit 0' \
+    2>"$DIR/why" || skip "containers do not start here: $(head -n 1 "$DIR/why")"
+}
+# The machine's own /dev is the daemon's.
+start_daemon_with_nodes() {
+  "$TRANCHE_BIN/tranche-sim" exec "$M" --root -- "$TRANCHE_BIN/tranched" 3>&- >>"$DIR/daemon.log" 2>&1 &
+  DAEMON=$!
+  eventually daemon_answers || { cat "$DIR/daemon.log"; return 1; }
+}
+teardown() {
+  common_teardown_daemon_first
+  common_teardown
+}
+# Containers end before their store goes.
+common_teardown_daemon_first() {
+  if [[ -e ${DIR:-}/log ]]; then cat "$DIR/log"; fi
+  if [[ -n ${DAEMON:-} ]] && kill -0 "$DAEMON" 2>/dev/null; then
+    timeout 60 "$TRANCHE_BIN/tranche-sim" exec "$M" -- "$TRANCHE_BIN/tranche" down --yes -q >/dev/null 2>&1 || true
+  fi
+  if [[ -e $DIR/storage.conf ]]; then podman rm -fa >/dev/null 2>&1 || true; fi
+}
+log_has() { tranche logs "$1" >"$DIR/log" 2>/dev/null && grep -q -- "$2" "$DIR/log"; }
+
+@test "a workload with an image runs in a container that has its slice and no other" {
+  machine H100-SXM5-80GB
+  containers
+  start_daemon_with_nodes
+  spec s <<'SPEC'
+version: 1
+workloads:
+  - name: one
+    kind: batch
+    isolation: hardware
+    mechanism: mig
+    memory: 9GiB
+    image: localhost/tenant:1
+    command: [sh, -c, "ls /dev /dev/nvidia-caps; echo $NVIDIA_VISIBLE_DEVICES; exec /app/cuda_work async 1000 600"]
+SPEC
+  apply -f "$DIR/s.yaml"
+  eventually log_has one void
+  # Of the GPU's nodes its own: the GPU, its instance and that one's compute instance.
+  local caps instance
+  caps=$(tranche logs one | grep -c '^nvidia-cap[0-9]')
+  [[ $caps == 2 ]]
+  eventually eval 'nvml | jq -e ".gpus[0].mig_instances | length == 1"'
+  eventually eval '[[ $(sim show "$M" -o json | jq "[.gpus[].gpu_instances[].compute_instances[].processes[]] | length") == 1 ]]'
+  instance=$(tranche status -o json | jq -r '.replicas[0].guarantee.access // .replicas[0].access')
+  echo "access: $instance"
+  ls /var/run/cdi/tranche.dev-slice-one-0.*.json
+  jq -e '.cdiVersion == "0.3.0" and .kind == "tranche.dev/slice"' /var/run/cdi/tranche.dev-slice-one-0.*.json
+
+  # Its process dies: it is started again, in a new container.
+  local before
+  before=$(pid_of one)
+  pkill -9 -f '^/app/cuda_work async 1000 600'
+  eventually eval '[[ $(pid_of one) != "$before" && $(state_of one) == healthy ]]'
+
+  # The daemon dies: it outlives that, and the next daemon knows it again.
+  before=$(pid_of one)
+  stop_daemon -KILL
+  [[ -n $(podman ps -q) ]]
+  start_daemon_with_nodes
+  eventually is_state one healthy
+  [[ $(pid_of one) == "$before" ]]
+  tranche down --yes
+  eventually eval '[[ -z $(podman ps -aq) ]]'
+  ! compgen -G "/var/run/cdi/tranche.dev-slice-one-0.*.json"
+}
+
+@test "a fraction of a GPU holds in a container, too" {
+  machine L40S
+  containers
+  start_daemon_with_nodes
+  spec s <<'SPEC'
+version: 1
+workloads:
+  - {name: part, kind: batch, mechanism: fraction, memory: 2GiB, image: "localhost/tenant:1", command: [sh, -c, "sleep 600 | /app/cuda_fill dlopen linear 100 1000 hold"]}
+SPEC
+  apply -f "$DIR/s.yaml"
+  eventually log_has part ' 2 '
+  local count code used total
+  read -r count code used total <<<"$(tranche logs part | grep ' 2 ')"
+  [[ $code == 2 && $total == $((2 << 30)) && $used -le $total ]]
+  [[ $(sim show "$M" -o json | jq '[.gpus[].processes[].memory_bytes] | add') -le $((2 << 30)) ]]
+  is_state part healthy
+}
+
+@test "an image that is not there is told, and what it printed can be read" {
+  machine L40S
+  containers
+  start_daemon_with_nodes
+  spec s <<'SPEC'
+version: 1
+workloads:
+  - {name: gone, kind: batch, mechanism: fraction, memory: 2GiB, image: "localhost/no-such-image:1"}
+SPEC
+  run apply -f "$DIR/s.yaml"
+  eventually log_has gone no-such-image
+}
