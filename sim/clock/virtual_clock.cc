@@ -1,5 +1,6 @@
 #include "sim/clock/virtual_clock.h"
 
+#include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -31,6 +32,9 @@ constexpr int64_t kLook = 2'000'000;
 // In so many looks in a row a thread must sleep before it is taken to be stuck: on a busy host one
 // that is about to run may look so for a while.
 constexpr uint32_t kLooks = 10;
+
+// So many looks a killed process may take to be gone.
+constexpr uint32_t kDying = 500;
 
 enum State : uint32_t { kFree = 0, kRunning, kWaiting, kAway };
 
@@ -85,6 +89,22 @@ char StateOf(uint32_t pid, uint32_t tid, uint64_t* ran) {
   return end[2] == 'Z' || end[2] == 'X' ? 0 : end[2];
 }
 
+// Whether any thread of a process has not ended.
+bool HasThreads(uint32_t pid) {
+  char path[64];
+  snprintf(path, sizeof(path), "/proc/%u/task", pid);
+  DIR* threads = opendir(path);
+  if (threads == nullptr) return false;
+  bool any = false;
+  while (const dirent* entry = any ? nullptr : readdir(threads)) {
+    const auto tid = static_cast<uint32_t>(strtoul(entry->d_name, nullptr, 10));
+    uint64_t ran = 0;
+    any = tid != 0 && StateOf(pid, tid, &ran) != 0;
+  }
+  closedir(threads);
+  return any;
+}
+
 pthread_key_t end_key;
 pthread_once_t end_key_once = PTHREAD_ONCE_INIT;
 
@@ -100,7 +120,7 @@ struct VirtualClock::Thread {
   uint32_t woken;
   // By whoever looks for stuck ones.
   uint64_t ran;
-  uint32_t slept;  // in so many looks in a row
+  uint32_t slept;  // in so many looks in a row, or was dead
 };
 
 struct VirtualClock::File {
@@ -308,6 +328,9 @@ void VirtualClock::Rescue() {
     uint64_t ran = 0;
     const char now = StateOf(thread.pid, thread.tid == 0 ? thread.pid : thread.tid, &ran);
     if (now == 0) {
+      // One that was killed has its files, and the locks on them, until the last of its threads is
+      // gone; time that went on before would be time in which it is neither alive nor dead.
+      if (state == kRunning && ++thread.slept < kDying && HasThreads(thread.pid)) continue;
       thread.state = kFree;
       continue;
     }
