@@ -229,9 +229,10 @@ Rc Machine::DoTransact(const std::function<Rc(MachineState&)>& change, bool keep
   MachineState& draft = file.copies[valid ^ 1];
   std::memcpy(&draft, &file.copies[valid], sizeof(MachineState));
   // The draft is thrown away unless `valid` moves, which is the last thing that happens.
+  // Before the dead are looked for: what their death does to others is told as well.
+  const uint64_t events_before = draft.next_event, boot_before = draft.boot;
   AdvanceTime(*spec_, &draft, MonotonicNs());
   Reap(&draft, WallNs());
-  const uint64_t events_before = draft.next_event, boot_before = draft.boot;
   Rc rc = change(draft);
   if (rc != Rc::kOk || !keep) return rc;
   const bool told = draft.next_event != events_before || draft.boot != boot_before;
