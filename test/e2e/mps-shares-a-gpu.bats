@@ -162,3 +162,45 @@ SPEC
   [[ $output == *"Lately"*"XID 31"* ]]
   tranche down --yes
 }
+
+@test "a process of a slice that is no client of the server is named" {
+  machine H100-SXM5-80GB
+  start_daemon
+  spec lost <<SPEC
+version: 1
+workloads:
+  - {name: one, kind: batch, mechanism: mps, memory: 10GiB, compute: 30%, command: ["$TENANTS/cuda_work", async, "1000", "600"]}
+  - {name: lost, kind: batch, mechanism: mps, memory: 10GiB, compute: 30%, command: [env, "CUDA_MPS_PIPE_DIRECTORY=$DIR/none", "$TENANTS/cuda_work", async, "1000", "600"]}
+SPEC
+  tranche apply -f "$DIR/lost.yaml" --yes "${ROOT[@]}"
+  detail_of() { tranche status -o json | jq -r --arg w "$1" '.replicas[] | select(.workload == $w) | .detail'; }
+  is_named() { [[ $(detail_of lost) == "its process $(pid_of lost) is no client of the MPS server, so that all on the GPU take turns" ]]; }
+  eventually is_named || { tranche status; false; }
+  [[ $(detail_of one) == "" ]]
+  tranche down --yes
+}
+
+@test "clients that do not notice a fault of another are started again, and the cause is named" {
+  machine H100-SXM5-80GB
+  start_daemon
+  spec idle <<SPEC
+version: 1
+workloads:
+  - {name: one, kind: batch, mechanism: mps, memory: 10GiB, command: [bash, -c, 'exec "\$0" dlopen linear 64 10 hold < <(sleep 600)', "$TENANTS/cuda_fill"]}
+  - {name: two, kind: batch, mechanism: mps, memory: 10GiB, command: [bash, -c, 'exec "\$0" dlopen linear 64 10 hold < <(sleep 600)', "$TENANTS/cuda_fill"]}
+SPEC
+  tranche apply -f "$DIR/idle.yaml" --yes "${ROOT[@]}"
+  eventually eval '[[ $(clients) == 2 ]]'
+  # Seen once before.
+  sleep 2
+  local one two
+  one=$(pid_of one) two=$(pid_of two)
+  sim fault "$M" --gpu 0 --xid 31 --pid "$one"
+  restarted() { [[ $(tranche status -o json | jq '[.replicas[] | select(.restarts > 0 and .state == "healthy")] | length') == 2 ]]; }
+  eventually restarted || { tranche status; control "get_server_status $(control get_server_list)"; false; }
+  [[ $(pid_of one) != "$one" && $(pid_of two) != "$two" ]]
+  run tranche status
+  echo "$output"
+  [[ $output == *"two/0: a fault of one client ended what all clients of the MPS server"* ]]
+  tranche down --yes
+}
