@@ -26,13 +26,14 @@ ErrorCode CodeOf(int error) {
       return ErrorCode::kPermission;
     case EBUSY:
       return ErrorCode::kBusy;
-    case EIO:
-    case ENOSPC:
-    case ENOMEM:
-      return ErrorCode::kDoesNotFit;
     default:
       return ErrorCode::kFailed;
   }
+}
+// Of an order to a driver: these are its word for what it has no room for.
+ErrorCode CodeOfOrder(int error) {
+  const bool refused = error == EIO || error == ENOSPC || error == ENOMEM;
+  return refused ? ErrorCode::kDoesNotFit : CodeOf(error);
 }
 
 tl::unexpected<Error> Failed(const std::string& what) {
@@ -84,9 +85,10 @@ class KernelSysfs final : public Sysfs {
       return {};
     }
     if (count >= 0) errno = EIO;
-    const auto failed = Failed("writing " + text + " to " + path);
+    const int error = errno;
     close(fd);
-    return failed;
+    return Fail(CodeOfOrder(error),
+                "writing " + text + " to " + path + ": " + std::strerror(error));
   }
 
   std::string LinkName(const std::string& path) const override {

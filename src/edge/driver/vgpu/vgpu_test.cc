@@ -251,6 +251,12 @@ TEST(Sysfs, IsBelowItsRoot) {
   EXPECT_THAT(files->Holders("/dev/vfio/devices/vfio3"), ElementsAre(getpid()));
   EXPECT_THAT(files->Holders("/dev/vfio/devices/vfio4"), IsEmpty());
   std::filesystem::remove_all(root);
+  // The kernel answers EIO for its first page, which is nobody's.
+  const auto broken = OpenSysfs("/")->Read("/proc/self/mem");
+  ASSERT_FALSE(broken);
+  EXPECT_EQ(broken.error().code, ErrorCode::kFailed) << "it lacks no room: it cannot be read";
+  // And ENOSPC for whatever is written there.
+  EXPECT_EQ(OpenSysfs("/")->Write("/dev/full", "8").error().code, ErrorCode::kDoesNotFit);
 }
 
 }  // namespace
