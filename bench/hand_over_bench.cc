@@ -82,9 +82,10 @@ int Main(size_t count) {
   char pattern[] = "/tmp/hand_over_bench.XXXXXX";
   if (mkdtemp(pattern) == nullptr) return 1;
   const std::string folder = pattern;
+  FileTables host;
   Json json = {{"format_version", "1.0"}};
   {
-    auto table = *TurnsTable::Open(folder + "/one", kGpu, geteuid());
+    auto table = *TurnsTable::Open(host, folder + "/one", kGpu, geteuid());
     std::vector<Tenant> tenants;
     for (int i = 0; i < 2; ++i)
       tenants.push_back(
@@ -97,9 +98,10 @@ int Main(size_t count) {
     GpuArbiter arbiter;
     for (const std::string party : {"a", "b"}) {
       const std::string in = folder + "/" + party;
-      tables.push_back(*TurnsTable::Open(in, kGpu, geteuid()));
+      tables.push_back(*TurnsTable::Open(host, in, kGpu, geteuid()));
       const uint32_t line = *tables.back()->AddLine({{0.5}, {1}, {}, 0});
-      if (!arbiter.Add(party, *tables.back(), in + kFile + ".gate")) return 1;
+      auto gate = GateFile::Make(host, in + kFile + ".gate", geteuid());
+      if (!gate || !arbiter.Add(party, *tables.back(), std::move(*gate))) return 1;
       arbiter.Weigh(party, {0.5});
       tenants.push_back({in + kFile + ".turns", in + kFile + ".gate", line});
     }

@@ -2,8 +2,8 @@
 
 /*
  * Whether it is a party's turn on one GPU. A party is the slices of one user and team; parties may
- * not write each other's accounts. So each has a folder of its own, with its slices' files, its own
- * table of turns for each GPU, and this: a file that only the broker writes. Every process of the
+ * not write each other's accounts. So each has a folder of its own, with its slices' tables, its
+ * own table of turns for each GPU, and this, which only the daemon writes. Every process of the
  * party looks at it before it takes GPU time, and sleeps on `open` (a futex) while that is even.
  *
  * What the broker must know of the party it finds in the party's table: who waits at the gate, and
@@ -20,7 +20,7 @@ extern "C" {
 #define TRANCHE_GATE_VERSION UINT64_C(1)
 #define TRANCHE_GATE_BYTES 4096u
 
-/* In the folder of the slices' files, by the 32 hexadecimal digits of the GPU's UUID. */
+/* In the folder of the slices' tables, by the 32 hexadecimal digits of the GPU's UUID. */
 #define TRANCHE_GATE_FILE "gpu-%s.gate"
 
 typedef struct {

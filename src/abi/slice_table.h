@@ -2,9 +2,9 @@
 
 /*
  * The memory that all processes of one slice share with each other and with whoever made the slice.
- * A file or memfd of exactly TRANCHE_SLICE_BYTES; everything in it is naturally aligned, and every
- * field that changes after the start is one 64-bit word, read and written with atomic operations.
- * There is no lock in it: a process may die between any two instructions.
+ * A memfd (table_socket.h) or file of exactly TRANCHE_SLICE_BYTES; everything in it is naturally
+ * aligned, and every field that changes after the start is one 64-bit word, read and written with
+ * atomic operations. There is no lock in it: a process may die between any two instructions.
  *
  * A process owns a slot by an open-file-description write lock on the one byte of the file at
  * TRANCHE_SLICE_LOCK_AT + slot, held by the mapping itself. The kernel ends it with the process, in
@@ -30,7 +30,7 @@ extern "C" {
 #define TRANCHE_UNLIMITED UINT64_MAX
 
 /* The table of a GPU, of which only devices[0].compute means something: in the folder of the
-   slice's file, by this name with the 32 hexadecimal digits of the UUID. */
+   slice's table, by this name with the 32 hexadecimal digits of the UUID. */
 #define TRANCHE_TURNS_FILE "gpu-%s.turns"
 
 /* Who holds a slot. For people and for matching with NVML; life and death is told by the lock. */

@@ -10,6 +10,8 @@
 #include <cstring>
 #include <filesystem>
 
+#include "base/descriptor.h"
+
 namespace tranche {
 namespace {
 
@@ -21,26 +23,6 @@ tl::unexpected<Error> Cannot(const std::string& path) {
   return Fail(code, fmt::format("cannot listen on {}: {}", path, std::strerror(errno)),
               "is the folder there, and may this user write to it?");
 }
-
-// Closes on every way out but the good one.
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-  int Release() {
-    const int fd = fd_;
-    fd_ = -1;
-    return fd;
-  }
-
- private:
-  int fd_;
-};
 
 }  // namespace
 

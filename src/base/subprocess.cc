@@ -18,6 +18,8 @@
 #include <cerrno>
 #include <chrono>
 
+#include "base/descriptor.h"
+
 namespace tranche {
 namespace {
 
@@ -27,26 +29,6 @@ enum class Stage : int { kSession, kDescriptors, kPrepare, kCredentials, kDirect
 struct Failure {
   Stage stage = Stage::kExec;
   int error = 0;
-};
-
-// Closes its descriptor; -1 is none.
-class Descriptor {
- public:
-  explicit Descriptor(int fd = -1) : fd_(fd) {}
-  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Descriptor& operator=(Descriptor&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-  ~Descriptor() { Close(); }
-  int get() const { return fd_; }
-  void Close() {
-    if (fd_ >= 0) close(fd_);
-    fd_ = -1;
-  }
-
- private:
-  int fd_;
 };
 
 struct Pipe {

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "edge/broker/brokered_tables.h"
 #include "edge/broker/handshake_watch.h"
 #include "edge/broker/lease_book.h"
 #include "edge/driver/time_slices.h"
@@ -132,6 +133,7 @@ class EngineImpl final : public Engine {
   std::unique_ptr<Store> store_;
   std::unique_ptr<Runtime> runtime_;
   KernelLimits kernel_;
+  BrokeredTables tables_;
   LeaseBook leases_;
   MpsDaemons mps_;
   FractionSlices fractions_;

@@ -122,7 +122,8 @@ Result<LimiterUse> FractionSlices::Make(const ReplicaLaunch& start, const Launch
                             GuaranteeName(workload.isolation.axes.memory), lease->why_not_harder),
                 "put that right, or ask for `isolation: process`");
   }
-  return LimiterUse{files->folder, *libcuda, lease->slice_file, lease->cgroup, std::move(env)};
+  return LimiterUse{files->folder, *libcuda, leases_.TablesOf(*lease), lease->cgroup,
+                    std::move(env)};
 }
 
 Result<std::map<std::string, std::string>> FractionSlices::MpsEnvironment(

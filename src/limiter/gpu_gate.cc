@@ -1,11 +1,11 @@
 #include "limiter/gpu_gate.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "limiter/libc.h"
+#include "limiter/open_table.h"
 
 namespace tranche::limiter {
 namespace {
@@ -18,7 +18,7 @@ constexpr int64_t kLookAgain = 50 * kMillisecond;
 
 const TrancheGate* GpuGate::Map(const char* path) {
   const int before = errno;
-  const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+  const int fd = OpenTable(path, false, libc::Now() + kBrokerIsGone);
   uint64_t bytes = 0;
   void* memory = MAP_FAILED;
   if (fd >= 0 && libc::FileSize(fd, &bytes) && bytes == TRANCHE_GATE_BYTES)

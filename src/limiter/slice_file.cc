@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "limiter/libc.h"
+#include "limiter/open_table.h"
 #include "limiter/policy/memory_ledger.h"
 #include "limiter/table_lock.h"
 #include "limiter/turnstile.h"
@@ -99,7 +100,7 @@ bool Claim(const char* path, int fd, TrancheSlice* slice, uint32_t* slot) {
 TrancheSlice* SliceFile::Join(const char* path, uint32_t* slot) {
   const int before = errno;
   TrancheSlice* slice = nullptr;
-  const int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+  const int fd = OpenTable(path, true, libc::Now() + kBrokerComesBack);
   uint64_t bytes = 0;
   if (fd >= 0 && libc::FileSize(fd, &bytes) && bytes == TRANCHE_SLICE_BYTES) {
     void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -120,7 +121,7 @@ TrancheSlice* SliceFile::Join(const char* path, uint32_t* slot) {
 uint32_t SliceFile::Reap(const char* path, TrancheSlice* slice) {
   const int before = errno;
   uint32_t reaped = 0;
-  const int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+  const int fd = OpenTable(path, true);
   const uint64_t used = MemoryLedger::Load(&slice->slots_used);
   for (uint32_t i = 0; fd >= 0 && i < used && i < TRANCHE_SLICE_SLOTS; ++i) {
     if (MemoryLedger::Load(&slice->slots[i].pid) == 0 || !LockSlot(fd, i, F_WRLCK)) continue;
@@ -143,7 +144,7 @@ namespace {
 template <typename Change>
 bool FromOutside(const char* path, const Change& change) {
   const int before = errno;
-  const int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+  const int fd = OpenTable(path, true);
   const bool alive = fd >= 0 && LockSlot(fd, ComputeTable::kOutside, F_WRLCK);
   if (alive) change();
   if (fd >= 0) close(fd);
@@ -177,7 +178,7 @@ int SliceFile::LockToMeasure(const char* path, int64_t until) {
   constexpr uint32_t kMeasuring = 2 * TRANCHE_SLICE_SLOTS;
   constexpr int64_t kLook = 200000;
   const int before = errno;
-  int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+  int fd = OpenTable(path, true);
   uint32_t nobody = 0;
   while (fd >= 0 && !LockSlot(fd, kMeasuring, F_WRLCK)) {
     const int64_t now = libc::Now();
@@ -200,7 +201,7 @@ void SliceFile::Unlock(int lock) {
 
 bool SliceFile::IsDead(const char* path, uint32_t slot) {
   const int before = errno;
-  const int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+  const int fd = OpenTable(path, true);
   const bool dead = fd >= 0 && LockSlot(fd, slot, F_WRLCK);
   // Closing it ends the lock.
   if (fd >= 0) close(fd);

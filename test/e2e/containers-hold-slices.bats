@@ -112,6 +112,25 @@ SPEC
   is_state part healthy
 }
 
+@test "and its share of the GPU's time, beside another container's" {
+  machine L40S
+  containers
+  start_daemon_with_nodes
+  spec s <<'SPEC'
+version: 1
+workloads:
+  - {name: third, mechanism: fraction, memory: 2GiB, compute: {request: 25%, limit: 100%}, image: "localhost/tenant:1", command: [/app/cuda_work, async, "500", "4"]}
+  - {name: rest, mechanism: fraction, memory: 2GiB, compute: {request: 75%, limit: 100%}, image: "localhost/tenant:1", command: [/app/cuda_work, async, "500", "4"]}
+SPEC
+  apply -f "$DIR/s.yaml"
+  eventually is_state third ended
+  eventually is_state rest ended
+  local third rest
+  third=$(tranche logs third) rest=$(tranche logs rest)
+  echo "$third $rest"
+  awk -v a="$third" -v b="$rest" 'BEGIN { share = a / (a + b); exit !(share > 0.18 && share < 0.32) }'
+}
+
 @test "an image that is not there is told, and what it printed can be read" {
   machine L40S
   containers

@@ -170,3 +170,38 @@ SPEC
   eventually is_state lent healthy
   holds_little
 }
+
+@test "the tables of slices outlive the daemon, and their broker: programs begin and are held without either" {
+  machine L40S
+  start_daemon
+  spec s <<SPEC
+version: 1
+workloads:
+  - {name: fill, kind: inference, isolation: process, memory: 3GiB, command: [sh, -c, "while [ ! -e $DIR/go ]; do sleep 0.1; done; sleep 600 | $TENANTS/cuda_fill dlopen linear 64 1000 hold"]}
+SPEC
+  apply -f "$DIR/s.yaml"
+  local slice broker
+  slice=$(variable_of fill TRANCHE_SLICE_FILE)
+  [[ -S $slice ]]
+  broker=$(pgrep -f "table-broker $M/")
+  stop_daemon -KILL
+  kill -0 "$broker"
+  # Its first process that uses the GPU begins while there is no daemon.
+  touch "$DIR/go"
+  eventually eval '[[ $(sim show "$M" -o json | jq "[.gpus[].processes[].memory_bytes] | add") -gt $((2 << 30)) ]]'
+  [[ $(sim show "$M" -o json | jq "[.gpus[].processes[].memory_bytes] | add") -le $((3 << 30)) ]]
+  start_daemon
+  [[ $(pgrep -f "table-broker $M/") == "$broker" ]]
+  eventually uses_the_gpu fill
+  # Its own end loses nothing either.
+  kill -9 "$broker"
+  eventually eval '[[ $(pgrep -f "table-broker $M/") != "$broker" && -n $(pgrep -f "table-broker $M/") ]]'
+  run on_machine env TRANCHE_SLICE_FILE="$slice" LD_LIBRARY_PATH="$TRANCHE_BIN/../lib/tranche:$M/lib:$TRANCHE_BIN/../lib/sim" \
+    "$TENANTS/cuda_fill" dlopen linear 64
+  echo "$output"
+  # It is of the same slice, which has no room for another context.
+  [[ $status -eq 1 && $output == "cuDevicePrimaryCtxRetain: 2" ]]
+  [[ $(sim show "$M" -o json | jq "[.gpus[].processes[].memory_bytes] | add") -le $((3 << 30)) ]]
+  tranche down --yes
+  eventually test ! -e "$slice"
+}

@@ -161,3 +161,45 @@ EOF_
   echo "$output"
   [[ $status -eq 0 && $output == *" 2 "*" $((4 << 30))" ]]
 }
+
+@test "each GPU of a slice has an account of its own: work on the one counts for the other in nothing" {
+  virtual_machine H100-SXM5-80GB:2
+  sim clock "$M" --wait-for 2
+  local uuids
+  mapfile -t uuids < <(sim show "$M" -o json | jq -r '.gpus[].uuid')
+  run on_machine env LD_LIBRARY_PATH="$TRANCHE_BIN/../lib/tranche:$M/lib:$TRANCHE_BIN/../lib/sim" \
+    "$TENANTS/in_slice" "${uuids[0]}=4096:20" "${uuids[1]}=8192:60" -- bash -c '
+      CUDA_VISIBLE_DEVICES='"${uuids[0]}"' "$0" async 1000 4 >"$1/a" &
+      CUDA_VISIBLE_DEVICES='"${uuids[1]}"' "$0" async 1000 4 >"$1/b" &
+      wait' "$TENANTS/cuda_work" "$DIR"
+  echo "$output"
+  cat "$DIR/a" "$DIR/b"
+  [[ $status -eq 0 ]]
+  awk '{ exit !($1 > 0.17 && $1 < 0.23) }' "$DIR/a"
+  awk '{ exit !($1 > 0.55 && $1 < 0.65) }' "$DIR/b"
+  # And what was charged is what each of them had.
+  awk '/^gpu 0/ { a = $3 } /^gpu 1/ { b = $3 } END { exit !(a > 0.6e9 && a < 1.0e9 && b > 2.1e9 && b < 2.7e9) }' <<<"$output"
+}
+
+# As packages and installers do it: a new file under the name of the old one.
+@test "the limiter may be replaced while programs run: they go on, and the next ones load the new one" {
+  machine H100-SXM5-80GB
+  local file
+  mkdir -p "$DIR/new/bin" "$DIR/new/lib"
+  cp "$TRANCHE_BIN/tranche" "$DIR/new/bin"
+  cp -r "$TRANCHE_BIN/../lib/tranche" "$DIR/new/lib"
+  on_machine "$DIR/new/bin/tranche" run --local --memory 4GiB --compute 50% -- \
+    "$TENANTS/cuda_work" async 1000 4 >"$DIR/a" 3>&- &
+  local runner=$!
+  eventually pgrep -f "cuda_work async 1000 4"
+  sleep 1
+  for file in "$DIR"/new/lib/tranche/*.so.1; do
+    cp "$file" "$file.next"
+    mv "$file.next" "$file"
+  done
+  passes on_machine "$DIR/new/bin/tranche" run --local --memory 4GiB -- "$TENANTS/cuda_fill" dlopen linear 10
+  [[ ${lines[-1]} == "$ONE 2 "* ]]
+  wait $runner
+  cat "$DIR/a"
+  awk '{ exit !($1 > 0.4 && $1 < 0.6) }' "$DIR/a"
+}

@@ -62,6 +62,9 @@ load common
   gcc -static -o "$DIR/static" "$DIR/s.c"
   fails_with 125 tranche run --local --memory 1GiB -- "$DIR/static"
   [[ $output == *"statically linked"* ]]
+  musl-gcc -o "$DIR/musl" "$DIR/s.c"
+  fails_with 125 tranche run --local --memory 1GiB -- "$DIR/musl"
+  [[ $output == *"another C library than glibc (/lib/ld-musl"* ]]
 }
 
 @test "two dashes end the options of run only" {

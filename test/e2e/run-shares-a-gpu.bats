@@ -121,7 +121,12 @@ SPEC
   for file in "$M"/tranche/run/slices/1000/gpu-*; do
     if as 1001 test -w "$file"; then echo "$file is writable"; return 1; fi
   done
-  if as 1000 test -w "$M"/tranche/run/slices/1000/gpu-*.gate; then return 1; fi
+  # Its own turns it writes; whether the GPU is its party's it can only read.
+  local worker
+  worker=$(pgrep -u 1000 -f "cuda_work async 500 3" | tail -1)
+  eventually grep -q ' rw-s .*memfd:gpu-.*[.]turns' "/proc/$worker/maps"
+  grep -q ' r--s .*memfd:gpu-.*[.]gate' "/proc/$worker/maps"
+  if grep -q ' .w.s .*[.]gate' "/proc/$worker/maps"; then return 1; fi
   wait $first $!
   cat "$DIR/a" "$DIR/b"
   local share

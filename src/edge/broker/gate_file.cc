@@ -1,27 +1,26 @@
 #include "edge/broker/gate_file.h"
 
-#include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <climits>
 
-#include "edge/broker/table_file.h"
 #include "limiter/libc.h"
 
 namespace tranche {
 
-Result<std::unique_ptr<GateFile>> GateFile::Make(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
-  if (fd < 0) return CannotDo("make " + path);
-  void* memory = MAP_FAILED;
-  // Readable for the party, which cannot look into the folders of others.
-  if (fchmod(fd, 0644) == 0 && ftruncate(fd, TRANCHE_GATE_BYTES) == 0)
-    memory = mmap(nullptr, TRANCHE_GATE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  close(fd);
-  if (memory == MAP_FAILED) return CannotDo("make " + path);
-  std::unique_ptr<GateFile> file(new GateFile(path, static_cast<TrancheGate*>(memory)));
+Result<std::unique_ptr<GateFile>> GateFile::Make(TableHost& host, const std::string& path,
+                                                 uint32_t party) {
+  TablePlace place{path, TRANCHE_GATE_BYTES, party, true};
+  auto memory = host.Open(place);
+  if (!memory) {
+    host.Remove(path);
+    memory = host.Make(&place);
+  }
+  if (!memory) return tl::unexpected<Error>(memory.error());
+  void* mapped =
+      mmap(nullptr, TRANCHE_GATE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, memory->get(), 0);
+  if (mapped == MAP_FAILED) return CannotDo("map " + path);
+  std::unique_ptr<GateFile> file(new GateFile(host, path, static_cast<TrancheGate*>(mapped)));
   file->gate_->version = TRANCHE_GATE_VERSION;
   file->SetOthersWait(false);
   file->Set(true);
@@ -33,7 +32,7 @@ GateFile::~GateFile() {
   SetOthersWait(false);
   Set(true);
   munmap(gate_, TRANCHE_GATE_BYTES);
-  if (discard_) unlink(path_.c_str());
+  if (discard_) host_.Remove(path_);
 }
 
 bool GateFile::IsOpen() const { return (__atomic_load_n(&gate_->open, __ATOMIC_RELAXED) & 1) != 0; }

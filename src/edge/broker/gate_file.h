@@ -5,6 +5,7 @@
 
 #include "abi/gpu_gate.h"
 #include "base/result.h"
+#include "edge/broker/table_host.h"
 
 namespace tranche {
 
@@ -12,8 +13,10 @@ namespace tranche {
 // thread at a time.
 class GateFile {
  public:
-  // At `path`, open; one that was left there is taken over, as processes may have it mapped.
-  static Result<std::unique_ptr<GateFile>> Make(const std::string& path);
+  // At `path`, open, for processes of that user to read; one that was left there is taken over, as
+  // processes may have it mapped. The host outlives it.
+  static Result<std::unique_ptr<GateFile>> Make(TableHost& host, const std::string& path,
+                                                uint32_t party);
   // Whoever still has it mapped finds it open. The file stays, unless Discard() was called.
   ~GateFile();
   GateFile(const GateFile&) = delete;
@@ -30,8 +33,10 @@ class GateFile {
   void Discard() { discard_ = true; }
 
  private:
-  GateFile(std::string path, TrancheGate* gate) : path_(std::move(path)), gate_(gate) {}
+  GateFile(TableHost& host, std::string path, TrancheGate* gate)
+      : host_(host), path_(std::move(path)), gate_(gate) {}
 
+  TableHost& host_;
   std::string path_;
   TrancheGate* gate_;
   bool discard_ = false;

@@ -48,9 +48,7 @@ GpuArbiter::~GpuArbiter() {
   }
 }
 
-Status GpuArbiter::Add(const std::string& name, TurnsTable& table, const std::string& gate_path) {
-  auto gate = GateFile::Make(gate_path);
-  if (!gate) return tl::unexpected<Error>(gate.error());
+Status GpuArbiter::Add(const std::string& name, TurnsTable& table, std::unique_ptr<GateFile> gate) {
   const std::lock_guard lock(mutex_);
   std::set<uint32_t> taken;
   for (const auto& [other, its] : parties_) taken.insert(its->number);
@@ -63,7 +61,7 @@ Status GpuArbiter::Add(const std::string& name, TurnsTable& table, const std::st
         "use another GPU");
   }
   party->table = &table;
-  party->gate = std::move(*gate);
+  party->gate = std::move(gate);
   turns_.Join(party->number, 0, limiter::libc::Now());
   Party* const its = party.get();
   parties_.emplace(name, std::move(party));

@@ -32,7 +32,7 @@ class GpuArbiter {
   GpuArbiter& operator=(const GpuArbiter&) = delete;
 
   // `table` must live until Remove. kDoesNotFit when there are too many.
-  Status Add(const std::string& party, TurnsTable& table, const std::string& gate_path);
+  Status Add(const std::string& party, TurnsTable& table, std::unique_ptr<GateFile> gate);
   // Of the GPU's time, what its slices have been promised together.
   void Weigh(const std::string& party, Fraction promised);
   // Its gate file goes as well.

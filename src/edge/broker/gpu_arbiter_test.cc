@@ -27,12 +27,18 @@ constexpr const char* kGpu = "GPU-96727658-d5ec-4029-bed1-fba0cd5f30cf";
 constexpr const char* kGateName = "/gpu-96727658d5ec4029bed1fba0cd5f30cf.gate";
 constexpr const char* kTableName = "/gpu-96727658d5ec4029bed1fba0cd5f30cf.turns";
 
+FileTables g_tables;
+
+std::unique_ptr<GateFile> GateIn(const std::string& folder) {
+  return *GateFile::Make(g_tables, folder + kGateName, geteuid());
+}
+
 // One party as the broker sees it, and one program of it as it passes the gate.
 struct Party {
   Party(GpuArbiter* to, const std::string& in, double share) : arbiter(to), folder(in) {
-    table = *TurnsTable::Open(folder, kGpu, geteuid());
+    table = *TurnsTable::Open(g_tables, folder, kGpu, geteuid());
     line = *table->AddLine({{share}, {1}, {}, 0});
-    EXPECT_TRUE(arbiter->Add(folder, *table, folder + kGateName));
+    EXPECT_TRUE(arbiter->Add(folder, *table, GateIn(folder)));
     arbiter->Weigh(folder, {share});
   }
   ~Party() { arbiter->Remove(folder); }
@@ -127,7 +133,7 @@ TEST_F(GpuArbiterTest, EndsWhileItsPartiesRing) {
   std::vector<std::string> folders;
   for (const char* name : {"a", "b", "c"}) {
     folders.push_back(FolderOf(name));
-    tables.push_back(*TurnsTable::Open(folders.back(), kGpu, geteuid()));
+    tables.push_back(*TurnsTable::Open(g_tables, folders.back(), kGpu, geteuid()));
   }
   std::atomic<bool> over{false};
   std::thread ringer([&] {
@@ -137,7 +143,7 @@ TEST_F(GpuArbiterTest, EndsWhileItsPartiesRing) {
   for (int i = 0; i < 100; ++i) {
     GpuArbiter arbiter;
     for (size_t k = 0; k < tables.size(); ++k)
-      EXPECT_TRUE(arbiter.Add(folders[k], *tables[k], folders[k] + kGateName));
+      EXPECT_TRUE(arbiter.Add(folders[k], *tables[k], GateIn(folders[k])));
   }
   over = true;
   ringer.join();
@@ -145,10 +151,10 @@ TEST_F(GpuArbiterTest, EndsWhileItsPartiesRing) {
 
 TEST_F(GpuArbiterTest, WithoutABrokerTheGateIsOpen) {
   const std::string folder = FolderOf("a");
-  auto gate = *GateFile::Make(folder + kGateName);
+  const auto gate = GateIn(folder);
   gate->Set(false);
   gate->Looked(1);  // long ago
-  auto table = *TurnsTable::Open(folder, kGpu, geteuid());
+  auto table = *TurnsTable::Open(g_tables, folder, kGpu, geteuid());
   const uint32_t line = *table->AddLine({{0.5}, {1}, {}, 0});
   uint32_t slot = 0;
   const std::string path = folder + kTableName;

@@ -24,15 +24,6 @@ std::string PartyOf(const Lease& lease) {
                             : fmt::format("{}.{}", lease.uid, lease.team);
 }
 
-Result<std::string> GatePath(const std::string& folder, const std::string& gpu_uuid) {
-  const auto uuid = ParseUuid(gpu_uuid);
-  if (!uuid) return tl::unexpected<Error>(uuid.error());
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) return Fail(ErrorCode::kFailed, "cannot make " + folder + ": " + error.message());
-  return FileOfGpu(folder, TRANCHE_GATE_FILE, *uuid);
-}
-
 // How what is spare is divided among those who asked for none of it: as if for so much.
 constexpr Fraction kSpareWeight{0.1};
 
@@ -43,12 +34,16 @@ ComputeShares SharesOf(const std::optional<Share<Fraction>>& compute, int priori
 
 }  // namespace
 
-LeaseBook::LeaseBook(std::string folder, std::shared_ptr<Clock> clock, KernelLimits* kernel)
-    : folder_(std::move(folder)), clock_(std::move(clock)), kernel_(kernel) {}
+LeaseBook::LeaseBook(std::string folder, TableHost& tables, std::shared_ptr<Clock> clock,
+                     KernelLimits* kernel)
+    : folder_(std::move(folder)), tables_(tables), clock_(std::move(clock)), kernel_(kernel) {
+  tables_.TellOfDeaths([this](const std::string& table) { Reap(table); });
+}
 
 LeaseBook::~LeaseBook() {
+  tables_.TellOfDeaths({});
   RemoveEmptyGroups();
-  for (auto& [id, entry] : entries_) entry.store->KeepFile();
+  for (auto& [id, entry] : entries_) entry.store->Keep();
 }
 
 Status LeaseBook::Record(const Entry& entry) const {
@@ -83,7 +78,7 @@ Result<LeaseBook::Entry> LeaseBook::Read(const std::string& path) {
   if (!reader.status()) return tl::unexpected<Error>(reader.status().error());
   entry.group.folder = lease->cgroup;
   entry.group.gpu_uuid = lease->gpu_uuid;
-  auto store = SliceStore::Adopt(lease->slice_file);
+  auto store = SliceStore::Adopt(tables_, lease->slice_file, lease->uid);
   if (!store) return tl::unexpected<Error>(store.error());
   entry.store = std::move(*store);
   entry.lease = std::move(*lease);
@@ -127,13 +122,15 @@ std::vector<std::string> LeaseBook::Open() {
 Result<TurnsTable*> LeaseBook::TurnsOf(const Lease& lease) {
   if (TurnsTable* known = FindTurns(lease)) return known;
   const std::string party = PartyOf(lease), folder = folder_ + "/" + party;
-  const auto gate = GatePath(folder, lease.device());
-  if (!gate) return tl::unexpected<Error>(gate.error());
-  auto table = TurnsTable::Open(folder, lease.device(), lease.uid);
+  auto table = TurnsTable::Open(tables_, folder, lease.device(), lease.uid);
   if (!table) return tl::unexpected<Error>(table.error());
+  // The table was found by it.
+  const auto uuid = *ParseUuid(lease.device());
+  auto gate = GateFile::Make(tables_, FileOfGpu(folder, TRANCHE_GATE_FILE, uuid), lease.uid);
+  if (!gate) return tl::unexpected<Error>(gate.error());
   std::unique_ptr<Turns>& turns = turns_[lease.device()];
   if (turns == nullptr) turns = std::make_unique<Turns>();
-  if (Status added = turns->arbiter.Add(party, **table, *gate); !added) {
+  if (Status added = turns->arbiter.Add(party, **table, std::move(*gate)); !added) {
     (*table)->Discard();
     return tl::unexpected<Error>(added.error());
   }
@@ -227,7 +224,7 @@ Result<Lease> LeaseBook::Add(Entry entry, const LeaseRequest& request, const Gpu
   entry.line = *line;
   const std::string party = PartyOf(lease);
   auto store = SliceStore::Create(
-      folder_ + "/" + party, lease.id,
+      tables_, folder_ + "/" + party, lease.id,
       {{lease.device(), lease.memory.value_or(instance ? instance->memory : gpu.memory_total),
         request.context_bytes, std::nullopt, entry.line,
         instance ? instance->sm_count : gpu.sm_count.value_or(0)}},
@@ -317,6 +314,14 @@ void LeaseBook::SetDetail(const std::string& id, const std::string& detail) {
   if (found != entries_.end()) found->second.lease.detail = detail;
 }
 
+std::vector<std::string> LeaseBook::TablesOf(const Lease& lease) const {
+  const std::string folder = folder_ + "/" + PartyOf(lease);
+  const auto uuid = ParseUuid(lease.device());
+  if (!uuid) return {lease.slice_file};
+  return {lease.slice_file, FileOfGpu(folder, TRANCHE_TURNS_FILE, *uuid),
+          FileOfGpu(folder, TRANCHE_GATE_FILE, *uuid)};
+}
+
 std::string LeaseBook::IdOfSliceFile(const std::string& path) {
   const std::lock_guard lock(mutex_);
   for (const auto& [id, entry] : entries_) {
@@ -343,13 +348,27 @@ void LeaseBook::Tick() {
   for (auto& [uuid, turns] : turns_) {
     for (auto& [party, table] : turns->parties) table->Reap();
   }
-  for (auto entry = entries_.begin(); entry != entries_.end();) {
-    const auto here = entry++;
-    here->second.store->Reap();
-    const ProcessId runner = here->second.runner;
-    if ((runner.pid == 0 || !IsAlive(runner)) && here->second.store->Members().empty())
-      Remove(here);
+  for (auto entry = entries_.begin(); entry != entries_.end();) ReapEntry(entry++);
+}
+
+void LeaseBook::ReapEntry(std::map<std::string, Entry>::iterator entry) {
+  entry->second.store->Reap();
+  const ProcessId runner = entry->second.runner;
+  if ((runner.pid == 0 || !IsAlive(runner)) && entry->second.store->Members().empty())
+    Remove(entry);
+}
+
+void LeaseBook::Reap(const std::string& table) {
+  const std::lock_guard lock(mutex_);
+  for (auto& [uuid, turns] : turns_) {
+    for (auto& [party, its] : turns->parties) {
+      if (its->path() == table) return its->Reap();
+    }
   }
+  const auto entry = std::find_if(entries_.begin(), entries_.end(), [&](const auto& each) {
+    return each.second.lease.slice_file == table;
+  });
+  if (entry != entries_.end()) ReapEntry(entry);
 }
 
 Lease LeaseBook::AsItIs(const Entry& entry) {

@@ -31,9 +31,11 @@ struct SharedInstance {
 // are gone. Leases outlive this object and are found again. Any thread.
 class LeaseBook {
  public:
-  // `folder`: where the tables lie and what is known of them. `kernel` holds the memory of leases
-  // as well, where it can; none: the limiter alone does. It outlives this object.
-  LeaseBook(std::string folder, std::shared_ptr<Clock> clock, KernelLimits* kernel = nullptr);
+  // `folder`: of what is known of the leases, and of the paths of their tables, which are
+  // `tables`'. `kernel` holds the memory of leases as well, where it can; none: the limiter alone
+  // does. Both outlive this object.
+  LeaseBook(std::string folder, TableHost& tables, std::shared_ptr<Clock> clock,
+            KernelLimits* kernel = nullptr);
   ~LeaseBook();
   LeaseBook(const LeaseBook&) = delete;
   LeaseBook& operator=(const LeaseBook&) = delete;
@@ -67,6 +69,8 @@ class LeaseBook {
   void End(const std::string& id);
   // Gives back what the dead held.
   void Tick();
+  // The same for one table, of a slice or of turns.
+  void Reap(const std::string& table);
 
   // As they are now, those of `tranche run` and those of replicas; slice_file is left out.
   std::vector<Lease> List();
@@ -75,6 +79,8 @@ class LeaseBook {
   HandOvers HandOversOn(const std::string& device_uuid);
   // The processes of the lease that use a GPU through the limiter, as they see their own pid.
   std::vector<int> Members(const std::string& id);
+  // Where the lease's processes find its table, and those of the turns that it takes.
+  std::vector<std::string> TablesOf(const Lease& lease) const;
   // The lease whose table a process was told of; "" when it is none of these.
   std::string IdOfSliceFile(const std::string& path);
 
@@ -105,6 +111,8 @@ class LeaseBook {
   // Tells the arbiter what the slices of a party have been promised.
   void Weigh(const std::string& device_uuid, const std::string& party);
   Lease AsItIs(const Entry& entry);
+  // Reaps it, and ends its lease when nobody has it any more.
+  void ReapEntry(std::map<std::string, Entry>::iterator entry);
   void ApplyLoan(Entry& entry);
   // What the slice may hold from now on, for the limiter and for the kernel.
   void SetMost(Entry& entry, Bytes most);
@@ -118,6 +126,7 @@ class LeaseBook {
   void Remove(std::map<std::string, Entry>::iterator entry);
 
   const std::string folder_;
+  TableHost& tables_;
   const std::shared_ptr<Clock> clock_;
   KernelLimits* const kernel_;
   std::mutex mutex_;                  // guards all below

@@ -1,5 +1,6 @@
 #include "edge/broker/lease_book.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <spawn.h>
@@ -12,9 +13,11 @@
 #include <optional>
 #include <set>
 
+#include "edge/broker/brokered_tables.h"
 #include "edge/driver/fake/fake_cgroup_tree.h"
 #include "edge/driver/fake/fake_driver.h"
 #include "edge/driver/fake/test_machine.h"
+#include "limiter/open_table.h"
 
 namespace tranche {
 namespace {
@@ -38,7 +41,16 @@ LeaseRequest Wish() {
 
 class LeaseBookTest : public testing::Test {
  protected:
-  void TearDown() override { std::filesystem::remove_all(folder_); }
+  void SetUp() override { NextDaemon(); }
+  void TearDown() override {
+    tables_.reset();
+    std::filesystem::remove_all(folder_);
+  }
+  // What one daemon knew is gone, but for what the broker has.
+  void NextDaemon() {
+    tables_.reset();
+    tables_.emplace(folder_, [] { return Result<std::string>(TRANCHE_TABLE_BROKER); });
+  }
   static ProcessId Self() { return ReadProcessStat(getpid())->id; }
   // One that lives until the test ends it.
   static ProcessId Child() {
@@ -55,10 +67,11 @@ class LeaseBookTest : public testing::Test {
 
   std::string folder_ = testing::TempDir() + "lease_book." + std::to_string(getpid());
   std::shared_ptr<Clock> clock_ = std::make_shared<SystemClock>();
+  std::optional<BrokeredTables> tables_;
 };
 
 TEST_F(LeaseBookTest, GrantsAndTellsWhatItGranted) {
-  LeaseBook book(folder_, clock_);
+  LeaseBook book(folder_, *tables_, clock_);
   const auto lease = book.Grant(Wish(), SomeGpu(), geteuid(), Self());
   ASSERT_TRUE(lease) << lease.error().message;
   EXPECT_TRUE(std::filesystem::exists(lease->slice_file));
@@ -72,7 +85,7 @@ TEST_F(LeaseBookTest, GrantsAndTellsWhatItGranted) {
 }
 
 TEST_F(LeaseBookTest, EndsWithWhoeverHoldsIt) {
-  LeaseBook book(folder_, clock_);
+  LeaseBook book(folder_, *tables_, clock_);
   const ProcessId runner = Child();
   const auto lease = book.Grant(Wish(), SomeGpu(), geteuid(), runner);
   ASSERT_TRUE(lease);
@@ -88,13 +101,14 @@ TEST_F(LeaseBookTest, OutlivesTheDaemon) {
   const ProcessId runner = Child();
   std::string file;
   {
-    LeaseBook book(folder_, clock_);
+    LeaseBook book(folder_, *tables_, clock_);
     const auto lease = book.Grant(Wish(), SomeGpu(), geteuid(), runner);
     ASSERT_TRUE(lease);
     file = lease->slice_file;
   }
   EXPECT_TRUE(std::filesystem::exists(file));
-  LeaseBook next(folder_, clock_);
+  NextDaemon();
+  LeaseBook next(folder_, *tables_, clock_);
   EXPECT_TRUE(next.Open().empty());
   ASSERT_EQ(next.List().size(), 1u);
   EXPECT_EQ(next.List()[0].program, "train.py");
@@ -104,7 +118,7 @@ TEST_F(LeaseBookTest, OutlivesTheDaemon) {
 }
 
 TEST_F(LeaseBookTest, ChangesWhileItRuns) {
-  LeaseBook book(folder_, clock_);
+  LeaseBook book(folder_, *tables_, clock_);
   ASSERT_TRUE(book.Grant(Wish(), SomeGpu(), geteuid(), Self()));
   ASSERT_TRUE(book.Change("run-1", {GiB(5), Share<Fraction>{{0.2}, {0.2}}}));
   const auto lease = book.Find("run-1");
@@ -116,7 +130,7 @@ TEST_F(LeaseBookTest, ChangesWhileItRuns) {
 }
 
 TEST_F(LeaseBookTest, WhoAsksForNoTimeHasWhatIsSpareAndMayAskLater) {
-  LeaseBook book(folder_, clock_);
+  LeaseBook book(folder_, *tables_, clock_);
   LeaseRequest wish = Wish();
   wish.compute.reset();
   ASSERT_TRUE(book.Grant(wish, SomeGpu(), geteuid(), Self()));
@@ -127,8 +141,8 @@ TEST_F(LeaseBookTest, WhoAsksForNoTimeHasWhatIsSpareAndMayAskLater) {
 }
 
 TEST_F(LeaseBookTest, UsersAndTeamsHaveTablesOfTheirOwn) {
-  if (geteuid() != 0) GTEST_SKIP() << "only root can give files to others";
-  LeaseBook book(folder_, clock_);
+  if (geteuid() != 0) GTEST_SKIP() << "only root can give tables to others";
+  LeaseBook book(folder_, *tables_, clock_);
   const auto alice = book.Grant(Wish(), SomeGpu(), 1000, Self());
   const auto bob = book.Grant(Wish(), SomeGpu(), 1001, Self());
   const auto web = book.GrantToReplica("web", "phi", 0, Wish(), SomeGpu(), 1001);
@@ -138,14 +152,17 @@ TEST_F(LeaseBookTest, UsersAndTeamsHaveTablesOfTheirOwn) {
     const std::filesystem::path folder = std::filesystem::path(lease->slice_file).parent_path();
     folders.insert(folder);
     const std::string gpu = folder / "gpu-96727658d5ec4029bed1fba0cd5f30cf";
-    struct stat table {
-    }, gate{};
-    ASSERT_EQ(stat((gpu + ".turns").c_str(), &table), 0);
-    EXPECT_EQ(table.st_uid, lease->uid);
-    EXPECT_EQ(table.st_mode & 0777, 0600u) << "nobody else may look into its accounts";
-    ASSERT_EQ(stat((gpu + ".gate").c_str(), &gate), 0);
-    EXPECT_EQ(gate.st_uid, 0u) << "it reads whether it is its turn, and does not write it";
-    EXPECT_EQ(gate.st_mode & 0022, 0u);
+    for (const std::string& path : {lease->slice_file, gpu + ".turns", gpu + ".gate"}) {
+      struct stat table {};
+      ASSERT_EQ(stat(path.c_str(), &table), 0);
+      EXPECT_EQ(table.st_uid, lease->uid);
+      EXPECT_EQ(table.st_mode & 0777, 0600u) << "nobody else may look into its accounts";
+    }
+    const Descriptor turns(limiter::OpenTable((gpu + ".turns").c_str(), true));
+    EXPECT_EQ(fcntl(turns.get(), F_GETFL) & O_ACCMODE, O_RDWR);
+    const Descriptor gate(limiter::OpenTable((gpu + ".gate").c_str(), true));
+    EXPECT_EQ(fcntl(gate.get(), F_GETFL) & O_ACCMODE, O_RDONLY)
+        << "it reads whether it is its turn, and does not write it";
   }
   EXPECT_EQ(folders.size(), 3u);
   book.End("run-2");
@@ -155,7 +172,7 @@ TEST_F(LeaseBookTest, UsersAndTeamsHaveTablesOfTheirOwn) {
 }
 
 TEST_F(LeaseBookTest, AReplicaHasASliceForEachOfItsStarts) {
-  LeaseBook book(folder_, clock_);
+  LeaseBook book(folder_, *tables_, clock_);
   const auto first = book.GrantToReplica("", "phi", 1, Wish(), SomeGpu(), geteuid());
   ASSERT_TRUE(first) << first.error().message;
   EXPECT_EQ(first->id, "phi@1");
@@ -170,7 +187,7 @@ TEST_F(LeaseBookTest, AReplicaHasASliceForEachOfItsStarts) {
   EXPECT_EQ(book.IdOfSliceFile(second->slice_file), "phi@1");
   book.SetRunner("phi@1", process);
   {
-    LeaseBook next(folder_, clock_);
+    LeaseBook next(folder_, *tables_, clock_);
     EXPECT_TRUE(next.Open().empty());
     ASSERT_EQ(next.List().size(), 1u);
     EXPECT_EQ(next.List()[0].workload, "phi");
@@ -183,7 +200,7 @@ TEST_F(LeaseBookTest, AReplicaHasASliceForEachOfItsStarts) {
 }
 
 TEST_F(LeaseBookTest, TheTimeOfAGpuHasSixtyFourHolders) {
-  LeaseBook book(folder_, clock_);
+  LeaseBook book(folder_, *tables_, clock_);
   for (int i = 0; i < 64; ++i) ASSERT_TRUE(book.Grant(Wish(), SomeGpu(), geteuid(), Self())) << i;
   EXPECT_EQ(book.Grant(Wish(), SomeGpu(), geteuid(), Self()).error().code, ErrorCode::kDoesNotFit);
   EXPECT_EQ(book.List().size(), 64u);
@@ -194,7 +211,7 @@ TEST_F(LeaseBookTest, TheTimeOfAGpuHasSixtyFourHolders) {
 TEST_F(LeaseBookTest, LeavesOutWhatCannotBeRead) {
   std::filesystem::create_directories(folder_);
   std::ofstream(folder_ + "/run-1.json") << "{";
-  LeaseBook book(folder_, clock_);
+  LeaseBook book(folder_, *tables_, clock_);
   EXPECT_EQ(book.Open().size(), 1u);
   EXPECT_TRUE(book.List().empty());
 }
@@ -222,7 +239,7 @@ class LeasesHeldByTheKernel : public LeaseBookTest {
 };
 
 TEST_F(LeasesHeldByTheKernel, FromTheGrantToTheEnd) {
-  LeaseBook book(folder_, clock_, &*kernel_);
+  LeaseBook book(folder_, *tables_, clock_, &*kernel_);
   const ProcessId runner = Child();
   const auto lease = book.Grant(Wish(), gpu_, geteuid(), runner);
   ASSERT_TRUE(lease) << lease.error().message;
@@ -244,7 +261,7 @@ TEST_F(LeasesHeldByTheKernel, FromTheGrantToTheEnd) {
 }
 
 TEST_F(LeasesHeldByTheKernel, OneWithoutMemoryHasNoGroup) {
-  LeaseBook book(folder_, clock_, &*kernel_);
+  LeaseBook book(folder_, *tables_, clock_, &*kernel_);
   LeaseRequest request = Wish();
   request.memory.reset();
   const auto lease = book.Grant(request, gpu_, geteuid(), Self());
@@ -254,7 +271,7 @@ TEST_F(LeasesHeldByTheKernel, OneWithoutMemoryHasNoGroup) {
 }
 
 TEST_F(LeasesHeldByTheKernel, AReplicaEntersByItselfAndALoanMovesTheLimit) {
-  LeaseBook book(folder_, clock_, &*kernel_);
+  LeaseBook book(folder_, *tables_, clock_, &*kernel_);
   const auto lease = book.GrantToReplica("team", "a", 0, Wish(), gpu_, geteuid());
   ASSERT_TRUE(lease);
   EXPECT_EQ(MembersOf(lease->cgroup), std::set<int>{});
@@ -270,7 +287,7 @@ TEST_F(LeasesHeldByTheKernel, AReplicaEntersByItselfAndALoanMovesTheLimit) {
 
 TEST_F(LeasesHeldByTheKernel, ALimitThatCannotBeSetIsToldOf) {
   driver_.FailAlways(FakeDriver::Call::kSetMemoryLimits, {ErrorCode::kFailed, "RM says no", ""});
-  LeaseBook book(folder_, clock_, &*kernel_);
+  LeaseBook book(folder_, *tables_, clock_, &*kernel_);
   const auto lease = book.Grant(Wish(), gpu_, geteuid(), Self());
   ASSERT_TRUE(lease) << "the limiter holds it";
   EXPECT_EQ(lease->guarantee().memory, Guarantee::kCooperative);
@@ -282,7 +299,7 @@ TEST_F(LeasesHeldByTheKernel, ALimitThatCannotBeSetIsToldOf) {
 TEST_F(LeasesHeldByTheKernel, WhereThereAreNoLimitsNothingIsWrong) {
   FakeDriver old(TestMachine({TestH100(0, false)}));
   KernelLimits none(old, std::unique_ptr<CgroupTree>(std::make_unique<FakeCgroupTree>()), "me-");
-  LeaseBook book(folder_, clock_, &none);
+  LeaseBook book(folder_, *tables_, clock_, &none);
   const auto lease = book.Grant(Wish(), gpu_, geteuid(), Self());
   ASSERT_TRUE(lease);
   EXPECT_EQ(lease->detail, "");
@@ -297,15 +314,16 @@ TEST_F(LeasesHeldByTheKernel, WhereThereAreNoLimitsNothingIsWrong) {
 TEST_F(LeasesHeldByTheKernel, AreFoundAgainByTheNextDaemon) {
   std::string cgroup, lost;
   {
-    LeaseBook book(folder_, clock_, &*kernel_);
+    LeaseBook book(folder_, *tables_, clock_, &*kernel_);
     cgroup = book.GrantToReplica("team", "a", 0, Wish(), gpu_, geteuid())->cgroup;
     lost = book.GrantToReplica("team", "b", 0, Wish(), gpu_, geteuid())->cgroup;
   }
   ASSERT_TRUE(tree_->MakeGroup("tranche/me-nobody's"));
   ASSERT_TRUE(tree_->MakeGroup("tranche/you-run-1"));
+  NextDaemon();
   // A driver that was loaded anew knows none of them.
   ASSERT_TRUE(driver_.SetMemoryLimits(gpu_.uuid, lost, {}));
-  LeaseBook next(folder_, clock_, &*kernel_);
+  LeaseBook next(folder_, *tables_, clock_, &*kernel_);
   EXPECT_TRUE(next.Open().empty());
   EXPECT_EQ(Most(cgroup), GiB(10));
   EXPECT_EQ(Most(lost), GiB(10)) << "set again";
@@ -317,12 +335,12 @@ TEST_F(LeasesHeldByTheKernel, AreFoundAgainByTheNextDaemon) {
 TEST_F(LeasesHeldByTheKernel, WhatIsLostAndCannotBeSetAgainIsToldOf) {
   std::string cgroup;
   {
-    LeaseBook book(folder_, clock_, &*kernel_);
+    LeaseBook book(folder_, *tables_, clock_, &*kernel_);
     cgroup = book.GrantToReplica("team", "a", 0, Wish(), gpu_, geteuid())->cgroup;
   }
   ASSERT_TRUE(driver_.SetMemoryLimits(gpu_.uuid, cgroup, {}));
   driver_.FailAlways(FakeDriver::Call::kSetMemoryLimits, {ErrorCode::kFailed, "RM says no", ""});
-  LeaseBook next(folder_, clock_, &*kernel_);
+  LeaseBook next(folder_, *tables_, clock_, &*kernel_);
   const auto troubles = next.Open();
   ASSERT_EQ(troubles.size(), 1u);
   EXPECT_NE(troubles[0].find("RM says no"), std::string::npos);

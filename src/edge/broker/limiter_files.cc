@@ -12,9 +12,10 @@ Result<LimiterFiles> FindLimiterFiles() {
   std::error_code error;
   const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
   const std::string folder = self.parent_path().parent_path() / "lib/tranche";
-  LimiterFiles files{folder, folder + "/hold-context"};
+  LimiterFiles files{folder, folder + "/hold-context", folder + "/table-broker"};
   if (access((folder + "/libcuda.so.1").c_str(), R_OK) == 0 &&
-      access(files.hold_context.c_str(), X_OK) == 0)
+      access(files.hold_context.c_str(), X_OK) == 0 &&
+      access(files.table_broker.c_str(), X_OK) == 0)
     return files;
   return Fail(ErrorCode::kUnsupported, "the limiter's libraries are not in " + folder,
               "build or install all of Tranche");

@@ -10,6 +10,7 @@ namespace tranche {
 struct LimiterFiles {
   std::string folder;        // of the limiter's libcuda.so.1 and libnvidia-ml.so.1
   std::string hold_context;  // the program that MeasureContext runs
+  std::string table_broker;  // the program of BrokeredTables
 };
 
 // kUnsupported when they are not there.

@@ -46,7 +46,7 @@ Result<std::array<uint8_t, 16>> ParseUuid(const std::string& text) {
   return bytes;
 }
 
-Result<std::unique_ptr<SliceStore>> SliceStore::Create(const std::string& folder,
+Result<std::unique_ptr<SliceStore>> SliceStore::Create(TableHost& host, const std::string& folder,
                                                        const std::string& name,
                                                        const std::vector<SliceLimit>& limits,
                                                        std::optional<uint32_t> owner) {
@@ -54,10 +54,10 @@ Result<std::unique_ptr<SliceStore>> SliceStore::Create(const std::string& folder
     return Fail(ErrorCode::kInvalid, "a slice can hold parts of " +
                                          std::to_string(TRANCHE_SLICE_DEVICES) + " GPUs at most");
   std::string path = folder + "/" + name + ".XXXXXX";
-  const auto made = MakeTable(&path, owner.value_or(geteuid()));
+  const auto made = MakeTable(host, &path, owner.value_or(geteuid()));
   if (!made) return tl::unexpected<Error>(made.error());
   TrancheSlice* table = *made;
-  std::unique_ptr<SliceStore> store(new SliceStore(path, table));
+  std::unique_ptr<SliceStore> store(new SliceStore(host, path, table));
   table->device_count = static_cast<uint32_t>(limits.size());
   std::strncpy(table->name, name.c_str(), sizeof(table->name) - 1);
   for (size_t i = 0; i < limits.size(); ++i) {
@@ -80,15 +80,16 @@ Result<std::unique_ptr<SliceStore>> SliceStore::Create(const std::string& folder
   return store;
 }
 
-Result<std::unique_ptr<SliceStore>> SliceStore::Adopt(const std::string& path) {
-  const auto table = MapTable(path);
+Result<std::unique_ptr<SliceStore>> SliceStore::Adopt(TableHost& host, const std::string& path,
+                                                      uint32_t owner) {
+  const auto table = MapTable(host, path, owner);
   if (!table) return tl::unexpected<Error>(table.error());
-  return std::unique_ptr<SliceStore>(new SliceStore(path, *table));
+  return std::unique_ptr<SliceStore>(new SliceStore(host, path, *table));
 }
 
 SliceStore::~SliceStore() {
   UnmapTable(table_);
-  if (!keep_file_) unlink(path_.c_str());
+  if (!keep_) host_.Remove(path_);
 }
 
 void SliceStore::SetMemoryLimit(size_t device, Bytes limit) {

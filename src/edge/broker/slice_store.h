@@ -10,6 +10,7 @@
 #include "abi/slice_table.h"
 #include "base/result.h"
 #include "base/units.h"
+#include "edge/broker/table_host.h"
 
 namespace tranche {
 
@@ -38,29 +39,30 @@ struct SliceMember {
   std::vector<Bytes> held;
 };
 
-// The table of one slice, from the side of whoever made it: a private file that the processes of
-// the slice open by its path, so that it survives exec, closing all descriptors and new namespaces.
-// Safe from one thread; the table itself from any process.
+// The table of one slice, from the side of whoever made it. The processes of the slice open it by
+// its path (limiter/open_table.h), so that it survives exec, closing all descriptors and new
+// namespaces. Safe from one thread; the table itself from any process.
 class SliceStore {
  public:
-  // `folder` is made when it is missing; nobody but `owner`, a uid (by default the caller's), may
-  // read the file.
-  static Result<std::unique_ptr<SliceStore>> Create(const std::string& folder,
+  // Nobody but `owner`, a uid (by default the caller's), may open it. The host outlives it.
+  static Result<std::unique_ptr<SliceStore>> Create(TableHost& host, const std::string& folder,
                                                     const std::string& name,
                                                     const std::vector<SliceLimit>& limits,
                                                     std::optional<uint32_t> owner = {});
   // One that is there already, made by an earlier process.
-  static Result<std::unique_ptr<SliceStore>> Adopt(const std::string& path);
-  // Takes the file away, unless it is to stay; processes that still run keep what they have mapped.
+  static Result<std::unique_ptr<SliceStore>> Adopt(TableHost& host, const std::string& path,
+                                                   uint32_t owner);
+  // Takes the table away, unless it is to stay; processes that still run keep what they have
+  // mapped.
   ~SliceStore();
-  void KeepFile() { keep_file_ = true; }
+  void Keep() { keep_ = true; }
   SliceStore(const SliceStore&) = delete;
   SliceStore& operator=(const SliceStore&) = delete;
 
   const std::string& path() const { return path_; }
   // From now on; what is held beyond it stays held, and nothing more is granted.
   void SetMemoryLimit(size_t device, Bytes limit);
-  // From now on. kFailed when the table's file is gone.
+  // From now on. kFailed when the table cannot be opened any more.
   Status SetCompute(size_t device, const ComputeShares& shares);
   Bytes Used(size_t device) const;
   // Of the GPU's time, since the slice began; absent where it is not measured.
@@ -75,11 +77,13 @@ class SliceStore {
   uint32_t Reap();
 
  private:
-  SliceStore(std::string path, TrancheSlice* table) : path_(std::move(path)), table_(table) {}
+  SliceStore(TableHost& host, std::string path, TrancheSlice* table)
+      : host_(host), path_(std::move(path)), table_(table) {}
 
+  TableHost& host_;
   std::string path_;
   TrancheSlice* table_;
-  bool keep_file_ = false;
+  bool keep_ = false;
 };
 
 // The sixteen bytes that CUDA knows a device by. kInvalid for anything but a UUID.

@@ -26,7 +26,7 @@ class SliceStoreTest : public testing::Test {
   void SetUp() override {
     char name[] = "/tmp/tranche-slice.XXXXXX";
     folder_ = mkdtemp(name);
-    store_ = *SliceStore::Create(folder_ + "/slices", "s", {{kUuid, GiB(1), MiB(100)}});
+    store_ = *SliceStore::Create(tables_, folder_ + "/slices", "s", {{kUuid, GiB(1), MiB(100)}});
   }
   void TearDown() override {
     store_.reset();
@@ -64,6 +64,7 @@ class SliceStoreTest : public testing::Test {
   }
 
   std::string folder_;
+  FileTables tables_;
   std::unique_ptr<SliceStore> store_;
 };
 

@@ -1,9 +1,5 @@
 #include "edge/broker/turns_table.h"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cstdio>
 #include <cstring>
 
 #include "edge/broker/table_file.h"
@@ -18,31 +14,26 @@ using limiter::ComputeTable;
 using limiter::SliceFile;
 using limiter::Turnstile;
 
-Result<std::unique_ptr<TurnsTable>> TurnsTable::Open(const std::string& folder,
+Result<std::unique_ptr<TurnsTable>> TurnsTable::Open(TableHost& host, const std::string& folder,
                                                      const std::string& gpu_uuid, uint32_t uid) {
   const auto uuid = ParseUuid(gpu_uuid);
   if (!uuid) return tl::unexpected<Error>(uuid.error());
   std::string path = FileOfGpu(folder, TRANCHE_TURNS_FILE, *uuid);
-  struct stat file {};
-  if (lstat(path.c_str(), &file) == 0) {
-    const auto table = MapTable(path);
-    if (table && file.st_uid == uid)
-      return std::unique_ptr<TurnsTable>(new TurnsTable(path, *table));
-    // Left by another version, or for another user's slices: none of them is there any more.
-    if (table) UnmapTable(*table);
-    if (unlink(path.c_str()) != 0) return CannotDo("take away " + path);
-  }
-  const auto table = MakeTable(&path, uid);
+  if (const auto found = MapTable(host, path, uid))
+    return std::unique_ptr<TurnsTable>(new TurnsTable(host, path, *found));
+  // Left by another version, or for another user's slices: none of them is there any more.
+  host.Remove(path);
+  const auto table = MakeTable(host, &path, uid);
   if (!table) return tl::unexpected<Error>(table.error());
   (*table)->device_count = 1;
   std::memcpy((*table)->devices[0].uuid, uuid->data(), uuid->size());
   ValidateTable(*table);
-  return std::unique_ptr<TurnsTable>(new TurnsTable(path, *table));
+  return std::unique_ptr<TurnsTable>(new TurnsTable(host, path, *table));
 }
 
 TurnsTable::~TurnsTable() {
   UnmapTable(table_);
-  if (discard_) unlink(path_.c_str());
+  if (discard_) host_.Remove(path_);
 }
 
 Result<uint32_t> TurnsTable::AddLine(const ComputeShares& shares) {

@@ -13,14 +13,15 @@ namespace tranche {
 // may write to it, so it is only ever for slices of one party; parties take turns by a GpuArbiter.
 class TurnsTable {
  public:
-  // Of the GPU, in the folder where its slices' files are; made when it is missing. `uid`: whose
-  // processes they are.
-  static Result<std::unique_ptr<TurnsTable>> Open(const std::string& folder,
+  // Of the GPU, in the folder where its slices' tables are; made when it is missing. `uid`: whose
+  // processes they are. The host outlives it.
+  static Result<std::unique_ptr<TurnsTable>> Open(TableHost& host, const std::string& folder,
                                                   const std::string& gpu_uuid, uint32_t uid);
   ~TurnsTable();
   TurnsTable(const TurnsTable&) = delete;
   TurnsTable& operator=(const TurnsTable&) = delete;
 
+  const std::string& path() const { return path_; }
   // A line for a new slice. kDoesNotFit when all are taken.
   Result<uint32_t> AddLine(const ComputeShares& shares);
   Status SetLine(uint32_t line, const ComputeShares& shares);
@@ -42,8 +43,10 @@ class TurnsTable {
   void Reap();
 
  private:
-  TurnsTable(std::string path, TrancheSlice* table) : path_(std::move(path)), table_(table) {}
+  TurnsTable(TableHost& host, std::string path, TrancheSlice* table)
+      : host_(host), path_(std::move(path)), table_(table) {}
 
+  TableHost& host_;
   std::string path_;
   TrancheSlice* table_;
   bool discard_ = false;

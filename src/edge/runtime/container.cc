@@ -214,7 +214,7 @@ CdiDevice DeviceOf(const ReplicaLaunch& launch, const Variables& environment,
     own = launch.limiter->folder;
     if (folders.starts_with(own)) folders.erase(0, std::min(own.size() + 1, folders.size()));
     AddMount(own, false, &device);
-    AddMount(launch.limiter->slice_file, true, &device);
+    for (const std::string& table : launch.limiter->tables) AddMount(table, true, &device);
     std::error_code error;
     AddMount(fs::canonical(launch.limiter->libcuda, error), false, &device);
     AddMount(launch.limiter->libcuda, false, &device);

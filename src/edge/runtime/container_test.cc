@@ -99,7 +99,8 @@ TEST(PlanContainer, WhatWouldChangePodmanGoesByValue) {
 TEST(PlanContainer, SharedSlicesSeeTheHostsProcesses) {
   ReplicaLaunch launch = InContainer();
   EXPECT_THAT(Planned(launch).argv, Not(Contains("--pid=host")));
-  launch.limiter = LimiterUse{"/opt/tranche", "/opt/driver/libcuda.so.1", "/run/t/1", "", {}};
+  launch.limiter = LimiterUse{
+      "/opt/tranche", "/opt/driver/libcuda.so.1", {"/run/t/1", "/run/t/gpu.turns"}, "", {}};
   EXPECT_THAT(Planned(launch).argv, Contains("--pid=host"));
   launch.limiter->env["CUDA_MPS_PIPE_DIRECTORY"] = "/run/t/mps";
   EXPECT_THAT(Planned(launch).argv, Contains("--ipc=host"));

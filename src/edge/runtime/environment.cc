@@ -99,7 +99,7 @@ Result<Variables> ComposeEnvironment(const ReplicaLaunch& launch, const Variable
     const bool others = folders != all.end() && !folders->second.empty();
     all["LD_LIBRARY_PATH"] = launch.limiter->folder + (others ? ":" + folders->second : "");
     all["TRANCHE_REAL_LIBCUDA"] = launch.limiter->libcuda;
-    all["TRANCHE_SLICE_FILE"] = launch.limiter->slice_file;
+    all["TRANCHE_SLICE_FILE"] = launch.limiter->tables.front();
     for (const auto& [name, value] : launch.limiter->env) all[name] = value;
   }
   if (launch.port) {

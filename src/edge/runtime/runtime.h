@@ -43,10 +43,12 @@ struct DeviceGrant {
 
 // What holds a replica to a fraction of its GPU, from within.
 struct LimiterUse {
-  std::string folder;      // of the limiter's libraries, to be found before the driver's
-  std::string libcuda;     // the driver's own
-  std::string slice_file;  // the table of its slice; the replica's user may open it
-  std::string cgroup;      // the folder of the group that it is to be in; "": where we are
+  std::string folder;   // of the limiter's libraries, to be found before the driver's
+  std::string libcuda;  // the driver's own
+  // Where its tables are, which the replica's user may open: that of its slice, and those beside
+  // it.
+  std::vector<std::string> tables;
+  std::string cgroup;  // the folder of the group that it is to be in; "": where we are
   std::map<std::string, std::string> env;  // wins over what the workload says
 
   bool operator==(const LimiterUse&) const = default;

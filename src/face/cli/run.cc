@@ -243,8 +243,9 @@ class RunVerb final : public Verb {
     }
     std::optional<ComputeShares> compute;
     if (wish.compute) compute = ComputeShares{wish.compute->request, wish.compute->limit, {}, 0};
+    FileTables tables;
     const auto store =
-        SliceStore::Create(run + "/slices", "run",
+        SliceStore::Create(tables, run + "/slices", "run",
                            {{gpu.uuid, wish.memory.value_or(gpu.memory_total), cost->bytes, compute,
                              std::nullopt, gpu.sm_count.value_or(0)}});
     if (!store) return tl::unexpected<Error>(store.error());

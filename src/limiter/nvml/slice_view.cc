@@ -1,7 +1,6 @@
 #include "limiter/nvml/slice_view.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 
 #include "limiter/libc.h"
 #include "limiter/nvml/symbols.h"
+#include "limiter/open_table.h"
 #include "limiter/policy/memory_ledger.h"
 
 namespace tranche::limiter::nvml {
@@ -33,7 +33,7 @@ __attribute__((constructor)) void ReadEnvironment() {
 }
 
 TrancheSlice* Map() {
-  const int fd = open(g_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+  const int fd = OpenTable(g_path, false, libc::Now() + kBrokerComesBack);
   if (fd < 0) return nullptr;
   TrancheSlice* slice = nullptr;
   uint64_t bytes = 0;
