@@ -26,7 +26,11 @@ NVML_EXPORT nvmlReturn_t nvmlDeviceSetPersistenceMode(nvmlDevice_t device, nvmlE
 }
 
 NVML_EXPORT nvmlReturn_t nvmlDeviceGetComputeMode(nvmlDevice_t device, nvmlComputeMode_t* mode) {
-  return OnDevice(__func__, device, [&](const Device& d) { return Put(mode, d.gpu.compute_mode); });
+  return OnDevice(__func__, device, [&](const Device& d) {
+    const nvmlComputeMode_t now = d.gpu.mig_mode ? nvmlComputeMode_t{NVML_COMPUTEMODE_DEFAULT}
+                                                 : nvmlComputeMode_t{d.gpu.compute_mode};
+    return Put(mode, now);
+  });
 }
 
 NVML_EXPORT nvmlReturn_t nvmlDeviceSetComputeMode(nvmlDevice_t device, nvmlComputeMode_t mode) {
@@ -35,6 +39,8 @@ NVML_EXPORT nvmlReturn_t nvmlDeviceSetComputeMode(nvmlDevice_t device, nvmlCompu
     nvmlReturn_t allowed = NeedRoot(d);
     if (allowed != NVML_SUCCESS) return allowed;
     if (mode == NVML_COMPUTEMODE_EXCLUSIVE_THREAD) return NVML_ERROR_NOT_SUPPORTED;
+    // A GPU in MIG mode has the default one, whatever was set before.
+    if (d.gpu.mig_mode) return NVML_ERROR_NOT_SUPPORTED;
     state.gpus[d.index].compute_mode = mode;
     return NVML_SUCCESS;
   });

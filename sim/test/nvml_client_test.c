@@ -1040,6 +1040,10 @@ static void ComputeModes(void) {
   EXPECT(CALL("nvmlDeviceSetComputeMode", (void*, uint32_t), gpu, 2), OK);
   EXPECT(Tool(text, sizeof(text), "attach --gpu 0 --memory 1GiB"), 1);
   EXPECT(CALL("nvmlDeviceSetComputeMode", (void*, uint32_t), gpu, 4), INVALID);
+  Start("--gpu H100-SXM5-80GB --mig");
+  EXPECT(CALL("nvmlDeviceSetComputeMode", (void*, uint32_t), gpu, 3), NOT_SUPPORTED);
+  EXPECT(CALL("nvmlDeviceGetComputeMode", (void*, uint32_t*), gpu, &mode), OK);
+  EXPECT(mode, 0);
 }
 
 // --- Errors and events --------------------------------------------------------------------------

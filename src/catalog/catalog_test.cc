@@ -49,12 +49,13 @@ TEST(CatalogTest, KeysOfGpus) {
   for (const CatalogGpu& gpu : Loaded()->gpus()) (gpu.mig_capable ? mig : plain).insert(gpu.key);
   EXPECT_THAT(plain, UnorderedElementsAre("T4", "V100-SXM2-16GB", "A10", "L4", "L40S", "A40",
                                           "RTX4090", "RTX5090"));
-  EXPECT_THAT(mig, UnorderedElementsAre("A30", "A100-PCIE-40GB", "A100-SXM4-40GB", "A100-PCIE-80GB",
-                                        "A100-SXM4-80GB", "H100-PCIE-80GB", "H100-SXM5-80GB",
-                                        "H100-NVL-94GB", "H200-SXM5-141GB", "H200-NVL",
-                                        "GH200-480GB", "GH200-144GB", "B200-180GB", "GB200", "B300",
-                                        "GB300", "RTX-PRO-6000-SERVER", "RTX-PRO-6000-WORKSTATION",
-                                        "RTX-PRO-6000-MAXQ", "RTX-PRO-5000", "RTX-PRO-4500"));
+  EXPECT_THAT(mig,
+              UnorderedElementsAre("A30", "A100-PCIE-40GB", "A100-SXM4-40GB", "A100-PCIE-80GB",
+                                   "A100-SXM4-80GB", "H100-PCIE-80GB", "H100-SXM5-80GB",
+                                   "H100-NVL-94GB", "H200-SXM5-141GB", "H200-NVL", "GH200-480GB",
+                                   "GH200-144GB", "B200-180GB", "GB200", "GB200-189GB", "B300",
+                                   "GB300", "RTX-PRO-6000-SERVER", "RTX-PRO-6000-WORKSTATION",
+                                   "RTX-PRO-6000-MAXQ", "RTX-PRO-5000", "RTX-PRO-4500"));
 }
 
 TEST(CatalogTest, UnknownIsNeverZero) {

@@ -12,6 +12,8 @@
 #include "engine/engine_impl.h"
 #include "engine/launch_command.h"
 #include "engine/plan_executor.h"
+#include "engine/slice_memory.h"
+#include "engine/vgpu_inventory.h"
 #include "stage/apply/apply.h"
 #include "stage/inventory/inventory.h"
 
@@ -66,7 +68,7 @@ EngineEdges MakeEdges(const Engine::Parts& parts) {
   router.directory = parts.paths.run + "/router";
   return {MakeProcessRuntime(std::move(runtime), parts.clock),
           MakeNginxRouter(std::move(router), parts.clock), MakeHealthChecker(HealthOptions()),
-          std::move(time_slices)};
+          std::move(time_slices), OpenVgpuHost(VgpuRoot())};
 }
 
 Result<std::unique_ptr<Engine>> Engine::Open(Parts parts) {
@@ -96,6 +98,10 @@ EngineImpl::EngineImpl(Parts parts, EngineEdges edges, StateLock lock, std::uniq
       root_(std::move(parts.root)),
       driver_(std::move(parts.driver)),
       time_slices_(std::move(edges.time_slices)),
+      vgpu_host_(std::move(edges.vgpus)),
+      vgpus_(vgpu_host_ == nullptr
+                 ? nullptr
+                 : std::make_unique<VgpuBook>(paths_.state + "/vgpu", *vgpu_host_, *clock_)),
       store_(std::move(store)),
       runtime_(std::move(edges.runtime)),
       kernel_(driver_, OpenCgroupTree(root_), KernelGroupPrefix(paths_.run)),
@@ -139,7 +145,8 @@ Status EngineImpl::Start() {
   const ApplyRecord& apply = **open;
   StoreJournal journal(*store_, apply.id);
   PlanExecutor executor(
-      driver_, *time_slices_, supervisor_, [this] { EndMpsDaemons(); }, apply.before, apply.after);
+      driver_, *time_slices_, supervisor_, VgpuStepsHere(), [this] { EndMpsDaemons(); },
+      apply.before, apply.after);
   const Receipt receipt = Recover(apply, {executor, journal, *clock_});
   Close(apply.id, receipt, apply.before, apply.after);
   Warn(kInterrupted, fmt::format("Tranche ended while it applied plan {} (begun {}); {}",
@@ -159,8 +166,11 @@ Installation EngineImpl::installation() {
 // ---- Planning ----
 
 Result<Machine> EngineImpl::Inventory() {
-  Result<Machine> machine = TakeInventory(driver_, *catalog_, *clock_, root_);
-  if (machine) ReadTimeSlices(nullptr, &*machine);
+  Result<Machine> machine = TakeInventory(driver_, *catalog_, *clock_, root_, ExclusiveForMps());
+  if (machine) {
+    ReadTimeSlices(nullptr, &*machine);
+    ReadVgpus(&*machine);
+  }
   return machine;
 }
 
@@ -175,10 +185,14 @@ Result<Plan> EngineImpl::MakePlan(const Spec& spec, const PlanOptions& options) 
   if (!spec.fleet.empty()) {
     return tranche::MakePlan(MachineFromFleet(spec, *catalog_), spec, Deployment(), *catalog_, all);
   }
-  Result<Machine> machine = TakeInventory(driver_, *catalog_, *clock_, root_);
+  Result<Machine> machine = TakeInventory(driver_, *catalog_, *clock_, root_, ExclusiveForMps());
   if (!machine) return tl::unexpected(machine.error());
   ReadTimeSlices(&spec, &*machine);
+  ReadVgpus(&*machine);
   all.compute_promised = PromisedToLeases();
+  // Without it a plan is as good, only less foreseeing.
+  if (const auto receipts = store_->GetReceipts(kReceiptsRemembered))
+    all.slices_seen = SlicesSeen(*receipts);
   return tranche::MakePlan(WithLeases(*machine), spec, DeploymentWithProcesses(*machine), *catalog_,
                            all);
 }
@@ -253,7 +267,8 @@ Result<Receipt> EngineImpl::Carry(const Plan& plan, const Installation& after,
 
   StoreJournal journal(*store_, *id);
   PlanExecutor executor(
-      driver_, *time_slices_, supervisor_, [this] { EndMpsDaemons(); }, apply.before, apply.after);
+      driver_, *time_slices_, supervisor_, VgpuStepsHere(), [this] { EndMpsDaemons(); },
+      apply.before, apply.after);
   Receipt receipt = RunPlan(plan, {executor, journal, *clock_, progress});
   Warn(kInterrupted, "");
   Close(*id, receipt, apply.before, apply.after);
@@ -346,6 +361,7 @@ Status EngineImpl::Stop(const std::string& workload, std::optional<int> replica)
   const std::lock_guard changing(change_mutex_);
   const Result<std::vector<ReplicaKey>> keys = Select(workload, replica);
   if (!keys) return tl::unexpected(keys.error());
+  if (const Status ours = CheckNoMachines(*keys); !ours) return ours;
   if (const Status recorded = SetStopped(*keys, true); !recorded) return recorded;
   for (const ReplicaKey& key : *keys) supervisor_.Stop(key);
   return {};
@@ -355,6 +371,7 @@ Status EngineImpl::Restart(const std::string& workload, std::optional<int> repli
   const std::lock_guard changing(change_mutex_);
   const Result<std::vector<ReplicaKey>> keys = Select(workload, replica);
   if (!keys) return tl::unexpected(keys.error());
+  if (const Status ours = CheckNoMachines(*keys); !ours) return ours;
   if (const Status recorded = SetStopped(*keys, false); !recorded) return recorded;
   for (size_t i = 0; i < keys->size(); ++i) {
     if (const Status restarted = supervisor_.Restart((*keys)[i]); !restarted) return restarted;
@@ -419,7 +436,11 @@ Result<SystemStatus> EngineImpl::GetStatus() {
                                    FormatBytes(*lent - replica.slice.memory));
     }
   }
-  if (machine) AddSharing(**machine, &status);
+  if (machine) {
+    AddSharing(**machine, &status);
+    AddMps(**machine, &status);
+  }
+  AddVgpuReplicas(&status);
   return status;
 }
 

@@ -18,6 +18,7 @@
 #include "engine/lease_wishes.h"
 #include "engine/locked_driver.h"
 #include "engine/supervisor.h"
+#include "engine/vgpu_steps.h"
 #include "stage/apply/next_installation.h"
 
 namespace tranche {
@@ -28,6 +29,7 @@ struct EngineEdges {
   Result<std::unique_ptr<Router>> router;
   std::unique_ptr<HealthChecker> health;
   std::unique_ptr<TimeSlices> time_slices;
+  std::unique_ptr<VgpuHost> vgpus = {};  // none: there are no virtual GPUs
 };
 
 EngineEdges MakeEdges(const Engine::Parts& parts);
@@ -118,6 +120,19 @@ class EngineImpl final : public Engine {
   void AddSharing(const Machine& machine, SystemStatus* status);
   // Sets again what the driver forgot when it was loaded anew.
   void CheckTimeSlices();
+  void CheckComputeModes(const Machine& machine);
+  // The steps of virtual GPUs, and what is known of them.
+  VgpuSteps VgpuStepsHere() { return {driver_, vgpu_host_.get(), vgpus_.get()}; }
+  void ReadVgpus(Machine* machine);
+  void AddVgpuReplicas(SystemStatus* status);
+  // Makes those again that a reboot or a driver loaded anew has taken.
+  void CheckVgpus();
+  // kInvalid for those: the machine is not ours to stop and start.
+  Status CheckNoMachines(const std::vector<ReplicaKey>& keys);
+  // GPUs whose compute mode is set for MPS, by UUID.
+  std::set<std::string> ExclusiveForMps();
+  // Devices whose tenants share an MPS server, and what holds what there.
+  void AddMps(const Machine& machine, SystemStatus* status);
 
   void Warn(const std::string& about, const std::string& text);  // "" takes it back
   void Note(const std::string& subject, const std::string& message);
@@ -130,6 +145,8 @@ class EngineImpl final : public Engine {
   const std::string root_;
   LockedDriver driver_;
   const std::unique_ptr<TimeSlices> time_slices_;
+  const std::unique_ptr<VgpuHost> vgpu_host_;
+  const std::unique_ptr<VgpuBook> vgpus_;  // over *vgpu_host_; none where that is none
   std::unique_ptr<Store> store_;
   std::unique_ptr<Runtime> runtime_;
   KernelLimits kernel_;
@@ -154,7 +171,9 @@ class EngineImpl final : public Engine {
   bool events_supported_ = true;
   Duration machine_checked_{-1};
   Duration time_slices_checked_{-1};
-  std::map<std::string, Duration> retry_at_;  // of instances that could not be made again
+  Duration vgpus_checked_{-1};
+  std::map<std::string, Duration> retry_at_;       // of instances that could not be made again
+  std::map<std::string, Duration> mode_retry_at_;  // of compute modes that could not be set
   std::set<std::string> lost_gpus_;
   HandshakeWatch handshakes_;
 };

@@ -13,6 +13,8 @@
 namespace tranche {
 namespace {
 
+constexpr const char* kPartitionVariable = "CUDA_MPS_SM_PARTITION";
+
 // A variable as the replica will see it, but for what the limiter adds.
 std::string VariableOf(const ReplicaLaunch& start, const char* name) {
   const auto own = start.env.find(name);
@@ -58,14 +60,24 @@ std::optional<Share<Fraction>> InstanceShare(const std::optional<Share<Fraction>
 }  // namespace
 
 Result<Bytes> FractionSlices::ContextCost(const LimiterFiles& files, const std::string& libcuda,
-                                          const std::string& gpu_uuid,
-                                          const std::string& device_uuid) {
+                                          const std::string& gpu_uuid, const ReplicaLaunch& start,
+                                          const std::map<std::string, std::string>& as_client) {
   const std::lock_guard lock(mutex_);
-  const auto known = context_costs_.find(device_uuid);
+  // A client's context is another than one beside the server.
+  const std::string key = start.device_uuid + (as_client.empty() ? "" : " mps");
+  const auto known = context_costs_.find(key);
   if (known != context_costs_.end()) return known->second;
-  const auto cost = MeasureContext(driver_, files, libcuda, gpu_uuid, device_uuid);
+  std::optional<Credentials> whose;
+  if (!as_client.empty()) {
+    // The server is to be of the user who comes next.
+    const auto of = Credentials::Of(start.uid, start.gid);
+    if (!of) return tl::unexpected(of.error());
+    whose = *of;
+  }
+  const auto cost =
+      MeasureContext(driver_, files, libcuda, gpu_uuid, start.device_uuid, as_client, whose);
   if (!cost) return FailedWhile("measuring what a context costs", cost.error());
-  context_costs_.emplace(device_uuid, cost->bytes);
+  context_costs_.emplace(key, cost->bytes);
   return cost->bytes;
 }
 
@@ -82,14 +94,6 @@ Result<LimiterUse> FractionSlices::Make(const ReplicaLaunch& start, const Launch
   if (!files) return tl::unexpected(files.error());
   const auto libcuda = FindLibcuda(VariableOf(start, "LD_LIBRARY_PATH"));
   if (!libcuda) return tl::unexpected(libcuda.error());
-  const auto cost = ContextCost(*files, *libcuda, slice.gpu_uuid, start.device_uuid);
-  if (!cost) return tl::unexpected(cost.error());
-  if (*cost > slice.memory) {
-    return Fail(ErrorCode::kDoesNotFit,
-                fmt::format("its slice of {} does not even hold a CUDA context, which takes {}",
-                            FormatBytes(slice.memory), FormatBytes(*cost)),
-                "give it more `memory`");
-  }
   const auto machine = driver_.Recent();
   if (!machine) return tl::unexpected(machine.error());
   const Gpu* gpu = (*machine)->FindGpu(slice.gpu_uuid);
@@ -103,14 +107,27 @@ Result<LimiterUse> FractionSlices::Make(const ReplicaLaunch& start, const Launch
   request.mechanism = slice.mechanism;
   request.memory = slice.memory;
   request.compute = InstanceShare(workload.compute, *gpu, instance);
-  request.context_bytes = *cost;
   request.on_unenforced = workload.on_unenforced;
   std::map<std::string, std::string> env;
   if (slice.mechanism == Mechanism::kMps) {
-    auto client = MpsEnvironment(start, workload, request.compute, slice);
+    auto client = MpsEnvironment(start, workload, request.compute, slice, *gpu);
     if (!client) return tl::unexpected(client.error());
     env = std::move(*client);
   }
+  std::map<std::string, std::string> as_client;
+  for (const char* name :
+       {"CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY", kPartitionVariable}) {
+    if (const auto set = env.find(name); set != env.end()) as_client.insert(*set);
+  }
+  const auto cost = ContextCost(*files, *libcuda, slice.gpu_uuid, start, as_client);
+  if (!cost) return tl::unexpected(cost.error());
+  if (*cost > slice.memory) {
+    return Fail(ErrorCode::kDoesNotFit,
+                fmt::format("its slice of {} does not even hold a CUDA context, which takes {}",
+                            FormatBytes(slice.memory), FormatBytes(*cost)),
+                "give it more `memory`");
+  }
+  request.context_bytes = *cost;
 
   const auto lease = leases_.GrantToReplica(workload.team, start.mark.workload, start.mark.replica,
                                             request, *gpu, start.uid, instance);
@@ -128,8 +145,9 @@ Result<LimiterUse> FractionSlices::Make(const ReplicaLaunch& start, const Launch
 
 Result<std::map<std::string, std::string>> FractionSlices::MpsEnvironment(
     const ReplicaLaunch& start, const Workload& workload,
-    const std::optional<Share<Fraction>>& compute, const Slice& slice) {
-  for (const Lease& lease : leases_.List()) {
+    const std::optional<Share<Fraction>>& compute, const Slice& slice, const Gpu& gpu) {
+  const std::vector<Lease> leases = leases_.List();
+  for (const Lease& lease : leases) {
     if (lease.device() != start.device_uuid || lease.uid == start.uid) continue;
     return Fail(
         ErrorCode::kBusy,
@@ -137,21 +155,57 @@ Result<std::map<std::string, std::string>> FractionSlices::MpsEnvironment(
                     lease.workload.empty() ? lease.id : "workload " + lease.workload, lease.uid),
         "run them as one user, or put them on different GPUs");
   }
-  const auto files = mps_.Ensure(start.device_uuid);
+  const MpsDefaults own = MostOfProcess(slice.memory, compute);
+  MpsDefaults most = MostOfTenants(leases, start.device_uuid);
+  most.memory = std::max(*most.memory, *own.memory);
+  most.thread_percentage = std::max(*most.thread_percentage, *own.thread_percentage);
+  const bool partitioned = HasPartition(workload, slice);
+  // What is divided for good needs no ceiling.
+  if (partitioned) most.thread_percentage.reset();
+  const auto files = mps_.Ensure(start.device_uuid, most, partitioned);
   if (!files) return tl::unexpected(files.error());
   std::map<std::string, std::string> env = {
       {"CUDA_MPS_PIPE_DIRECTORY", files->pipe_directory},
       {"CUDA_MPS_LOG_DIRECTORY", files->log_directory},
       // For each of its processes; the limiter holds all of them together.
-      {"CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", fmt::format("0={}M", slice.memory.value >> 20)},
+      {"CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", fmt::format("0={}M", own.memory->value >> 20)},
   };
   // A hint: its kernels wait for those of others where both could start.
   if (workload.preemptible) env["CUDA_MPS_CLIENT_PRIORITY"] = "1";
-  if (compute && compute->limit.value < 1) {
-    const double percent = std::ceil(compute->limit.value * 100 - 1e-9);
-    env["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] = fmt::format("{:.0f}", std::max(1.0, percent));
+  if (partitioned) {
+    const auto partition = PartitionFor(start, slice, gpu, leases);
+    if (!partition) return tl::unexpected(partition.error());
+    env[kPartitionVariable] = *partition;
+  } else if (*own.thread_percentage < 100) {
+    env["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] = std::to_string(*own.thread_percentage);
   }
   return env;
+}
+
+bool FractionSlices::HasPartition(const Workload& workload, const Slice& slice) {
+  return slice.mechanism == Mechanism::kMps && !slice.placement &&
+         workload.isolation.axes.compute >= Guarantee::kDriver;
+}
+
+Result<std::string> FractionSlices::PartitionFor(const ReplicaLaunch& start, const Slice& slice,
+                                                 const Gpu& gpu, const std::vector<Lease>& leases) {
+  const std::lock_guard lock(mutex_);
+  const std::string id = LeaseBook::IdOfReplica(start.mark.workload, start.mark.replica);
+  std::set<std::string> in_use;
+  for (const Lease& lease : leases) {
+    if (lease.id == id || lease.device() != start.device_uuid) continue;
+    const auto given = partitions_.find(lease.id);
+    if (given != partitions_.end()) in_use.insert(given->second);
+    // One that an earlier daemon of ours has started.
+    const auto told = ReadProcessVariable(lease.pid, kPartitionVariable);
+    if (told) in_use.insert(*told);
+  }
+  if (!gpu.sm_count)
+    return Fail(ErrorCode::kUnsupported, "how many SMs the GPU has cannot be read");
+  const int sms = static_cast<int>(std::lround(slice.compute_fraction * *gpu.sm_count));
+  auto partition = mps_.Partition(start.device_uuid, sms, in_use);
+  if (partition) partitions_[id] = *partition;
+  return partition;
 }
 
 void FractionSlices::Hold(const ReplicaMark& mark, ProcessId process) {

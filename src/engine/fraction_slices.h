@@ -26,6 +26,9 @@ class FractionSlices {
            (mechanism == Mechanism::kTimeSlicing && workload.memory_cap);
   }
 
+  // Whether its SMs are its own, in a static partition of its MPS server.
+  static bool HasPartition(const Workload& workload, const Slice& slice);
+
   // The slice of a replica that is about to be started so. kUnsupported when nothing could hold its
   // program, and the spec does not say `on_unenforced: warn`.
   Result<LimiterUse> Make(const ReplicaLaunch& start, const Launch& launch, const Slice& slice);
@@ -36,18 +39,23 @@ class FractionSlices {
 
  private:
   Result<Bytes> ContextCost(const LimiterFiles& files, const std::string& libcuda,
-                            const std::string& gpu_uuid, const std::string& device_uuid);
+                            const std::string& gpu_uuid, const ReplicaLaunch& start,
+                            const std::map<std::string, std::string>& as_client);
 
   // Of a client of its device's server. `compute`: of that device.
   Result<std::map<std::string, std::string>> MpsEnvironment(
       const ReplicaLaunch& start, const Workload& workload,
-      const std::optional<Share<Fraction>>& compute, const Slice& slice);
+      const std::optional<Share<Fraction>>& compute, const Slice& slice, const Gpu& gpu);
+  // `leases`: all that there are.
+  Result<std::string> PartitionFor(const ReplicaLaunch& start, const Slice& slice, const Gpu& gpu,
+                                   const std::vector<Lease>& leases);
 
   LeaseBook& leases_;
   LockedDriver& driver_;
   MpsDaemons& mps_;
   std::mutex mutex_;
-  std::map<std::string, Bytes> context_costs_;  // by device; guarded by mutex_
+  std::map<std::string, std::string> partitions_;  // by lease; guarded by mutex_
+  std::map<std::string, Bytes> context_costs_;  // by device and whether by MPS; guarded by mutex_
 };
 
 }  // namespace tranche

@@ -82,7 +82,8 @@ Room RoomOn(const Gpu& gpu, const std::vector<Lease>& leases, const Installation
     room.why_not = "it is divided by MIG";
   } else if (gpu.compute_mode && *gpu.compute_mode == ComputeMode::kProhibited) {
     room.why_not = "its compute mode lets no process in";
-  } else if (!whole && gpu.compute_mode && *gpu.compute_mode != ComputeMode::kDefault) {
+  } else if (!whole && gpu.compute_mode && *gpu.compute_mode != ComputeMode::kDefault &&
+             installed.deployment.FindComputeMode(gpu.uuid) == nullptr) {
     room.why_not = "its compute mode lets no second process in";
   } else {
     room.why_not = HeldWhole(leases, gpu.uuid);

@@ -53,6 +53,14 @@ Result<MigMode> LockedDriver::SetMigMode(const std::string& gpu_uuid, bool enabl
   return mode;
 }
 
+Status LockedDriver::SetComputeMode(const std::string& gpu_uuid, ComputeMode mode) {
+  const std::lock_guard lock(mutex_);
+  Status status = driver_->SetComputeMode(gpu_uuid, mode);
+  const std::lock_guard last(last_mutex_);
+  last_.reset();
+  return status;
+}
+
 Result<MigInstance> LockedDriver::CreateInstance(const std::string& gpu_uuid,
                                                  const std::string& profile,
                                                  MigPlacement placement) {

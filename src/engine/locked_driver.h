@@ -17,6 +17,7 @@ class LockedDriver final : public Driver {
   Result<Machine> Read() override;
   Result<std::vector<GpuProcess>> ReadProcesses(const std::string& gpu_uuid) override;
   Result<MigMode> SetMigMode(const std::string& gpu_uuid, bool enabled) override;
+  Status SetComputeMode(const std::string& gpu_uuid, ComputeMode mode) override;
   Result<MigInstance> CreateInstance(const std::string& gpu_uuid, const std::string& profile,
                                      MigPlacement placement) override;
   Status DestroyInstance(const std::string& gpu_uuid, MigPlacement placement) override;

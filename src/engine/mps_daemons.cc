@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <thread>
@@ -30,15 +32,74 @@ MpsDaemonFiles MpsDaemons::FilesOf(const std::string& device_uuid) const {
   return {folder, folder + "/log"};
 }
 
-Result<MpsDaemonFiles> MpsDaemons::Ensure(const std::string& device_uuid) {
+MpsDefaults MostOfProcess(Bytes memory, const std::optional<Share<Fraction>>& compute) {
+  MpsDefaults most{100, memory, false};
+  if (compute && compute->limit.value < 1) {
+    const double percent = std::ceil(compute->limit.value * 100 - 1e-9);
+    most.thread_percentage = static_cast<int>(std::max(1.0, percent));
+  }
+  return most;
+}
+
+MpsDefaults MostOfTenants(const std::vector<Lease>& leases, const std::string& device_uuid) {
+  MpsDefaults most{1, Bytes{0}, false};
+  for (const Lease& lease : leases) {
+    if (lease.mechanism != Mechanism::kMps || lease.device() != device_uuid) continue;
+    const MpsDefaults one = MostOfProcess(lease.memory.value_or(Bytes{0}), lease.compute);
+    most.thread_percentage = std::max(*most.thread_percentage, *one.thread_percentage);
+    most.memory = std::max(*most.memory, *one.memory);
+  }
+  return most;
+}
+
+Result<MpsDaemonFiles> MpsDaemons::Ensure(const std::string& device_uuid, const MpsDefaults& most,
+                                          bool partitioned) {
   const std::lock_guard lock(mutex_);
   const MpsDaemonFiles files = FilesOf(device_uuid);
-  if (MpsControl::Daemon(files.pipe_directory)) return files;
   const auto control = FindMpsControl();
   if (!control) return tl::unexpected(control.error());
-  const auto started = control->Start(files, device_uuid);
-  if (!started) return FailedWhile("starting an MPS daemon", started.error());
+  // Which kind it is of, it was told when it was started.
+  if (MpsControl::Daemon(files.pipe_directory) &&
+      control->Partitions(files).has_value() != partitioned) {
+    if (const Status quit = control->Quit(files); !quit)
+      return FailedWhile(partitioned ? "dividing the SMs among MPS clients for good"
+                                     : "letting MPS clients share all SMs",
+                         quit.error());
+  }
+  if (!MpsControl::Daemon(files.pipe_directory)) {
+    const auto started = control->Start(files, device_uuid, true, partitioned);
+    if (!started) return FailedWhile("starting an MPS daemon", started.error());
+  }
+  Status set = control->SetDefaults(files, most);
+  const auto server = control->Server(files);
+  if (set && server && *server) set = control->SetLimits(files, **server, most);
+  if (!set) return FailedWhile("setting the limits of an MPS server", set.error());
+  set_[device_uuid] = most;
   return files;
+}
+
+std::optional<MpsDefaults> MpsDaemons::MostSetOn(const std::string& device_uuid) {
+  const std::lock_guard lock(mutex_);
+  const auto set = set_.find(device_uuid);
+  return set != set_.end() ? std::optional(set->second) : std::nullopt;
+}
+
+Result<std::string> MpsDaemons::Partition(const std::string& gpu_uuid, int sms,
+                                          const std::set<std::string>& in_use) {
+  const std::lock_guard lock(mutex_);
+  const MpsDaemonFiles files = FilesOf(gpu_uuid);
+  const auto control = FindMpsControl();
+  if (!control) return tl::unexpected(control.error());
+  const auto there = control->Partitions(files);
+  if (!there) return tl::unexpected(there.error());
+  for (const MpsPartition& partition : there->list) {
+    if (in_use.count(partition.name) != 0) continue;
+    // One that cannot go takes room; whether enough is left is seen next.
+    (void)control->RemovePartition(files, partition.name);
+  }
+  const double chunks = static_cast<double>(sms) * there->chunks / there->sms;
+  return control->AddPartition(files, gpu_uuid,
+                               std::max(1, static_cast<int>(std::ceil(chunks - 1e-6))));
 }
 
 void MpsDaemons::EndOthers(const std::set<std::string>& device_uuids) {

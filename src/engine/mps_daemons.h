@@ -9,6 +9,7 @@
 
 #include "base/process.h"
 #include "edge/driver/mps/mps_control.h"
+#include "model/lease.h"
 
 namespace tranche {
 
@@ -26,9 +27,19 @@ class MpsDaemons {
   // Each has a folder below `run`.
   explicit MpsDaemons(std::string run) : folder_(std::move(run) + "/mps") {}
 
-  // The daemon of that device, started if none runs. kUnsupported where its program is not
-  // installed.
-  Result<MpsDaemonFiles> Ensure(const std::string& device_uuid);
+  // The daemon of that device, started if none runs. `most`: what its server lets any process have
+  // that becomes a client from now on. kUnsupported where its program is not installed.
+  // `partitioned`: it divides the SMs for good, and a client must name its part. kBusy while
+  // clients use one that does otherwise.
+  Result<MpsDaemonFiles> Ensure(const std::string& device_uuid, const MpsDefaults& most,
+                                bool partitioned = false);
+  // What was last set there by Ensure(); absent: not by this process. It is not lowered before
+  // somebody else comes.
+  std::optional<MpsDefaults> MostSetOn(const std::string& device_uuid);
+  // A static partition with at least so many of that GPU's SMs, on its daemon that has partitions.
+  // All but those `in_use` by others make room for it. What CUDA_MPS_SM_PARTITION is to say.
+  Result<std::string> Partition(const std::string& gpu_uuid, int sms,
+                                const std::set<std::string>& in_use);
   // Ends those of all devices but these, for which their last clients may need a moment. One whose
   // programs go on stays, until it is asked again.
   void EndOthers(const std::set<std::string>& device_uuids);
@@ -49,8 +60,15 @@ class MpsDaemons {
 
   const std::string folder_;
   std::mutex mutex_;
-  std::map<std::string, Seen> seen_;  // by device; guarded by mutex_
+  std::map<std::string, Seen> seen_;        // by device; guarded by mutex_
+  std::map<std::string, MpsDefaults> set_;  // likewise
 };
+
+// What one process of a slice may have at most, as an MPS server counts it. `compute`: of the
+// server's device.
+MpsDefaults MostOfProcess(Bytes memory, const std::optional<Share<Fraction>>& compute);
+// The most that any process of the tenants of that device may have.
+MpsDefaults MostOfTenants(const std::vector<Lease>& leases, const std::string& device_uuid);
 
 // The control program as it is found from here.
 Result<MpsControl> FindMpsControl();

@@ -32,6 +32,29 @@ Status PlanExecutor::StopReplica(const ReplicaKey& key) {
   return supervisor_.StopReplica(key);
 }
 
+Result<ComputeMode> PlanExecutor::ComputeModeOf(const std::string& gpu_uuid) {
+  const Result<Machine> machine = driver_.Read();
+  if (!machine) return tl::unexpected(machine.error());
+  const Gpu* gpu = machine->FindGpu(gpu_uuid);
+  if (gpu == nullptr)
+    return Fail(ErrorCode::kNotFound, fmt::format("GPU {} is not on this machine", gpu_uuid));
+  if (gpu->compute_mode) return *gpu->compute_mode;
+  return Fail(ErrorCode::kFailed, "its compute mode cannot be read: " + gpu->compute_mode.reason());
+}
+
+Result<std::string> PlanExecutor::SetComputeMode(const Step& step) {
+  const Status set = driver_.SetComputeMode(step.gpu_uuid, *step.compute_mode);
+  if (set) return fmt::format("the compute mode is {}", ComputeModeName(*step.compute_mode));
+  // A second line behind the server: without it the tenants are where most users of MPS always are,
+  // and `status` says so as long as it lasts.
+  const bool refused =
+      set.error().code == ErrorCode::kPermission || set.error().code == ErrorCode::kUnsupported;
+  if (*step.compute_mode != ComputeMode::kExclusiveProcess || !refused)
+    return tl::unexpected(set.error());
+  left_open_.insert(step.gpu_uuid);
+  return fmt::format("left as it was, so that MPS fails open there: {}", set.error().message);
+}
+
 Result<std::string> PlanExecutor::Do(const Step& step) {
   switch (step.kind) {
     case StepKind::kStopReplica: {
@@ -66,6 +89,12 @@ Result<std::string> PlanExecutor::Do(const Step& step) {
       }
       return fmt::format("the time slice is {}", TimeSliceName(*step.time_slice));
     }
+    case StepKind::kSetComputeMode:
+      return SetComputeMode(step);
+    case StepKind::kCreateVgpu:
+    case StepKind::kDestroyVgpu:
+    case StepKind::kSetVgpuHost:
+      return vgpus_.Do(step);
     default:
       return mig_.Do(step);
   }
@@ -89,6 +118,16 @@ Result<bool> PlanExecutor::Holds(const Step& step) {
       if (!now) return tl::unexpected(now.error());
       return *now == *step.time_slice;
     }
+    case StepKind::kSetComputeMode: {
+      if (left_open_.count(step.gpu_uuid) != 0) return true;
+      const Result<ComputeMode> now = ComputeModeOf(step.gpu_uuid);
+      if (!now) return tl::unexpected(now.error());
+      return *now == *step.compute_mode;
+    }
+    case StepKind::kCreateVgpu:
+    case StepKind::kDestroyVgpu:
+    case StepKind::kSetVgpuHost:
+      return vgpus_.Holds(step);
     default:
       return mig_.Holds(step);
   }
@@ -120,6 +159,15 @@ Status PlanExecutor::Undo(const Step& step, const std::string& made) {
       if (now && *now == *step.time_slice_before) return {};
       return time_slices_.Set(step.gpu_uuid, *step.time_slice_before);
     }
+    case StepKind::kSetComputeMode: {
+      const Result<ComputeMode> now = ComputeModeOf(step.gpu_uuid);
+      if (now && *now == *step.compute_mode_before) return {};
+      return driver_.SetComputeMode(step.gpu_uuid, *step.compute_mode_before);
+    }
+    case StepKind::kCreateVgpu:
+    case StepKind::kDestroyVgpu:
+    case StepKind::kSetVgpuHost:
+      return vgpus_.Undo(step);
     default:
       return mig_.Undo(step, made);
   }

@@ -87,7 +87,8 @@ Status Supervisor::Align(const Installation& installation) {
     for (const DeployedReplica& deployed : installation.deployment.replicas) {
       const ReplicaKey key{deployed.workload, deployed.replica};
       const Launch* launch = installation.FindLaunch(key.workload, key.replica);
-      if (launch == nullptr) continue;
+      // A virtual machine is its user's to run.
+      if (launch == nullptr || deployed.slice.mechanism == Mechanism::kVgpu) continue;
       auto entry = table_.find(key);
       if (entry == table_.end()) {
         entry = table_.emplace(key, MakeEntry(*launch, deployed)).first;

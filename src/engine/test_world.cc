@@ -38,6 +38,27 @@ class TimeSlicesDouble final : public TimeSlices {
   const std::shared_ptr<TimeSliceWorld> world_;
 };
 
+// Hands one kernel to one engine after the other.
+class SharedSysfs final : public Sysfs {
+ public:
+  explicit SharedSysfs(std::shared_ptr<FakeVgpuSysfs> files) : files_(std::move(files)) {}
+  bool Exists(const std::string& path) const override { return files_->Exists(path); }
+  std::vector<std::string> List(const std::string& folder) const override {
+    return files_->List(folder);
+  }
+  Result<std::string> Read(const std::string& path) const override { return files_->Read(path); }
+  Status Write(const std::string& path, const std::string& text) override {
+    return files_->Write(path, text);
+  }
+  std::string LinkName(const std::string& path) const override { return files_->LinkName(path); }
+  std::vector<int> Holders(const std::string& device) const override {
+    return files_->Holders(device);
+  }
+
+ private:
+  const std::shared_ptr<FakeVgpuSysfs> files_;
+};
+
 }  // namespace
 
 // ---- Doubles ----
@@ -47,6 +68,13 @@ Result<MigMode> SharedDriver::SetMigMode(const std::string& gpu_uuid, bool enabl
   Result<MigMode> mode = driver_->SetMigMode(gpu_uuid, enabled);
   boundary_("after SetMigMode");
   return mode;
+}
+
+Status SharedDriver::SetComputeMode(const std::string& gpu_uuid, ComputeMode mode) {
+  boundary_("before SetComputeMode");
+  Status status = driver_->SetComputeMode(gpu_uuid, mode);
+  boundary_("after SetComputeMode");
+  return status;
 }
 
 Result<MigInstance> SharedDriver::CreateInstance(const std::string& gpu_uuid,
@@ -195,7 +223,39 @@ Result<std::unique_ptr<Engine>> World::TryOpen() {
                     std::unique_ptr<Router>(std::make_unique<RouterDouble>(router, boundary)),
                     std::make_unique<HealthDouble>(health),
                     std::make_unique<TimeSlicesDouble>(time_slices)};
+  if (vgpus != nullptr) {
+    vgpus->boundary = boundary;
+    edges.vgpus = std::make_unique<VgpuHost>(
+        std::make_unique<SharedSysfs>(vgpus),
+        [files = vgpus](const std::vector<std::string>& argv) { return files->Run(argv); });
+  }
   return OpenEngine(std::move(parts), std::move(edges));
+}
+
+void World::AddVgpuHost() {
+  vgpus = std::make_shared<FakeVgpuSysfs>(
+      VgpuInterface::kVendorVfio, 80, 16,
+      std::vector<FakeVgpuSysfs::Type>{{801, "NVIDIA H100XM-80C", 80, 0, 1, 1},
+                                       {802, "NVIDIA H100XM-40C", 40, 0, 2, 2},
+                                       {803, "NVIDIA H100XM-20C", 20, 0, 4, 4},
+                                       {804, "NVIDIA H100XM-16C", 16, 0, 5, 4},
+                                       {805, "NVIDIA H100XM-10C", 10, 0, 8, 8},
+                                       {811, "NVIDIA H100XM-3-40C", 40, 3, 2},
+                                       {812, "NVIDIA H100XM-1-10C", 10, 1, 7}},
+      "0000:10:00.0");
+  const std::shared_ptr<FakeDriver> hardware = driver;
+  vgpus->instances_of = [hardware] {
+    std::vector<FakeVgpuSysfs::Instance> instances;
+    const Machine machine = hardware->machine();
+    for (const MigInstance& instance : machine.gpus.front().mig_instances) {
+      const MigProfile* profile = machine.gpus.front().FindProfile(instance.profile);
+      instances.push_back({instance.id, profile != nullptr ? profile->compute_slices : 0});
+    }
+    return instances;
+  };
+  vgpus->lose_instances = [hardware] {
+    hardware->Edit([](Machine& machine) { machine.gpus.front().mig_instances.clear(); });
+  };
 }
 
 Engine& World::Open() {

@@ -9,6 +9,7 @@
 
 #include "edge/driver/fake/fake_driver.h"
 #include "edge/driver/fake/test_machine.h"
+#include "edge/driver/vgpu/fake_sysfs.h"
 #include "engine/engine_impl.h"
 
 namespace tranche {
@@ -30,6 +31,7 @@ class SharedDriver final : public Driver {
     return driver_->ReadProcesses(gpu_uuid);
   }
   Result<MigMode> SetMigMode(const std::string& gpu_uuid, bool enabled) override;
+  Status SetComputeMode(const std::string& gpu_uuid, ComputeMode mode) override;
   Result<MigInstance> CreateInstance(const std::string& gpu_uuid, const std::string& profile,
                                      MigPlacement placement) override;
   Status DestroyInstance(const std::string& gpu_uuid, MigPlacement placement) override;
@@ -131,6 +133,9 @@ class World {
   void Close() { engine_.reset(); }
   Engine& engine() { return *engine_; }
 
+  // Puts GPU 0 under a vGPU host driver, with some types of H100.
+  void AddVgpuHost();
+
   // Plans for `spec` and applies the plan; fails the test when there is no receipt.
   Receipt Apply(const Spec& spec);
   Result<Receipt> TryApply(const Plan& plan);
@@ -149,6 +154,8 @@ class World {
   std::shared_ptr<RouterState> router = std::make_shared<RouterState>();
   std::shared_ptr<HealthWorld> health = std::make_shared<HealthWorld>();
   std::shared_ptr<TimeSliceWorld> time_slices = std::make_shared<TimeSliceWorld>();
+  // The vGPUs of GPU 0, when a test puts it under a host driver.
+  std::shared_ptr<FakeVgpuSysfs> vgpus;
   std::shared_ptr<ManualClock> clock = std::make_shared<ManualClock>();
   std::shared_ptr<const Catalog> catalog;
   Boundary boundary = [](const std::string&) {};

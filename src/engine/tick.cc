@@ -30,6 +30,8 @@ void EngineImpl::Tick() {
   leases_.Tick();
   CheckHandshakes();
   Lend();
+  // Virtual functions before the MIG instances that making them destroys.
+  CheckVgpus();
   CheckMachine();
   CheckTimeSlices();
 }
@@ -96,6 +98,7 @@ void EngineImpl::CheckMachine() {
   }
   Warn(kDriver, "");
   CheckDevices(**machine);
+  CheckComputeModes(**machine);
   Reestablish(**machine);
 }
 

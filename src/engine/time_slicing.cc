@@ -104,7 +104,8 @@ void EngineImpl::AddSharing(const Machine& machine, SystemStatus* status) {
   }
   if (!installed.spec || installed.spec->tiers.empty()) return;
   // Models and capabilities are the inventory's to know.
-  const Result<Machine> known = TakeInventory(driver_, *catalog_, *clock_, root_);
+  const Result<Machine> known =
+      TakeInventory(driver_, *catalog_, *clock_, root_, ExclusiveForMps());
   if (!known) return;
   status->tiers = TierCapacities(*known, *installed.spec, installed.deployment, *catalog_);
   for (TierCapacity& tier : status->tiers) {

@@ -35,24 +35,81 @@ Result<std::string> VgpuBook::FindGpu(const std::string& gpu) const {
       gpus.empty() ? "there is no NVIDIA GPU on this machine" : "there are " + Listed(gpus));
 }
 
-void VgpuBook::Recognise(KnownVgpu* vgpu) const {
+std::optional<VgpuBook::Record> VgpuBook::ReadRecord(const std::string& id) const {
   std::ostringstream text;
-  text << std::ifstream(RecordOf(vgpu->device.id)).rdbuf();
+  text << std::ifstream(RecordOf(id)).rdbuf();
   const auto json = ParseJson(text.str());
-  if (!json) return;
+  if (!json) return std::nullopt;
   JsonReader reader(*json, "vgpu");
+  Record record;
+  record.spot.id = id;
   const auto type_id = static_cast<uint32_t>(reader.Unsigned("type_id"));
-  const std::string name = reader.String("type");
-  const std::string owner = reader.String("owner");
-  const auto since = ParseTime(reader.String("created_at"));
-  if (!reader.status() || type_id != vgpu->device.type.id) return;
-  vgpu->ours = true;
-  vgpu->owner = owner;
-  if (since) vgpu->since = *since;
-  // The kernel tells the number alone where no more of it can be made.
-  if (vgpu->device.type.name.empty()) {
-    if (const auto type = ParseVgpuTypeName(type_id, name)) vgpu->device.type = *type;
+  const auto type = ParseVgpuTypeName(type_id, reader.String("type"));
+  record.spot.type = type.value_or(VgpuType{type_id, "", {}, {}, 0, 0});
+  record.spot.function = reader.Has("function") ? reader.String("function") : id;
+  const bool mediated = reader.Has("interface") && reader.String("interface") == "mdev";
+  record.spot.interface = mediated ? VgpuInterface::kMdev : VgpuInterface::kVendorVfio;
+  record.owner = reader.String("owner");
+  record.made = !reader.Has("made") || reader.Bool("made");
+  if (reader.Has("workload")) {
+    record.workload = reader.String("workload");
+    record.replica = static_cast<int>(reader.Int("replica"));
   }
+  if (const auto since = ParseTime(reader.String("created_at"))) record.since = *since;
+  return reader.status() ? std::optional(record) : std::nullopt;
+}
+
+Status VgpuBook::WriteRecord(const Record& record) const {
+  std::error_code error;
+  std::filesystem::create_directories(folder_, error);
+  const std::string path = RecordOf(record.spot.id), next = path + ".next";
+  std::ofstream file(next, std::ios::trunc);
+  Json json = {
+      {"type_id", record.spot.type.id},
+      {"type", record.spot.type.name},
+      {"function", record.spot.function},
+      {"interface", record.spot.interface == VgpuInterface::kMdev ? "mdev" : "vendor-vfio"},
+      {"owner", record.owner},
+      {"made", record.made},
+      {"created_at", FormatTime(record.since.value_or(clock_.Now()))}};
+  if (!record.workload.empty()) {
+    json["workload"] = record.workload;
+    json["replica"] = record.replica;
+  }
+  file << PrintJson(json);
+  file.close();
+  if (file) std::filesystem::rename(next, path, error);
+  if (file && !error) return {};
+  return Fail(ErrorCode::kFailed, "cannot write " + path, "look whether the disk is full");
+}
+
+void VgpuBook::DropRecord(const std::string& id) const {
+  std::error_code error;
+  std::filesystem::remove(RecordOf(id), error);
+}
+
+std::vector<VgpuBook::Record> VgpuBook::RecordsFor(const std::string& workload, int replica) const {
+  std::vector<Record> records;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder_, error)) {
+    if (entry.path().extension() != ".json") continue;
+    const auto record = ReadRecord(entry.path().stem());
+    if (record && record->workload == workload && record->replica == replica)
+      records.push_back(*record);
+  }
+  return records;
+}
+
+void VgpuBook::Recognise(KnownVgpu* vgpu) const {
+  const auto record = ReadRecord(vgpu->device.id);
+  if (!record || !record->made || record->spot.type.id != vgpu->device.type.id) return;
+  vgpu->ours = true;
+  vgpu->owner = record->owner;
+  vgpu->since = record->since;
+  vgpu->workload = record->workload;
+  vgpu->replica = record->replica;
+  // The kernel tells the number alone where no more of it can be made.
+  if (vgpu->device.type.name.empty()) vgpu->device.type = record->spot.type;
 }
 
 Result<KnownVgpus> VgpuBook::Read(const std::string& gpu) const {
@@ -60,7 +117,7 @@ Result<KnownVgpus> VgpuBook::Read(const std::string& gpu) const {
   if (!read) return tl::unexpected(read.error());
   KnownVgpus known{*std::move(read), {}};
   for (const VgpuDevice& device : known.gpu.devices) {
-    KnownVgpu vgpu{device, false, "", std::nullopt};
+    KnownVgpu vgpu{device, false, "", std::nullopt, "", 0};
     Recognise(&vgpu);
     known.vgpus.push_back(std::move(vgpu));
   }
@@ -97,29 +154,75 @@ Result<KnownVgpu> VgpuBook::Create(const std::string& gpu, const Wish& wish,
     if (best == nullptr) {
       return Fail(ErrorCode::kDoesNotFit,
                   fmt::format("no type of series {} with {} can be made on {} now",
-                              VgpuSeriesLetter(wish.series), FormatBytes(*wish.memory), gpu),
+                              VgpuSeriesName(wish.series), FormatBytes(*wish.memory), gpu),
                   "`tranche vgpu list` shows what can");
     }
     type = best->name;
   }
-  auto made = host_.Create(gpu, type);
-  if (!made) return tl::unexpected(made.error());
-  KnownVgpu vgpu{*std::move(made), true, owner, clock_.Now()};
-  std::error_code error;
-  std::filesystem::create_directories(folder_, error);
-  const std::string path = RecordOf(vgpu.device.id), next = path + ".next";
-  std::ofstream file(next, std::ios::trunc);
-  file << PrintJson({{"type_id", vgpu.device.type.id},
-                     {"type", vgpu.device.type.name},
-                     {"owner", owner},
-                     {"created_at", FormatTime(*vgpu.since)}});
-  file.close();
-  if (file) std::filesystem::rename(next, path, error);
-  if (file && !error) return vgpu;
-  // One that nobody knows to be ours could not be taken away again.
-  const auto known = host_.Read(gpu);
-  if (known) (void)host_.Remove(vgpu.device, known->interface);
-  return Fail(ErrorCode::kFailed, "cannot write " + path, "the vGPU was taken away again");
+  const auto spot = host_.FindSpot(gpu, type);
+  if (!spot) return tl::unexpected(spot.error());
+  return Make(*spot, owner, "", 0);
+}
+
+// From the record on, a crash leaves nothing unknown: of a mediated device its UUID is ours alone,
+// and a function that had no vGPU a moment ago has ours or none.
+Result<KnownVgpu> VgpuBook::Make(const VgpuSpot& spot, const std::string& owner,
+                                 const std::string& workload, int replica) {
+  Record record{spot, owner, workload, replica, false, clock_.Now()};
+  if (const Status written = WriteRecord(record); !written) return tl::unexpected(written.error());
+  const auto made = host_.CreateAt(spot);
+  if (!made) {
+    DropRecord(spot.id);
+    return tl::unexpected(made.error());
+  }
+  record.made = true;
+  if (const Status written = WriteRecord(record); !written) {
+    // One that nobody knows to be ours could not be taken away again.
+    (void)host_.Remove(*made, spot.interface);
+    DropRecord(spot.id);
+    return FailedWhile("the vGPU was taken away again", written.error());
+  }
+  return KnownVgpu{*made, true, owner, record.since, workload, replica};
+}
+
+std::optional<KnownVgpu> VgpuBook::FindFor(const std::string& workload, int replica) const {
+  for (const Record& record : RecordsFor(workload, replica)) {
+    if (const auto device = host_.At(record.spot))
+      return KnownVgpu{*device, true, record.owner, record.since, workload, replica};
+  }
+  return std::nullopt;
+}
+
+Result<KnownVgpu> VgpuBook::CreateFor(const std::string& gpu, const std::string& type,
+                                      const std::string& workload, int replica) {
+  for (const Record& record : RecordsFor(workload, replica)) {
+    const auto device = host_.At(record.spot);
+    if (!device) {
+      DropRecord(record.spot.id);
+      continue;
+    }
+    if (ShortVgpuName(record.spot.type.name) != ShortVgpuName(type)) {
+      return Fail(ErrorCode::kFailed, fmt::format("{}/{} has the vGPU {} ({}) already", workload,
+                                                  replica, record.spot.id, record.spot.type.name));
+    }
+    Record seen = record;
+    seen.made = true;
+    if (const Status written = WriteRecord(seen); !written) return tl::unexpected(written.error());
+    return KnownVgpu{*device, true, record.owner, record.since, workload, replica};
+  }
+  const auto spot = host_.FindSpot(gpu, type);
+  if (!spot) return tl::unexpected(spot.error());
+  return Make(*spot, fmt::format("workload {}/{}", workload, replica), workload, replica);
+}
+
+Status VgpuBook::DestroyFor(const std::string& workload, int replica) {
+  for (const Record& record : RecordsFor(workload, replica)) {
+    if (const auto device = host_.At(record.spot)) {
+      if (const Status gone = host_.Remove(*device, record.spot.interface); !gone) return gone;
+    }
+    DropRecord(record.spot.id);
+  }
+  return {};
 }
 
 Status VgpuBook::Destroy(const std::string& id, bool adopt) {
@@ -131,9 +234,14 @@ Status VgpuBook::Destroy(const std::string& id, bool adopt) {
                 fmt::format("Tranche did not make the vGPU {}, so it is left alone", id),
                 "add --adopt to destroy it all the same");
   }
+  if (!vgpu.workload.empty()) {
+    return Fail(
+        ErrorCode::kBusy,
+        fmt::format("the vGPU {} is that of workload {}/{}", id, vgpu.workload, vgpu.replica),
+        "take the workload out of the spec and apply it, or `tranche down`");
+  }
   if (Status gone = host_.Remove(vgpu.device, interface); !gone) return gone;
-  std::error_code error;
-  std::filesystem::remove(RecordOf(id), error);
+  DropRecord(id);
   return {};
 }
 

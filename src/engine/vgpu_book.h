@@ -16,6 +16,8 @@ struct KnownVgpu {
   bool ours = false;
   std::string owner;          // who asked for it, in their words
   std::optional<Time> since;  // when it was made
+  std::string workload;       // the replica that it is of; "": made by hand
+  int replica = 0;
 };
 struct KnownVgpus {
   VgpuGpu gpu;
@@ -43,11 +45,37 @@ class VgpuBook {
     VgpuSeries series = VgpuSeries::kC;
   };
   Result<KnownVgpu> Create(const std::string& gpu, const Wish& wish, const std::string& owner);
+  // ---- Of replicas ----
+
+  // The one of that replica, if it is there, also when a crash came while it was made.
+  std::optional<KnownVgpu> FindFor(const std::string& workload, int replica) const;
+  // Makes it, unless it is there. It is written down before it is made, so that nothing is left
+  // that nobody knows to be ours.
+  Result<KnownVgpu> CreateFor(const std::string& gpu, const std::string& type,
+                              const std::string& workload, int replica);
+  // OK when it is not there. kBusy while a machine has it open.
+  Status DestroyFor(const std::string& workload, int replica);
+
   // kPermission for one that Tranche did not make, unless `adopt`.
   Status Destroy(const std::string& id, bool adopt);
 
  private:
+  // What is written down of one.
+  struct Record {
+    VgpuSpot spot;
+    std::string owner;
+    std::string workload;
+    int replica = 0;
+    bool made = false;  // it was seen there; otherwise it was about to be made
+    std::optional<Time> since;
+  };
   std::string RecordOf(const std::string& id) const;
+  std::optional<Record> ReadRecord(const std::string& id) const;
+  Status WriteRecord(const Record& record) const;
+  void DropRecord(const std::string& id) const;
+  std::vector<Record> RecordsFor(const std::string& workload, int replica) const;
+  Result<KnownVgpu> Make(const VgpuSpot& spot, const std::string& owner,
+                         const std::string& workload, int replica);
   // What was written down, if it is still the one that is there.
   void Recognise(KnownVgpu* vgpu) const;
 

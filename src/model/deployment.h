@@ -28,6 +28,8 @@ struct Slice {
   double compute_fraction = 1;  // SMs of the slice / SMs of the GPU
   // The other whole GPUs of a replica that asked for several; `memory` is then the sum of all.
   std::vector<std::string> more_gpu_uuids = {};
+  // With kVgpu: "A40-8C". One that MIG backs has its instance in `profile` and `placement`.
+  std::string vgpu_type = {};
 
   bool operator==(const Slice&) const = default;
 };
@@ -61,6 +63,8 @@ struct Baseline {
       instances;  // somebody else's that Tranche adopted; `down` makes them again
   // Before Tranche first set one; absent: it never did.
   std::optional<TimeSlice> time_slice = {};
+  std::optional<ComputeMode> compute_mode = {};  // likewise
+  std::optional<VgpuHostState> vgpu_host = {};   // likewise
   bool operator==(const Baseline&) const = default;
 };
 
@@ -72,17 +76,36 @@ struct SetTimeSlice {
   bool operator==(const SetTimeSlice&) const = default;
 };
 
+// The compute mode that a GPU has for Tranche's tenants: exclusive_process, under which nobody but
+// an MPS server is let in. The driver forgets it, too.
+struct SetComputeMode {
+  std::string gpu_uuid;
+  ComputeMode compute_mode = ComputeMode::kExclusiveProcess;
+  bool operator==(const SetComputeMode&) const = default;
+};
+
+// What holds for the virtual GPUs of a GPU for Tranche's tenants. The driver forgets it, too.
+struct SetVgpuHost {
+  std::string gpu_uuid;
+  VgpuHostState state;
+  bool operator==(const SetVgpuHost&) const = default;
+};
+
 struct Deployment {
   std::string plan_id;  // of the plan that made it; "" when nothing is deployed
   std::vector<OwnedInstance> instances;
   std::vector<DeployedReplica> replicas;
   std::vector<Baseline> baselines;
   std::vector<SetTimeSlice> time_slices = {};
+  std::vector<SetComputeMode> compute_modes = {};
+  std::vector<SetVgpuHost> vgpu_hosts = {};
   // GPUs that `tranche drain` keeps free, by UUID. Outlives every plan.
   std::vector<std::string> drained = {};
 
   bool IsDrained(const std::string& gpu_uuid) const;
   const SetTimeSlice* FindTimeSlice(const std::string& gpu_uuid) const;
+  const SetComputeMode* FindComputeMode(const std::string& gpu_uuid) const;
+  const SetVgpuHost* FindVgpuHost(const std::string& gpu_uuid) const;
   bool operator==(const Deployment&) const = default;
   bool Owns(const std::string& gpu_uuid, MigPlacement placement) const;
   const DeployedReplica* FindReplica(const std::string& workload, int replica) const;

@@ -73,6 +73,20 @@ TimeSlice ReadTimeSlice(JsonReader& reader, const char* key) {
   return TimeSlice::kDefault;
 }
 
+ComputeMode ReadComputeMode(JsonReader& reader, const char* key) {
+  const Result<ComputeMode> mode = ParseComputeMode(reader.String(key));
+  if (mode) return *mode;
+  reader.Add(FailedWhile(fmt::format("{}.{}", reader.where(), key), mode.error()));
+  return ComputeMode::kDefault;
+}
+
+VgpuHostState ReadVgpuHost(JsonReader& reader) {
+  const Result<VgpuHostState> state = VgpuHostStateFromJson(reader.Object("vgpu_host"));
+  if (state) return *state;
+  reader.Add(FailedWhile(reader.where(), state.error()));
+  return {};
+}
+
 Json InstancesToJson(const std::vector<OwnedInstance>& instances) {
   Json json = Json::array();
   for (const OwnedInstance& instance : instances) json.push_back(InstanceToJson(instance));
@@ -126,6 +140,18 @@ const SetTimeSlice* Deployment::FindTimeSlice(const std::string& gpu_uuid) const
   return found != time_slices.end() ? &*found : nullptr;
 }
 
+const SetComputeMode* Deployment::FindComputeMode(const std::string& gpu_uuid) const {
+  const auto found = std::find_if(compute_modes.begin(), compute_modes.end(),
+                                  [&](const SetComputeMode& s) { return s.gpu_uuid == gpu_uuid; });
+  return found != compute_modes.end() ? &*found : nullptr;
+}
+
+const SetVgpuHost* Deployment::FindVgpuHost(const std::string& gpu_uuid) const {
+  const auto found = std::find_if(vgpu_hosts.begin(), vgpu_hosts.end(),
+                                  [&](const SetVgpuHost& s) { return s.gpu_uuid == gpu_uuid; });
+  return found != vgpu_hosts.end() ? &*found : nullptr;
+}
+
 const DeployedReplica* Deployment::FindReplica(const std::string& workload, int replica) const {
   const auto found = std::find_if(replicas.begin(), replicas.end(), [&](const DeployedReplica& r) {
     return r.workload == workload && r.replica == replica;
@@ -143,6 +169,7 @@ Json ToJson(const Slice& slice) {
     json["placement_start"] = slice.placement->start;
     json["placement_size"] = slice.placement->size;
   }
+  if (!slice.vgpu_type.empty()) json["vgpu_type"] = slice.vgpu_type;
   json["memory_bytes"] = slice.memory.value;
   json["compute_fraction"] = slice.compute_fraction;
   return json;
@@ -169,13 +196,24 @@ Result<Slice> SliceFromJson(const Json& json) {
     reader.Add(
         Fail(ErrorCode::kInvalid, "slice: a mig slice needs placement_start and placement_size"));
   }
-  if (mechanism && in_instance && *mechanism != Mechanism::kMig && *mechanism != Mechanism::kMps) {
+  if (mechanism && in_instance && *mechanism != Mechanism::kMig && *mechanism != Mechanism::kMps &&
+      *mechanism != Mechanism::kVgpu) {
     reader.Add(Fail(ErrorCode::kInvalid,
-                    "slice: only a mig slice, or an mps one in a MIG instance, has a placement"));
+                    "slice: only a mig slice, or an mps or vgpu one in a MIG instance, has a "
+                    "placement"));
   }
-  if (mechanism && *mechanism == Mechanism::kMps && in_instance == slice.profile.empty()) {
-    reader.Add(Fail(ErrorCode::kInvalid,
-                    "slice: an mps slice in a MIG instance has both a profile and a placement"));
+  const bool shares =
+      mechanism && (*mechanism == Mechanism::kMps || *mechanism == Mechanism::kVgpu);
+  if (shares && in_instance == slice.profile.empty()) {
+    reader.Add(
+        Fail(ErrorCode::kInvalid, fmt::format("slice: a slice by {} in a MIG instance has both a "
+                                              "profile and a placement",
+                                              MechanismName(*mechanism))));
+  }
+  if (reader.Has("vgpu_type")) slice.vgpu_type = reader.String("vgpu_type");
+  // It becomes part of what is told to the kernel, so this is no formality.
+  if (mechanism && (*mechanism == Mechanism::kVgpu) != IsVgpuType(slice.vgpu_type)) {
+    reader.Add(Fail(ErrorCode::kInvalid, "slice: a vgpu slice has a vgpu_type, and no other has"));
   }
   slice.memory = Bytes{reader.Unsigned("memory_bytes")};
   slice.compute_fraction = reader.Number("compute_fraction");
@@ -210,6 +248,8 @@ Json ToJson(const Deployment& deployment) {
               {"mig_enabled", baseline.mig_enabled},
               {"instances", InstancesToJson(baseline.instances)}};
     if (baseline.time_slice) item["time_slice"] = TimeSliceName(*baseline.time_slice);
+    if (baseline.compute_mode) item["compute_mode"] = ComputeModeName(*baseline.compute_mode);
+    if (baseline.vgpu_host) item["vgpu_host"] = ToJson(*baseline.vgpu_host);
     json["baselines"].push_back(std::move(item));
   }
   if (!deployment.time_slices.empty()) {
@@ -217,6 +257,20 @@ Json ToJson(const Deployment& deployment) {
     for (const SetTimeSlice& set : deployment.time_slices) {
       json["time_slices"].push_back(
           Json{{"gpu_uuid", set.gpu_uuid}, {"time_slice", TimeSliceName(set.time_slice)}});
+    }
+  }
+  if (!deployment.compute_modes.empty()) {
+    json["compute_modes"] = Json::array();
+    for (const SetComputeMode& set : deployment.compute_modes) {
+      json["compute_modes"].push_back(
+          Json{{"gpu_uuid", set.gpu_uuid}, {"compute_mode", ComputeModeName(set.compute_mode)}});
+    }
+  }
+  if (!deployment.vgpu_hosts.empty()) {
+    json["vgpu_hosts"] = Json::array();
+    for (const SetVgpuHost& set : deployment.vgpu_hosts) {
+      json["vgpu_hosts"].push_back(
+          Json{{"gpu_uuid", set.gpu_uuid}, {"vgpu_host", ToJson(set.state)}});
     }
   }
   if (!deployment.drained.empty()) json["drained"] = deployment.drained;
@@ -245,6 +299,8 @@ Result<Deployment> DeploymentFromJson(const Json& json) {
     read.mig_enabled = baseline.Bool("mig_enabled");
     read.instances = ReadInstances(baseline, "instances");
     if (baseline.Has("time_slice")) read.time_slice = ReadTimeSlice(baseline, "time_slice");
+    if (baseline.Has("compute_mode")) read.compute_mode = ReadComputeMode(baseline, "compute_mode");
+    if (baseline.Has("vgpu_host")) read.vgpu_host = ReadVgpuHost(baseline);
     deployment.baselines.push_back(std::move(read));
     reader.Add(baseline.status());
   }
@@ -254,6 +310,22 @@ Result<Deployment> DeploymentFromJson(const Json& json) {
       JsonReader set(item,
                      fmt::format("deployment.time_slices[{}]", deployment.time_slices.size()));
       deployment.time_slices.push_back({set.String("gpu_uuid"), ReadTimeSlice(set, "time_slice")});
+      reader.Add(set.status());
+    }
+  }
+  if (reader.Has("compute_modes")) {
+    for (const Json& item : reader.Array("compute_modes")) {
+      JsonReader set(item,
+                     fmt::format("deployment.compute_modes[{}]", deployment.compute_modes.size()));
+      deployment.compute_modes.push_back(
+          {set.String("gpu_uuid"), ReadComputeMode(set, "compute_mode")});
+      reader.Add(set.status());
+    }
+  }
+  if (reader.Has("vgpu_hosts")) {
+    for (const Json& item : reader.Array("vgpu_hosts")) {
+      JsonReader set(item, fmt::format("deployment.vgpu_hosts[{}]", deployment.vgpu_hosts.size()));
+      deployment.vgpu_hosts.push_back({set.String("gpu_uuid"), ReadVgpuHost(set)});
       reader.Add(set.status());
     }
   }

@@ -23,6 +23,8 @@ Deployment Example() {
       {"train", 0, "w1:bb", {"GPU-b", Mechanism::kExclusive, "", {}, GiB(158), 1}});
   deployment.replicas.back().slice.more_gpu_uuids = {"GPU-c"};
   deployment.baselines = {{"GPU-a", false, {{"GPU-a", "7g.80gb", {0, 8}}}}};
+  deployment.baselines[0].compute_mode = ComputeMode::kDefault;
+  deployment.compute_modes = {{"GPU-d", ComputeMode::kExclusiveProcess}};
   return deployment;
 }
 
@@ -107,6 +109,10 @@ TEST(Deployment, NamesTheBrokenPlace) {
   json["replicas"][1]["pids"] = {0};
   EXPECT_EQ(DeploymentFromJson(json).error().message,
             "deployment.replicas[1].pids holds something that is no pid");
+  json = ToJson(Example());
+  json["compute_modes"][0]["compute_mode"] = "shy";
+  EXPECT_EQ(DeploymentFromJson(json).error().message,
+            "deployment.compute_modes[0].compute_mode: there is no compute mode 'shy'");
   json = ToJson(Example());
   json["baselines"][0]["instances"][0].erase("profile");
   EXPECT_EQ(DeploymentFromJson(json).error().message,

@@ -13,6 +13,7 @@
 #include "model/mechanism.h"
 #include "model/reading.h"
 #include "model/time_slice.h"
+#include "model/vgpu.h"
 
 namespace tranche {
 
@@ -146,6 +147,7 @@ struct Gpu {
   int memory_slots = 0;                    // of MIG placements; 0 without MIG
   std::vector<MigProfile> mig_profiles;    // empty without MIG
   std::vector<MigInstance> mig_instances;  // by placement
+  std::optional<GpuVgpu> vgpu;             // absent: this driver makes no virtual GPUs of it
   std::vector<GpuProcess> processes;
   std::vector<MpsDaemon> mps_daemons;  // by pid
   GpuHealth health;
@@ -166,6 +168,12 @@ struct Capability {
   bool available = false;
   std::string reason;     // why not, or what it rests on
   Guarantees guarantees;  // when available
+  // Of MPS: why nothing can keep a program off the GPU that does not find its server; "" where the
+  // compute mode can be set so that it is refused.
+  std::string fails_open = {};
+  // Of MPS: SMs of the chunks that static partitions are made of, where the control program has
+  // them; 0 = it has none.
+  int partition_sms = 0;
   bool operator==(const Capability&) const = default;
 };
 
@@ -202,7 +210,8 @@ std::string GpuLabel(const Gpu& gpu);
 // "slot 2", "slots 2-3".
 std::string SlotsText(MigPlacement placement);
 
-const char* ComputeModeName(ComputeMode mode);
+const char* ComputeModeName(ComputeMode mode);  // "exclusive_process"
+Result<ComputeMode> ParseComputeMode(std::string_view name);
 const char* MigVariantName(MigVariant variant);
 
 }  // namespace tranche

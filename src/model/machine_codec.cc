@@ -207,6 +207,7 @@ Json ToJson(const Gpu& gpu) {
           ArrayOf(gpu.mig_profiles, [](const MigProfile& profile) { return ToJson(profile); }));
   out.Put("mig_instances",
           ArrayOf(gpu.mig_instances, [](const MigInstance& instance) { return ToJson(instance); }));
+  if (gpu.vgpu) out.Put("vgpu", ToJson(*gpu.vgpu));
   out.Put("processes",
           ArrayOf(gpu.processes, [](const GpuProcess& process) { return ToJson(process); }));
   out.Put("mps_daemons", ArrayOf(gpu.mps_daemons, [](const MpsDaemon& daemon) {
@@ -221,11 +222,14 @@ Json ToJson(const Gpu& gpu) {
 }
 
 Json ToJson(const Capability& capability) {
-  return {{"gpu_uuid", capability.gpu_uuid},
-          {"mechanism", MechanismName(capability.mechanism)},
-          {"available", capability.available},
-          {"reason", capability.reason},
-          {"guarantees", ToJson(capability.guarantees)}};
+  Json json = {{"gpu_uuid", capability.gpu_uuid},
+               {"mechanism", MechanismName(capability.mechanism)},
+               {"available", capability.available},
+               {"reason", capability.reason},
+               {"guarantees", ToJson(capability.guarantees)}};
+  if (!capability.fails_open.empty()) json["fails_open"] = capability.fails_open;
+  if (capability.partition_sms > 0) json["partition_sms"] = capability.partition_sms;
+  return json;
 }
 
 // ---- Reading ----
@@ -497,6 +501,13 @@ Gpu ReadGpu(Reader& in) {
   gpu.memory_slots = in.Within("memory_slots", 0, kMaxSlots);
   gpu.mig_profiles = in.ArrayOf("mig_profiles", ReadProfile);
   gpu.mig_instances = in.ArrayOf("mig_instances", ReadInstance);
+  if (in.Has("vgpu")) {
+    Result<GpuVgpu> vgpu = GpuVgpuFromJson(in.Object("vgpu"));
+    if (vgpu)
+      gpu.vgpu = *std::move(vgpu);
+    else
+      in.Add(FailedWhile(in.where(), vgpu.error()));
+  }
   gpu.processes = in.ArrayOf("processes", ReadProcess);
   if (in.Has("mps_daemons")) gpu.mps_daemons = in.ArrayOf("mps_daemons", ReadMpsDaemon);
   gpu.health = in.Nested("health", ReadHealth);
@@ -513,6 +524,8 @@ Capability ReadCapability(Reader& in) {
   capability.available = in.Bool("available");
   capability.reason = in.String("reason");
   capability.guarantees = in.Nested("guarantees", ReadGuarantees);
+  if (in.Has("fails_open")) capability.fails_open = in.String("fails_open");
+  if (in.Has("partition_sms")) capability.partition_sms = in.Count("partition_sms");
   return capability;
 }
 
@@ -521,6 +534,12 @@ Result<Time> TimeFromText(std::string_view text) { return ParseTime(std::string(
 }  // namespace
 
 const char* ComputeModeName(ComputeMode mode) { return NameOf(kComputeModes, mode); }
+Result<ComputeMode> ParseComputeMode(std::string_view name) {
+  for (const auto& known : kComputeModes) {
+    if (name == known.name) return known.value;
+  }
+  return Fail(ErrorCode::kInvalid, fmt::format("there is no compute mode '{}'", name));
+}
 const char* MigVariantName(MigVariant variant) { return NameOf(kVariants, variant); }
 
 Json ToJson(const Machine& machine) {

@@ -74,6 +74,22 @@ std::multiset<std::string> ForeignMpsDaemons(const Gpu& gpu) {
   return folders;
 }
 
+// What is there of virtual GPUs, by place; not who has one open.
+std::map<std::string, std::string> VgpusOf(const Gpu& gpu) {
+  std::map<std::string, std::string> types;
+  if (!gpu.vgpu) return types;
+  for (const VgpuThere& there : gpu.vgpu->there) types[there.id] = there.type;
+  return types;
+}
+
+std::string VgpuText(const Gpu& gpu) {
+  if (!gpu.vgpu) return "no virtual GPUs";
+  return fmt::format("{} virtual functions, {} sizes", gpu.vgpu->functions,
+                     !gpu.vgpu->mixed   ? "unknown"
+                     : *gpu.vgpu->mixed ? "mixed"
+                                        : "equal");
+}
+
 // One line per fact, in an order that does not depend on how the driver enumerates.
 std::string CanonicalText(const Machine& machine) {
   std::string text = "driver " + DriverText(machine) + "\n";
@@ -84,6 +100,8 @@ std::string CanonicalText(const Machine& machine) {
                           placement.size, ComputeInstancesText(*instance));
     }
     for (const std::string& folder : ForeignMpsDaemons(*gpu)) text += "mps " + folder + "\n";
+    if (gpu->vgpu) text += VgpuText(*gpu) + "\n";
+    for (const auto& [id, type] : VgpusOf(*gpu)) text += fmt::format("vgpu {} {}\n", id, type);
   }
   return text;
 }
@@ -116,6 +134,19 @@ void AddGpuDifferences(const Gpu& before, const Gpu& after, std::vector<std::str
     if (!was.count(placement)) {
       add(fmt::format("instance {} at {} is new", instance->profile, SlotsText(placement)));
     }
+  }
+  if (VgpuText(before) != VgpuText(after))
+    add(fmt::format("it had {} and has {} now", VgpuText(before), VgpuText(after)));
+  const auto vgpus_before = VgpusOf(before), vgpus_now = VgpusOf(after);
+  for (const auto& [id, type] : vgpus_before) {
+    const auto now = vgpus_now.find(id);
+    if (now == vgpus_now.end())
+      add(fmt::format("the vGPU {} ({}) is gone", id, type));
+    else if (now->second != type)
+      add(fmt::format("the vGPU {} was {} and is {} now", id, type, now->second));
+  }
+  for (const auto& [id, type] : vgpus_now) {
+    if (vgpus_before.count(id) == 0) add(fmt::format("the vGPU {} ({}) is new", id, type));
   }
   const auto daemons_before = ForeignMpsDaemons(before), daemons_now = ForeignMpsDaemons(after);
   std::vector<std::string> gone, come;
@@ -194,6 +225,17 @@ Machine MachineLayout(const Machine& machine) {
     kept.memory_slots = gpu.memory_slots;
     kept.mig_instances = gpu.mig_instances;
     for (MigInstance& instance : kept.mig_instances) instance.memory_used = {};
+    if (gpu.vgpu) {
+      GpuVgpu& vgpu = kept.vgpu.emplace();
+      vgpu.mediated = gpu.vgpu->mediated;
+      vgpu.functions = gpu.vgpu->functions;
+      vgpu.mixed = gpu.vgpu->mixed;
+      for (const VgpuThere& there : gpu.vgpu->there) {
+        VgpuThere& one = vgpu.there.emplace_back();
+        one.id = there.id;
+        one.type = there.type;
+      }
+    }
     for (const MpsDaemon& daemon : gpu.mps_daemons) {
       if (!daemon.ours) kept.mps_daemons.push_back(daemon);
     }

@@ -28,6 +28,10 @@ enum class StepKind {
   kRoute,            // the router's configuration as of this plan; workloads with a route
   kUnroute,          // no route is left: the router stops
   kSetTimeSlice,     // gpu_uuid, time_slice, time_slice_before
+  kSetComputeMode,   // gpu_uuid, compute_mode, compute_mode_before
+  kCreateVgpu,       // workload, replica, slice
+  kDestroyVgpu,      // workload, replica, slice
+  kSetVgpuHost,      // gpu_uuid, vgpu_host, vgpu_host_before
 };
 
 // Somebody whose work a step would interrupt.
@@ -49,12 +53,28 @@ struct Step {
   int replica = 0;
   std::optional<Slice> slice;
   std::optional<TimeSlice> time_slice, time_slice_before;  // before: "default" where not known
+  std::optional<ComputeMode> compute_mode, compute_mode_before;
+  std::optional<VgpuHostState> vgpu_host, vgpu_host_before;
   bool by_hand =
       false;  // somebody asked for this very step: what it makes is theirs, not Tranche's
   bool reversible = true;
   std::vector<Interruption> interrupts;
 
   bool operator==(const Step&) const = default;
+};
+
+// The virtual GPU of a replica that is a virtual machine.
+struct AssignedVgpu {
+  VgpuSeries series = VgpuSeries::kC;
+  Bytes framebuffer;   // of the slice, what its type is named for
+  Bytes guest_memory;  // that the guest gets of it at least
+  // How it takes turns with those on its GPU; absent: not known, or it is backed by MIG.
+  std::optional<VgpuScheduler> scheduler;
+  // Among other sizes: its part of the GPU, the `part`-th of `parts` equal ones; absent otherwise.
+  std::optional<int> part, parts;
+  std::string licence;                          // what must be bought; "" when that is not known
+  std::optional<double> licence_cost_per_hour;  // for this one
+  bool operator==(const AssignedVgpu&) const = default;
 };
 
 // Where one replica goes. `placements[]` in JSON.
@@ -70,6 +90,7 @@ struct Assignment {
   std::vector<std::string> reasons;       // why this mechanism, this profile, this place; sentences
   std::vector<std::string> engine_flags;  // what the engine is told so that it stays in the slice
   std::optional<double> cost_per_hour;    // this slice's part of its GPU's price
+  std::optional<AssignedVgpu> vgpu;       // with kVgpu
 
   bool operator==(const Assignment&) const = default;
 };
@@ -94,6 +115,8 @@ struct Plan {
   std::optional<double> cost_per_hour;  // of the GPUs used, where every price is known
   // No plan that places as much costs less; equal to cost_per_hour when that is proven to be least.
   std::optional<double> cost_lower_bound_per_hour;
+  // Of the vGPUs, beside the GPUs, where the price of every licence is known.
+  std::optional<double> licence_cost_per_hour;
   // The most that the GPUs used may draw together, where the catalog knows that of each of them.
   std::optional<double> peak_power_watts;
   std::vector<TierCapacity> tiers;  // of the spec's tiers, in its order

@@ -22,7 +22,7 @@ struct StepKindRow {
   bool on_slice;    // slice says which
 };
 
-constexpr std::array<StepKindRow, 11> kStepKinds = {{
+constexpr std::array<StepKindRow, 15> kStepKinds = {{
     {StepKind::kEnableMig, "enable_mig", true, false, false},
     {StepKind::kDisableMig, "disable_mig", true, false, false},
     {StepKind::kDestroyInstance, "destroy_instance", true, false, true},
@@ -34,6 +34,10 @@ constexpr std::array<StepKindRow, 11> kStepKinds = {{
     {StepKind::kRoute, "route", false, false, false},
     {StepKind::kUnroute, "unroute", false, false, false},
     {StepKind::kSetTimeSlice, "set_time_slice", true, false, false},
+    {StepKind::kSetComputeMode, "set_compute_mode", true, false, false},
+    {StepKind::kCreateVgpu, "create_vgpu", false, true, true},
+    {StepKind::kDestroyVgpu, "destroy_vgpu", false, true, true},
+    {StepKind::kSetVgpuHost, "set_vgpu_host", true, false, false},
 }};
 
 const StepKindRow& RowOf(StepKind kind) {
@@ -110,6 +114,38 @@ Guarantees ReadGuarantees(JsonReader& parent, const char* key) {
   return guarantees;
 }
 
+Json ToJson(const AssignedVgpu& vgpu) {
+  Json json = {{"series", VgpuSeriesName(vgpu.series)},
+               {"framebuffer_bytes", vgpu.framebuffer.value},
+               {"guest_memory_bytes", vgpu.guest_memory.value}};
+  if (vgpu.scheduler) json["scheduler"] = VgpuSchedulerName(*vgpu.scheduler);
+  if (vgpu.part && vgpu.parts) {
+    json["part"] = *vgpu.part;
+    json["parts"] = *vgpu.parts;
+  }
+  if (!vgpu.licence.empty()) json["licence"] = vgpu.licence;
+  if (vgpu.licence_cost_per_hour) json["licence_cost_per_hour"] = *vgpu.licence_cost_per_hour;
+  return json;
+}
+
+AssignedVgpu ReadVgpu(JsonReader& parent) {
+  JsonReader reader(parent.Object("vgpu"), parent.where() + ".vgpu");
+  AssignedVgpu vgpu;
+  Take(reader, ParseVgpuSeries(reader.String("series")), &vgpu.series);
+  vgpu.framebuffer = Bytes{reader.Unsigned("framebuffer_bytes")};
+  vgpu.guest_memory = Bytes{reader.Unsigned("guest_memory_bytes")};
+  if (reader.Has("scheduler"))
+    Take(reader, ParseVgpuScheduler(reader.String("scheduler")), &vgpu.scheduler.emplace());
+  if (reader.Has("part")) {
+    vgpu.part = IntIn(reader, "part", 1);
+    vgpu.parts = IntIn(reader, "parts", 1);
+  }
+  vgpu.licence = OptionalString(reader, "licence");
+  vgpu.licence_cost_per_hour = OptionalMoney(reader, "licence_cost_per_hour");
+  parent.Add(reader.status());
+  return vgpu;
+}
+
 // The slice's members stand beside the assignment's own: people and jq read them flat.
 Json ToJson(const Assignment& assignment) {
   Json json;
@@ -122,6 +158,7 @@ Json ToJson(const Assignment& assignment) {
   json["needed_bytes"] = assignment.needed.value;
   json["guarantee"] = GuaranteesToJson(assignment.guarantee);
   if (assignment.cost_per_hour) json["cost_per_hour"] = *assignment.cost_per_hour;
+  if (assignment.vgpu) json["vgpu"] = ToJson(*assignment.vgpu);
   json["engine_flags"] = assignment.engine_flags;
   json["reasons"] = assignment.reasons;
   return json;
@@ -139,6 +176,7 @@ Assignment ReadAssignment(const Json& json, const std::string& where, JsonReader
   assignment.needed = Bytes{reader.Unsigned("needed_bytes")};
   assignment.guarantee = ReadGuarantees(reader, "guarantee");
   assignment.cost_per_hour = OptionalMoney(reader, "cost_per_hour");
+  if (reader.Has("vgpu")) assignment.vgpu = ReadVgpu(reader);
   assignment.engine_flags = Strings(reader, "engine_flags");
   assignment.reasons = Strings(reader, "reasons");
   parent.Add(reader.status());
@@ -163,6 +201,7 @@ Json WithoutId(const Plan& plan) {
   if (plan.cost_lower_bound_per_hour) {
     json["cost_lower_bound_per_hour"] = *plan.cost_lower_bound_per_hour;
   }
+  if (plan.licence_cost_per_hour) json["licence_cost_per_hour"] = *plan.licence_cost_per_hour;
   if (plan.peak_power_watts) json["peak_power_watts"] = *plan.peak_power_watts;
   json["machine_fingerprint"] = plan.machine_fingerprint;
   json["simulated_fleet"] = plan.simulated_fleet;
@@ -202,6 +241,14 @@ void CheckStep(const Step& step, JsonReader& reader) {
   if (step.kind == StepKind::kSetTimeSlice && (!step.time_slice || !step.time_slice_before)) {
     missing("time_slice and time_slice_before");
   }
+  if (step.kind == StepKind::kSetComputeMode && (!step.compute_mode || !step.compute_mode_before)) {
+    missing("compute_mode and compute_mode_before");
+  }
+  if (step.kind == StepKind::kSetVgpuHost && (!step.vgpu_host || !step.vgpu_host_before)) {
+    missing("vgpu_host and vgpu_host_before");
+  }
+  const bool vgpu = step.kind == StepKind::kCreateVgpu || step.kind == StepKind::kDestroyVgpu;
+  if (vgpu && step.slice && step.slice->mechanism != Mechanism::kVgpu) missing("a vgpu slice");
   if (row.on_gpu && row.on_slice && step.slice &&
       (step.slice->mechanism != Mechanism::kMig || step.slice->gpu_uuid != step.gpu_uuid)) {
     missing("a mig slice on its own GPU");
@@ -250,6 +297,7 @@ Result<Plan> PlanFromJson(const Json& json) {
   plan.id = reader.String("id");
   plan.cost_per_hour = OptionalMoney(reader, "cost_per_hour");
   plan.cost_lower_bound_per_hour = OptionalMoney(reader, "cost_lower_bound_per_hour");
+  plan.licence_cost_per_hour = OptionalMoney(reader, "licence_cost_per_hour");
   plan.peak_power_watts = OptionalAmount(reader, "peak_power_watts", "a power");
   plan.machine_fingerprint = reader.String("machine_fingerprint");
   plan.simulated_fleet = reader.Bool("simulated_fleet");
@@ -314,6 +362,11 @@ Json ToJson(const Step& step) {
   if (step.by_hand) json["by_hand"] = true;
   if (step.time_slice) json["time_slice"] = TimeSliceName(*step.time_slice);
   if (step.time_slice_before) json["time_slice_before"] = TimeSliceName(*step.time_slice_before);
+  if (step.compute_mode) json["compute_mode"] = ComputeModeName(*step.compute_mode);
+  if (step.compute_mode_before)
+    json["compute_mode_before"] = ComputeModeName(*step.compute_mode_before);
+  if (step.vgpu_host) json["vgpu_host"] = ToJson(*step.vgpu_host);
+  if (step.vgpu_host_before) json["vgpu_host_before"] = ToJson(*step.vgpu_host_before);
   json["interrupts"] = Json::array();
   for (const Interruption& interruption : step.interrupts)
     json["interrupts"].push_back(ToJson(interruption));
@@ -360,6 +413,14 @@ Result<Step> StepFromJson(const Json& json) {
   for (const auto& [key, into] : {std::pair{"time_slice", &step.time_slice},
                                   std::pair{"time_slice_before", &step.time_slice_before}}) {
     if (reader.Has(key)) Take(reader, ParseTimeSlice(reader.String(key)), &into->emplace());
+  }
+  for (const auto& [key, into] : {std::pair{"compute_mode", &step.compute_mode},
+                                  std::pair{"compute_mode_before", &step.compute_mode_before}}) {
+    if (reader.Has(key)) Take(reader, ParseComputeMode(reader.String(key)), &into->emplace());
+  }
+  for (const auto& [key, into] : {std::pair{"vgpu_host", &step.vgpu_host},
+                                  std::pair{"vgpu_host_before", &step.vgpu_host_before}}) {
+    if (reader.Has(key)) Take(reader, VgpuHostStateFromJson(reader.Object(key)), &into->emplace());
   }
   for (const Json& item : reader.Array("interrupts")) {
     JsonReader inner(item, fmt::format("step.interrupts[{}]", step.interrupts.size()));

@@ -53,7 +53,15 @@ Plan Example() {
   start.why = "new";
   start.workload = "phi";
   start.slice = slice;
-  plan.steps = {enable, start};
+  Step mode;
+  mode.id = 3;
+  mode.kind = StepKind::kSetComputeMode;
+  mode.change = Change::kChange;
+  mode.target = "gpu3 compute mode exclusive_process";
+  mode.gpu_uuid = "GPU-a";
+  mode.compute_mode = ComputeMode::kExclusiveProcess;
+  mode.compute_mode_before = ComputeMode::kDefault;
+  plan.steps = {enable, start, mode};
   plan.id = PlanDigest(plan);
   return plan;
 }
@@ -172,6 +180,8 @@ INSTANTIATE_TEST_SUITE_P(
                     BadPlan{"/steps/1/slice", "null", "needs slice"},
                     BadPlan{"/steps/1/workload", "null", "needs workload"},
                     BadPlan{"/steps/0/action", R"("create_instance")", "needs slice"},
+                    BadPlan{"/steps/2/compute_mode", R"("shy")", "no compute mode 'shy'"},
+                    BadPlan{"/steps/0/action", R"("set_compute_mode")", "needs compute_mode and"},
                     BadPlan{"/machine_layout", "[]", "not an object"},
                     BadPlan{"/spec", "7", "not an object"}));
 

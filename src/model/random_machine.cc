@@ -26,6 +26,8 @@ class Maker {
       capability.available = Chance();
       capability.reason = Text();
       capability.guarantees = {AGuarantee(), AGuarantee(), AGuarantee(), AGuarantee()};
+      if (Chance()) capability.fails_open = Text();
+      if (Chance()) capability.partition_sms = static_cast<int>(Number(16));
       machine.capabilities.push_back(capability);
     }
     return machine;
@@ -96,6 +98,7 @@ class Maker {
     for (int start = 0; start < 8; start += 2) {
       if (Chance()) gpu.mig_instances.push_back(MakeInstance(start));
     }
+    if (Chance()) gpu.vgpu = MakeVgpu();
     if (Chance()) gpu.processes.push_back(MakeProcess());
     if (Chance()) gpu.mps_daemons.push_back({Small(), Chance(), Text()});
     gpu.health.usable = Chance();
@@ -123,6 +126,36 @@ class Maker {
       instance.compute_instances.push_back({i, Text(), Small(), 1, {i, 1}});
     }
     return instance;
+  }
+
+  GpuVgpu MakeVgpu() {
+    GpuVgpu vgpu;
+    vgpu.mediated = Chance();
+    vgpu.functions = Small();
+    vgpu.mixed = Maybe<bool>([this] { return Chance(); });
+    vgpu.scheduler = Maybe<VgpuScheduler>([this] { return static_cast<VgpuScheduler>(Number(2)); });
+    if (Chance()) {
+      vgpu.offers.push_back({"A40-8C", static_cast<VgpuSeries>(Number(3)), GiB(8), GiB(1), Small(),
+                             Text(), 1 + Small(), Small()});
+    }
+    if (Chance()) {
+      VgpuThere there;
+      there.id = fmt::format("0000:41:00.{}", Number(7));
+      there.function = there.id;
+      there.type = fmt::format("A40-{}C", 4 + Number(1) * 4);
+      if (Chance()) there.framebuffer = GiB(8);
+      there.mig_slices = Small();
+      if (Chance()) there.gpu_instance = Small();
+      if (Chance()) there.placement_id = Small();
+      there.ours = Chance();
+      if (Chance()) {
+        there.workload = "db";
+        there.replica = Small();
+      }
+      if (Chance()) there.holders = {1 + Small()};
+      vgpu.there.push_back(there);
+    }
+    return vgpu;
   }
 
   GpuProcess MakeProcess() {

@@ -36,6 +36,7 @@ Receipt FullReceipt() {
 
 SystemStatus FullStatus() {
   SystemStatus status;
+  status.mps = {{"GPU-a", 3, "MIG-b", 2, "a GPU in MIG mode has none", {"each slice: all"}}};
   status.plan_id = "p1";
   status.daemon = true;
   status.router = {true, "http://127.0.0.1:8080", ""};

@@ -13,6 +13,7 @@
 #include "model/maintenance.h"
 #include "model/mechanism.h"
 #include "model/time_slice.h"
+#include "model/vgpu.h"
 
 namespace tranche {
 
@@ -102,7 +103,8 @@ struct Workload {
   int gpus = 1;
   std::string gpu;                     // restrict to this catalog key; "" = any
   std::optional<Mechanism> mechanism;  // restrict to this mechanism
-  std::string profile;                 // restrict to this MIG profile, "1g.10gb+me"; "" = any
+  // Restrict to this MIG profile, "1g.10gb+me", or with kVgpu to this type, "A40-8C"; "" = any.
+  std::string profile;
   std::optional<ModelAsk> model;
   std::optional<Traffic> traffic;
   std::optional<Slo> slo;
@@ -124,7 +126,8 @@ struct Workload {
   std::string tier;  // with Spec::tiers, one of them
   // What the GPU's processes get in turn; only with kTimeSlicing. Absent: whatever the GPU has.
   std::optional<TimeSlice> time_slice;
-  bool memory_cap = false;  // the limiter holds it to its memory; only with kTimeSlicing
+  bool memory_cap = false;      // the limiter holds it to its memory; only with kTimeSlicing
+  std::optional<VgpuAsk> vgpu;  // only with kVgpu; absent: as by default
   OnUnenforced on_unenforced = OnUnenforced::kStop;
   bool allow_root = false;
   SourceMark at;  // not part of equality of meaning; see WorkloadDigest

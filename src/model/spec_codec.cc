@@ -219,6 +219,12 @@ Json MeaningToJson(const Workload& workload) {
   json["tier"] = workload.tier;
   if (workload.time_slice) json["time_slice"] = TimeSliceName(*workload.time_slice);
   if (workload.memory_cap) json["memory_cap"] = true;
+  if (workload.vgpu) {
+    json["vgpu"] = {{"series", VgpuSeriesName(workload.vgpu->series)},
+                    {"mixed_sizes", workload.vgpu->mixed_sizes}};
+    if (workload.vgpu->scheduler)
+      json["vgpu"]["scheduler"] = VgpuSchedulerName(*workload.vgpu->scheduler);
+  }
   json["on_unenforced"] = OnUnenforcedName(workload.on_unenforced);
   json["allow_root"] = workload.allow_root;
   return json;
@@ -485,7 +491,9 @@ Result<Workload> WorkloadFromJson(const Json& json) {
   if (reader.Has("mechanism")) workload.mechanism = ReadEnum(reader, "mechanism", ParseMechanism);
   if (reader.Has("profile")) {
     workload.profile = reader.String("profile");
-    Require(reader, IsMigProfile(workload.profile), "profile", "is not a MIG profile");
+    const bool vgpu = workload.mechanism == Mechanism::kVgpu;
+    Require(reader, vgpu ? IsVgpuType(workload.profile) : IsMigProfile(workload.profile), "profile",
+            vgpu ? "is not a type of vGPU" : "is not a MIG profile");
   }
   if (reader.Has("model")) workload.model = ModelFromJson(reader);
   if (reader.Has("traffic")) {
@@ -528,6 +536,14 @@ Result<Workload> WorkloadFromJson(const Json& json) {
     workload.time_slice = ReadEnum(reader, "time_slice", ParseTimeSlice);
   }
   if (reader.Has("memory_cap")) workload.memory_cap = reader.Bool("memory_cap");
+  if (reader.Has("vgpu")) {
+    JsonReader vgpu(reader.Object("vgpu"), "workload.vgpu");
+    workload.vgpu =
+        VgpuAsk{ReadEnum(vgpu, "series", ParseVgpuSeries), std::nullopt, vgpu.Bool("mixed_sizes")};
+    if (vgpu.Has("scheduler"))
+      workload.vgpu->scheduler = ReadEnum(vgpu, "scheduler", ParseVgpuScheduler);
+    reader.Add(vgpu.status());
+  }
   workload.on_unenforced = ReadEnum(reader, "on_unenforced", ParseOnUnenforced);
   workload.allow_root = reader.Bool("allow_root");
   workload.replicas = ReadInt(reader, "replicas", 1, kMaxReplicas);

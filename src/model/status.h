@@ -68,6 +68,18 @@ struct TimeSlicedGpu {
   std::string note;               // what is not guaranteed
 };
 
+// A GPU, or a MIG instance of one, whose tenants run through one MPS server.
+struct MpsDevice {
+  std::string gpu_uuid;
+  int gpu_index = -1;
+  std::string device_uuid;  // the GPU's own, or "MIG-..."
+  int tenants = 0;
+  // Why a program that does not find the server can run beside it all the same; "" when the
+  // driver refuses it.
+  std::string fails_open;
+  std::vector<std::string> held;  // what holds what, of each slice or each process; sentences
+};
+
 // Something that happened to a replica, a GPU or a device.
 struct StatusEvent {
   Time time;
@@ -84,6 +96,7 @@ struct SystemStatus {
   std::vector<TierCapacity> tiers;         // of the spec that was applied
   std::vector<DrainStatus> drained;        // by index
   std::vector<TimeSlicedGpu> time_sliced;  // by index
+  std::vector<MpsDevice> mps;              // by index
   std::vector<std::string> warnings;       // what could not be re-established, and why
   std::vector<StatusEvent> events;         // the latest, newest first
 };

@@ -131,6 +131,24 @@ void ReadDrain(const Json& json, JsonReader& parent, std::vector<DrainStatus>* d
   parent.Add(reader.status());
 }
 
+void ReadMpsDevice(const Json& json, JsonReader& parent, std::vector<MpsDevice>* devices) {
+  JsonReader reader(json, "status.mps[]");
+  MpsDevice& device = devices->emplace_back();
+  device.gpu_uuid = reader.String("gpu_uuid");
+  device.gpu_index = ReadInt(reader, "gpu_index", -1, std::numeric_limits<int>::max());
+  device.device_uuid = reader.String("device_uuid");
+  device.tenants = ReadInt(reader, "tenants", 0, std::numeric_limits<int>::max());
+  device.fails_open = reader.String("fails_open");
+  for (const Json& sentence : reader.Array("held")) {
+    if (sentence.is_string()) {
+      device.held.push_back(sentence.get<std::string>());
+    } else {
+      reader.Add(Fail(ErrorCode::kInvalid, "status.mps[].held holds something that is not text"));
+    }
+  }
+  parent.Add(reader.status());
+}
+
 void ReadTimeSliced(const Json& json, JsonReader& parent, std::vector<TimeSlicedGpu>* gpus) {
   JsonReader reader(json, "status.time_sliced[]");
   TimeSlicedGpu& gpu = gpus->emplace_back();
@@ -217,6 +235,17 @@ Json ToJson(const SystemStatus& status) {
       json["time_sliced"].push_back(std::move(item));
     }
   }
+  if (!status.mps.empty()) {
+    json["mps"] = Json::array();
+    for (const MpsDevice& device : status.mps) {
+      json["mps"].push_back(Json{{"gpu_uuid", device.gpu_uuid},
+                                 {"gpu_index", device.gpu_index},
+                                 {"device_uuid", device.device_uuid},
+                                 {"tenants", device.tenants},
+                                 {"fails_open", device.fails_open},
+                                 {"held", device.held}});
+    }
+  }
   json["warnings"] = status.warnings;
   json["events"] = Json::array();
   for (const StatusEvent& event : status.events) {
@@ -265,6 +294,9 @@ Result<SystemStatus> SystemStatusFromJson(const Json& json) {
     for (const Json& item : reader.Array("time_sliced")) {
       ReadTimeSliced(item, reader, &status.time_sliced);
     }
+  }
+  if (reader.Has("mps")) {
+    for (const Json& item : reader.Array("mps")) ReadMpsDevice(item, reader, &status.mps);
   }
   for (const Json& warning : reader.Array("warnings")) {
     if (warning.is_string()) {

@@ -71,6 +71,31 @@ SPEC
   shellcheck "$DIR/out/gpus.sh"
 }
 
+@test "MPS within MIG: the commands make the instance, its server, and clients of it" {
+  (( EUID == 0 )) || skip "only root makes instances"
+  machine H100-SXM5-80GB
+  local tenants=${TRANCHE_TENANTS:-$TRANCHE_BIN/../test/tenants}
+  spec export <<SPEC
+version: 1
+workloads:
+  - {name: bank, isolation: hardware, memory: 39GiB, command: ["$tenants/cuda_work", async, "1000", "20"]}
+  - {name: note, mechanism: mps, profile: 3g.40gb, memory: 9GiB, compute: 20%, replicas: 2, command: ["$tenants/cuda_work", async, "1000", "20"]}
+SPEC
+  exported shell
+  grep -q 'Within MIG nothing keeps a program out' "$DIR/out/gpus.sh"
+  ! grep -q EXCLUSIVE_PROCESS "$DIR/out/gpus.sh"
+  # A fifth of the GPU's SMs is more of its instance's.
+  grep -q 'CUDA_MPS_ACTIVE_THREAD_PERCENTAGE=4[0-9]' "$DIR/out/gpus.sh"
+  if command -v shellcheck >/dev/null; then shellcheck "$DIR/out/gpus.sh"; fi
+  # Folders of this test's own.
+  sed -i "s|/run/nvidia-mps|$DIR/mps|g" "$DIR/out/gpus.sh"
+  on_machine bash "$DIR/out/gpus.sh" 3>&- >"$DIR/ran" 2>&1 &
+  control() { echo "$1" | sim exec "$M" -- env CUDA_MPS_PIPE_DIRECTORY="$(dirname "$(ls "$DIR"/mps/*/pipe/control)")" nvidia-cuda-mps-control; }
+  eventually eval '[[ $(control "get_client_list $(control get_server_list)" | wc -l) == 2 ]]' || { cat "$DIR/ran"; false; }
+  [[ $(nvml | jq '[.gpus[0].mig_instances[]] | length') == 2 ]]
+  [[ $(control "get_default_device_pinned_mem_limit 0") == 9216M ]]
+}
+
 @test "libvirt's schema accepts the virtual machine" {
   machine H100-SXM5-80GB L40S
   a_spec
@@ -98,7 +123,7 @@ SPEC
     [[ -s $DIR/$format ]]
   done
   grep -q "count: 1" "$DIR/triton"
-  jq -e '.kind == "tranche.dev/slice" and .containerEdits.env == ["NVIDIA_VISIBLE_DEVICES=void"]' "$DIR/cdi"
+  jq -e '.kind == "tranche.dev/slice" and all(.devices[]; .containerEdits.env[0] == "NVIDIA_VISIBLE_DEVICES=void")' "$DIR/cdi"
   grep -q "phi-0: its slice is not made yet" "$DIR/cdi.err"
   grep -q "web-0 names no image" "$DIR/compose.err"
   grep -q -- "--gpu-memory-utilization 0.90" "$DIR/vllm"

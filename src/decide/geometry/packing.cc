@@ -4,10 +4,14 @@
 
 #include <algorithm>
 #include <bit>
+#include <functional>
 #include <map>
+#include <utility>
 
 namespace tranche {
 namespace {
+
+constexpr double kNoise = 1e-9;  // of values that are the same
 
 // Instances of one profile are alike but for where they stand.
 struct Kind {
@@ -17,7 +21,8 @@ struct Kind {
   std::vector<MigPlacement> chosen;
 };
 
-std::vector<Kind> KindsOf(const std::vector<WantedInstance>& wanted) {
+std::vector<Kind> KindsOf(const std::vector<WantedInstance>& wanted,
+                          const std::vector<PlacedProfile>& left_over) {
   std::vector<Kind> kinds;
   for (const WantedInstance& instance : wanted) {
     auto kind = std::find_if(kinds.begin(), kinds.end(),
@@ -28,18 +33,26 @@ std::vector<Kind> KindsOf(const std::vector<WantedInstance>& wanted) {
     ++kind->left;
     if (instance.at) kind->stand_at.push_back(*instance.at);
   }
+  for (const PlacedProfile& there : left_over) {
+    for (Kind& kind : kinds) {
+      if (kind.profile == there.profile) kind.stand_at.push_back(there.placement);
+    }
+  }
   return kinds;
 }
 
 // Walks the slots from the left, as LayoutWalk does, but places exactly the kinds given.
 class PackWalk {
  public:
+  using Value = std::function<double(const Occupancy&)>;
+
   PackWalk(const MigGeometry& geometry, const Occupancy& taken, std::vector<Kind> kinds,
-           bool first_will_do)
+           bool first_will_do, Value value = {})
       : geometry_(geometry),
         taken_(taken),
         kinds_(std::move(kinds)),
-        first_will_do_(first_will_do) {
+        first_will_do_(first_will_do),
+        value_(std::move(value)) {
     for (const Kind& kind : kinds_) {
       slots_left_ += kind.left * geometry_.profile(kind.profile).placements.front().size;
     }
@@ -58,12 +71,15 @@ class PackWalk {
   }
 
   void Finish() {
+    if (best_ && kept_ < best_kept_) return;
+    const bool keeps_more = !best_ || kept_ > best_kept_;
+    const double value = value_ ? value_(taken_) : 0;
+    if (!keeps_more && value < best_value_ - kNoise) return;
     const Outlook outlook = geometry_.OutlookOf(taken_);
-    const bool better =
-        !best_ || kept_ > best_kept_ || (kept_ == best_kept_ && outlook > best_outlook_);
-    if (!better) return;
+    if (!keeps_more && value < best_value_ + kNoise && outlook <= best_outlook_) return;
     best_ = kinds_;
     best_kept_ = kept_;
+    best_value_ = value;
     best_outlook_ = outlook;
   }
 
@@ -98,10 +114,12 @@ class PackWalk {
   Occupancy taken_;
   std::vector<Kind> kinds_;
   const bool first_will_do_;
+  const Value value_;
   int slots_left_ = 0;
   int kept_ = 0;
   std::optional<std::vector<Kind>> best_;
   int best_kept_ = 0;
+  double best_value_ = 0;
   Outlook best_outlook_;
 };
 
@@ -255,8 +273,9 @@ class SubsetWalk {
 
 std::optional<std::vector<MigPlacement>> PackProfiles(const MigGeometry& geometry,
                                                       const Occupancy& taken,
-                                                      const std::vector<WantedInstance>& wanted) {
-  PackWalk walk(geometry, taken, KindsOf(wanted), false);
+                                                      const std::vector<WantedInstance>& wanted,
+                                                      const PackingChoice& choice) {
+  PackWalk walk(geometry, taken, KindsOf(wanted, choice.left_over), false, choice.value);
   std::optional<std::vector<Kind>> kinds = walk.Run();
   if (!kinds) return std::nullopt;
   // First those that stay where they are, then the others into what is left, in order.

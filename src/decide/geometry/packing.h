@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -15,12 +16,21 @@ struct WantedInstance {
   bool operator==(const WantedInstance&) const = default;
 };
 
+// What decides between answers that keep as many where they stand.
+struct PackingChoice {
+  // Instances that stand and that nobody holds: taking one over is as good as staying.
+  std::vector<PlacedProfile> left_over = {};
+  // How good what is left of the GPU is, the more, the better; absent: all alike.
+  std::function<double(const Occupancy&)> value = {};
+};
+
 // A placement for each of `wanted`, in that order, around what is taken already, or nothing when
-// there is none. Exact. As few as possible leave their `at`; among those answers the one with the
-// greatest Outlook, then the lowest starts.
+// there is none. Exact. As few as possible leave their `at`; among those answers the one of the
+// greatest value, then that with the greatest Outlook, then the lowest starts.
 std::optional<std::vector<MigPlacement>> PackProfiles(const MigGeometry& geometry,
                                                       const Occupancy& taken,
-                                                      const std::vector<WantedInstance>& wanted);
+                                                      const std::vector<WantedInstance>& wanted,
+                                                      const PackingChoice& choice = {});
 
 // The same for a set of profiles that stand nowhere yet, with the reason when they do not fit
 // (kDoesNotFit): the first of the rules (instances per profile, compute slices, memory slots,

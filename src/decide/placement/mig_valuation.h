@@ -12,6 +12,7 @@ struct MigShape {
   int compute = 0;
   int slots = 0;
   std::vector<int> starts;
+  bool operator==(const MigShape&) const = default;
 };
 
 // What of a GPU in MIG mode is taken; bit i of `slots` is memory slot i.
@@ -20,6 +21,10 @@ struct MigRoom {
   int compute = 0;
   bool operator==(const MigRoom&) const = default;
 };
+
+// How often each of these comes, as far as nobody has seen it: as much of a GPU is asked for by
+// each size. Sums up to 1, so that it soon gives way to what is seen.
+std::vector<double> PriorOf(int slots, int compute, const std::vector<MigShape>& shapes);
 
 // valuation.h's idea for GPUs that are divided by MIG, which run out of memory slots and compute
 // slices: a GPU in a given state is worth what the profiles that usually come could still make of
@@ -40,8 +45,9 @@ class MigValuation {
     // points is best, then the one with the most compute slices taken, then the first.
     int points = 0;
   };
-  // Where on a GPU an instance does least harm; absent where it does not fit. The lowest start
-  // among equals.
+  static int PointsOf(double gain);
+  // Where on a GPU an instance does least harm: has the most points, and of those keeps the most
+  // outlook; absent where it does not fit. The lowest start among equals.
   std::optional<Choice> Best(const MigRoom& taken, int shape) const;
 
   bool Fits(const MigRoom& taken, int shape, int start) const;
@@ -49,13 +55,31 @@ class MigValuation {
   // In GPUs.
   double price(int shape) const { return prices_[static_cast<size_t>(shape)]; }
   double worth(const MigRoom& taken) const { return worth_[Index(taken)]; }
+  // How large the largest shape is that still fits, and then how many shapes at how many starts:
+  // the more, the better. For ties.
+  int OutlookOf(const MigRoom& taken) const;
 
  private:
+  // A way to make one instance more.
+  struct Way {
+    int shape = 0;
+    int start = 0;
+    uint32_t slots = 0;
+    int compute = 0;
+  };
+
   size_t Index(const MigRoom& taken) const {
     return taken.slots * static_cast<size_t>(compute_ + 1) + static_cast<size_t>(taken.compute);
   }
   // The most valuable layout at these prices, as numbers of each shape.
   double BestLayout(const std::vector<double>& prices, std::vector<double>* layout) const;
+  void FindWays();
+  bool Fits(const MigRoom& taken, const Way& way) const {
+    return (taken.slots & way.slots) == 0 && taken.compute + way.compute <= compute_;
+  }
+  static MigRoom With(const MigRoom& taken, const Way& way) {
+    return {taken.slots | way.slots, taken.compute + way.compute};
+  }
   void Price(const std::vector<double>& weights, double size_weight);
   void Value(const std::vector<double>& weights, double softness);
 
@@ -64,6 +88,9 @@ class MigValuation {
   std::vector<MigShape> shapes_;
   std::vector<double> prices_;
   std::vector<double> worth_;  // by Index
+  std::vector<Way> ways_;      // all, by shape
+  // What instances can make of an empty GPU, by Index, the fullest first.
+  std::vector<MigRoom> reachable_;
 };
 
 }  // namespace tranche::placement

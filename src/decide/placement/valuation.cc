@@ -238,6 +238,8 @@ void Valuation::Divide(const std::vector<MigKind>& kinds, const std::vector<Weig
     for (const MigPlace& place : kind.places) {
       shapes[static_cast<size_t>(place.profile)].starts.push_back(std::countr_zero(place.slots));
     }
+    const std::vector<double> prior = PriorOf(kind.slots, kind.compute, shapes);
+    for (size_t i = 0; i < weights.size(); ++i) weights[i] += prior[i];
     const double cpu_per_gpu = cpu / slices * kind.compute;
     const Lanes costs = cpu_prices_ * static_cast<float>(-cpu_per_gpu);
     const Lanes per_gpu =
@@ -248,8 +250,8 @@ void Valuation::Divide(const std::vector<MigKind>& kinds, const std::vector<Weig
   }
 }
 
-Lanes Valuation::WorthOfDivided(const Division& division, const MigGpu& gpu) const {
-  return division.per_gpu * static_cast<float>(division.valuation.worth({gpu.slots, gpu.compute}));
+Lanes Valuation::WorthOfDivided(const Division& division, const MigRoom& taken) const {
+  return division.per_gpu * static_cast<float>(division.valuation.worth(taken));
 }
 
 void Valuation::PriceHardware(const std::vector<NodeShape>& types, const std::vector<int>& counts,
@@ -381,7 +383,7 @@ Valuation::Worth Valuation::Of(const Node& node) const {
     for (size_t g = 0; g < node.gpus; ++g) {
       const MigGpu& gpu = node.mig_gpus[g];
       if (gpu.slots == 0 || gpu.fixed) continue;
-      worth.lanes += WorthOfDivided(*divisions_[node.model], gpu);
+      worth.lanes += WorthOfDivided(*divisions_[node.model], {gpu.slots, gpu.compute});
     }
   }
   worth.value = worth.lanes.Least();
@@ -467,6 +469,7 @@ Valuation::MigGain Valuation::BestSpot(const Node& node, const Worth& worth, con
                                        node.free_milli() - request.total_milli());
   }
   MigGain best{INT_MIN, {}};
+  MigRoom best_after;
   for (size_t g = 0; g < node.gpus; ++g) {
     const MigGpu& gpu = node.mig_gpus[g];
     // An equal GPU before it gave the same.
@@ -479,24 +482,31 @@ Valuation::MigGain Valuation::BestSpot(const Node& node, const Worth& worth, con
       if (!Serves(*division.kind, gpu, place, request.mig) || !node.HasPlace(g, place)) continue;
       const auto& at = division.kind->places[place];
       const auto& profile = division.kind->profiles[static_cast<size_t>(at.profile)];
+      const MigRoom after{gpu.slots | uint32_t{at.slots}, gpu.compute + profile.compute};
       float milli = fixed;
       if (gpu.fixed) {
         // What is lost is the instance, at its own price.
         milli +=
             rest.Least() - static_cast<float>(kGpuMilli * division.valuation.price(at.profile));
       } else {
-        MigGpu after = gpu;
-        after.slots = static_cast<uint16_t>(gpu.slots | at.slots);
-        after.compute = static_cast<uint8_t>(gpu.compute + profile.compute);
         const bool opened = gpu.slots == 0;
-        const Lanes before =
-            opened ? Lanes::Load(Row(node.model, kGpuMilli)) : WorthOfDivided(division, gpu);
+        const Lanes before = opened ? Lanes::Load(Row(node.model, kGpuMilli))
+                                    : WorthOfDivided(division, {gpu.slots, gpu.compute});
         milli += (rest + (WorthOfDivided(division, after) - before)).Least();
         if (churn) milli += BonusOf(node, cpu_after, whole - (opened ? 1 : 0)) - worth.bonus;
       }
       const int points = static_cast<int>(std::floor(milli / 100 + 0.9f)) * 16 + gpu.compute;
-      if (points <= best.points) continue;
+      if (points < best.points) continue;
+      if (points == best.points) {
+        // On one GPU, that which leaves the most outlook.
+        const bool same_gpu = best.spot.place >= 0 && best.spot.gpu == static_cast<int>(g);
+        if (!same_gpu || gpu.fixed ||
+            division.valuation.OutlookOf(after) <= division.valuation.OutlookOf(best_after)) {
+          continue;
+        }
+      }
       best = {points, {static_cast<int>(g), static_cast<int>(place)}};
+      best_after = after;
     }
   }
   return best;

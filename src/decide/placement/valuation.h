@@ -118,7 +118,7 @@ class Valuation {
   };
   void Divide(const std::vector<MigKind>& kinds, const std::vector<WeightedRequest>& mix);
   // What is left of a GPU in MIG mode is worth.
-  Lanes WorthOfDivided(const Division& division, const MigGpu& gpu) const;
+  Lanes WorthOfDivided(const Division& division, const MigRoom& taken) const;
 
   float BonusOf(const Node& node, int cpu_free, int whole_free) const;
   float CpuRoom(int cpu_free) const;

@@ -13,6 +13,7 @@
 #include <chrono>
 #include <filesystem>
 #include <random>
+#include <set>
 
 #include "base/subprocess.h"
 namespace tranche {
@@ -229,15 +230,23 @@ void BrokeredTables::Listen() {
     }
     const std::shared_ptr<Descriptor> watched = watched_;
     lock.unlock();
+    // Many may end at once, and one look finds all that a table has.
+    std::set<std::string> paths;
     char path[PATH_MAX];
-    const ssize_t got = recv(watched->get(), path, sizeof(path) - 1, 0);
-    if (got > 0) {
+    ssize_t got = recv(watched->get(), path, sizeof(path) - 1, 0);
+    const bool heard = got > 0 || (got < 0 && errno == EINTR);
+    for (; got > 0; got = recv(watched->get(), path, sizeof(path) - 1, MSG_DONTWAIT)) {
       path[got] = 0;
+      paths.insert(path);
+    }
+    {
       const std::lock_guard call(died_mutex_);
-      if (died_) died_(path);
+      for (const std::string& each : paths) {
+        if (died_) died_(each);
+      }
     }
     lock.lock();
-    if (got > 0 || (got < 0 && errno == EINTR)) continue;
+    if (heard) continue;
     // A request may have found out first, and have another broker already.
     if (!ending_ && watched_ == watched) Disconnect();
   }

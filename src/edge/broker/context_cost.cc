@@ -84,12 +84,20 @@ Result<ContextCost> Describe(Driver& driver, const std::string& said, int pid,
 
 Result<ContextCost> MeasureContext(Driver& driver, const LimiterFiles& files,
                                    const std::string& libcuda, const std::string& gpu_uuid,
-                                   const std::string& device_uuid) {
+                                   const std::string& device_uuid,
+                                   const std::map<std::string, std::string>& as_client,
+                                   const std::optional<Credentials>& credentials) {
   Pipe to, from;
   if (to.write_end < 0 || from.write_end < 0) return Fail(ErrorCode::kFailed, "cannot make a pipe");
   SpawnOptions options;
   options.argv = {files.hold_context, libcuda, device_uuid};
-  for (char** entry = environ; *entry != nullptr; ++entry) options.environment.emplace_back(*entry);
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string variable = *entry;
+    if (as_client.count(variable.substr(0, variable.find('='))) == 0)
+      options.environment.push_back(variable);
+  }
+  for (const auto& [name, value] : as_client) options.environment.push_back(name + "=" + value);
+  options.credentials = credentials;
   options.standard_input = to.read_end;
   options.standard_output = from.write_end;
   const Result<ProcessId> holder = Spawn(options);

@@ -13,7 +13,7 @@
 #include <optional>
 #include <set>
 
-#include "edge/broker/brokered_tables.h"
+#include "edge/broker/test_tables.h"
 #include "edge/driver/fake/fake_cgroup_tree.h"
 #include "edge/driver/fake/fake_driver.h"
 #include "edge/driver/fake/test_machine.h"
@@ -41,16 +41,6 @@ LeaseRequest Wish() {
 
 class LeaseBookTest : public testing::Test {
  protected:
-  void SetUp() override { NextDaemon(); }
-  void TearDown() override {
-    tables_.reset();
-    std::filesystem::remove_all(folder_);
-  }
-  // What one daemon knew is gone, but for what the broker has.
-  void NextDaemon() {
-    tables_.reset();
-    tables_.emplace(folder_, [] { return Result<std::string>(TRANCHE_TABLE_BROKER); });
-  }
   static ProcessId Self() { return ReadProcessStat(getpid())->id; }
   // One that lives until the test ends it.
   static ProcessId Child() {
@@ -65,13 +55,12 @@ class LeaseBookTest : public testing::Test {
     waitpid(id.pid, nullptr, 0);
   }
 
-  std::string folder_ = testing::TempDir() + "lease_book." + std::to_string(getpid());
   std::shared_ptr<Clock> clock_ = std::make_shared<SystemClock>();
-  std::optional<BrokeredTables> tables_;
+  TestTables tables_;
 };
 
 TEST_F(LeaseBookTest, GrantsAndTellsWhatItGranted) {
-  LeaseBook book(folder_, *tables_, clock_);
+  LeaseBook book(tables_.folder(), *tables_, clock_);
   const auto lease = book.Grant(Wish(), SomeGpu(), geteuid(), Self());
   ASSERT_TRUE(lease) << lease.error().message;
   EXPECT_TRUE(std::filesystem::exists(lease->slice_file));
@@ -85,7 +74,7 @@ TEST_F(LeaseBookTest, GrantsAndTellsWhatItGranted) {
 }
 
 TEST_F(LeaseBookTest, EndsWithWhoeverHoldsIt) {
-  LeaseBook book(folder_, *tables_, clock_);
+  LeaseBook book(tables_.folder(), *tables_, clock_);
   const ProcessId runner = Child();
   const auto lease = book.Grant(Wish(), SomeGpu(), geteuid(), runner);
   ASSERT_TRUE(lease);
@@ -101,14 +90,14 @@ TEST_F(LeaseBookTest, OutlivesTheDaemon) {
   const ProcessId runner = Child();
   std::string file;
   {
-    LeaseBook book(folder_, *tables_, clock_);
+    LeaseBook book(tables_.folder(), *tables_, clock_);
     const auto lease = book.Grant(Wish(), SomeGpu(), geteuid(), runner);
     ASSERT_TRUE(lease);
     file = lease->slice_file;
   }
   EXPECT_TRUE(std::filesystem::exists(file));
-  NextDaemon();
-  LeaseBook next(folder_, *tables_, clock_);
+  tables_.NextDaemon();
+  LeaseBook next(tables_.folder(), *tables_, clock_);
   EXPECT_TRUE(next.Open().empty());
   ASSERT_EQ(next.List().size(), 1u);
   EXPECT_EQ(next.List()[0].program, "train.py");
@@ -117,8 +106,27 @@ TEST_F(LeaseBookTest, OutlivesTheDaemon) {
   EXPECT_TRUE(next.List().empty());
 }
 
+TEST_F(LeaseBookTest, WithoutDaemonAndBrokerTheTablesAreLostAndThatIsSaid) {
+  const ProcessId runner = Child();
+  {
+    LeaseBook book(tables_.folder(), *tables_, clock_);
+    ASSERT_TRUE(book.Grant(Wish(), SomeGpu(), geteuid(), runner));
+  }
+  ASSERT_EQ(tables_.Brokers().size(), 1u);
+  tables_.EndDaemon();
+  kill(tables_.Brokers()[0], SIGKILL);
+  tables_.NextDaemon();
+  LeaseBook next(tables_.folder(), *tables_, clock_);
+  const auto troubles = next.Open();
+  ASSERT_EQ(troubles.size(), 1u);
+  EXPECT_NE(troubles[0].find("cannot be taken over"), std::string::npos) << troubles[0];
+  EXPECT_TRUE(next.List().empty());
+  EXPECT_TRUE(next.Grant(Wish(), SomeGpu(), geteuid(), runner)) << "and all can begin anew";
+  Kill(runner);
+}
+
 TEST_F(LeaseBookTest, ChangesWhileItRuns) {
-  LeaseBook book(folder_, *tables_, clock_);
+  LeaseBook book(tables_.folder(), *tables_, clock_);
   ASSERT_TRUE(book.Grant(Wish(), SomeGpu(), geteuid(), Self()));
   ASSERT_TRUE(book.Change("run-1", {GiB(5), Share<Fraction>{{0.2}, {0.2}}}));
   const auto lease = book.Find("run-1");
@@ -130,7 +138,7 @@ TEST_F(LeaseBookTest, ChangesWhileItRuns) {
 }
 
 TEST_F(LeaseBookTest, WhoAsksForNoTimeHasWhatIsSpareAndMayAskLater) {
-  LeaseBook book(folder_, *tables_, clock_);
+  LeaseBook book(tables_.folder(), *tables_, clock_);
   LeaseRequest wish = Wish();
   wish.compute.reset();
   ASSERT_TRUE(book.Grant(wish, SomeGpu(), geteuid(), Self()));
@@ -142,7 +150,7 @@ TEST_F(LeaseBookTest, WhoAsksForNoTimeHasWhatIsSpareAndMayAskLater) {
 
 TEST_F(LeaseBookTest, UsersAndTeamsHaveTablesOfTheirOwn) {
   if (geteuid() != 0) GTEST_SKIP() << "only root can give tables to others";
-  LeaseBook book(folder_, *tables_, clock_);
+  LeaseBook book(tables_.folder(), *tables_, clock_);
   const auto alice = book.Grant(Wish(), SomeGpu(), 1000, Self());
   const auto bob = book.Grant(Wish(), SomeGpu(), 1001, Self());
   const auto web = book.GrantToReplica("web", "phi", 0, Wish(), SomeGpu(), 1001);
@@ -172,7 +180,7 @@ TEST_F(LeaseBookTest, UsersAndTeamsHaveTablesOfTheirOwn) {
 }
 
 TEST_F(LeaseBookTest, AReplicaHasASliceForEachOfItsStarts) {
-  LeaseBook book(folder_, *tables_, clock_);
+  LeaseBook book(tables_.folder(), *tables_, clock_);
   const auto first = book.GrantToReplica("", "phi", 1, Wish(), SomeGpu(), geteuid());
   ASSERT_TRUE(first) << first.error().message;
   EXPECT_EQ(first->id, "phi@1");
@@ -187,7 +195,7 @@ TEST_F(LeaseBookTest, AReplicaHasASliceForEachOfItsStarts) {
   EXPECT_EQ(book.IdOfSliceFile(second->slice_file), "phi@1");
   book.SetRunner("phi@1", process);
   {
-    LeaseBook next(folder_, *tables_, clock_);
+    LeaseBook next(tables_.folder(), *tables_, clock_);
     EXPECT_TRUE(next.Open().empty());
     ASSERT_EQ(next.List().size(), 1u);
     EXPECT_EQ(next.List()[0].workload, "phi");
@@ -200,7 +208,7 @@ TEST_F(LeaseBookTest, AReplicaHasASliceForEachOfItsStarts) {
 }
 
 TEST_F(LeaseBookTest, TheTimeOfAGpuHasSixtyFourHolders) {
-  LeaseBook book(folder_, *tables_, clock_);
+  LeaseBook book(tables_.folder(), *tables_, clock_);
   for (int i = 0; i < 64; ++i) ASSERT_TRUE(book.Grant(Wish(), SomeGpu(), geteuid(), Self())) << i;
   EXPECT_EQ(book.Grant(Wish(), SomeGpu(), geteuid(), Self()).error().code, ErrorCode::kDoesNotFit);
   EXPECT_EQ(book.List().size(), 64u);
@@ -209,9 +217,9 @@ TEST_F(LeaseBookTest, TheTimeOfAGpuHasSixtyFourHolders) {
 }
 
 TEST_F(LeaseBookTest, LeavesOutWhatCannotBeRead) {
-  std::filesystem::create_directories(folder_);
-  std::ofstream(folder_ + "/run-1.json") << "{";
-  LeaseBook book(folder_, *tables_, clock_);
+  std::filesystem::create_directories(tables_.folder());
+  std::ofstream(tables_.folder() + "/run-1.json") << "{";
+  LeaseBook book(tables_.folder(), *tables_, clock_);
   EXPECT_EQ(book.Open().size(), 1u);
   EXPECT_TRUE(book.List().empty());
 }
@@ -239,7 +247,7 @@ class LeasesHeldByTheKernel : public LeaseBookTest {
 };
 
 TEST_F(LeasesHeldByTheKernel, FromTheGrantToTheEnd) {
-  LeaseBook book(folder_, *tables_, clock_, &*kernel_);
+  LeaseBook book(tables_.folder(), *tables_, clock_, &*kernel_);
   const ProcessId runner = Child();
   const auto lease = book.Grant(Wish(), gpu_, geteuid(), runner);
   ASSERT_TRUE(lease) << lease.error().message;
@@ -261,7 +269,7 @@ TEST_F(LeasesHeldByTheKernel, FromTheGrantToTheEnd) {
 }
 
 TEST_F(LeasesHeldByTheKernel, OneWithoutMemoryHasNoGroup) {
-  LeaseBook book(folder_, *tables_, clock_, &*kernel_);
+  LeaseBook book(tables_.folder(), *tables_, clock_, &*kernel_);
   LeaseRequest request = Wish();
   request.memory.reset();
   const auto lease = book.Grant(request, gpu_, geteuid(), Self());
@@ -271,7 +279,7 @@ TEST_F(LeasesHeldByTheKernel, OneWithoutMemoryHasNoGroup) {
 }
 
 TEST_F(LeasesHeldByTheKernel, AReplicaEntersByItselfAndALoanMovesTheLimit) {
-  LeaseBook book(folder_, *tables_, clock_, &*kernel_);
+  LeaseBook book(tables_.folder(), *tables_, clock_, &*kernel_);
   const auto lease = book.GrantToReplica("team", "a", 0, Wish(), gpu_, geteuid());
   ASSERT_TRUE(lease);
   EXPECT_EQ(MembersOf(lease->cgroup), std::set<int>{});
@@ -287,7 +295,7 @@ TEST_F(LeasesHeldByTheKernel, AReplicaEntersByItselfAndALoanMovesTheLimit) {
 
 TEST_F(LeasesHeldByTheKernel, ALimitThatCannotBeSetIsToldOf) {
   driver_.FailAlways(FakeDriver::Call::kSetMemoryLimits, {ErrorCode::kFailed, "RM says no", ""});
-  LeaseBook book(folder_, *tables_, clock_, &*kernel_);
+  LeaseBook book(tables_.folder(), *tables_, clock_, &*kernel_);
   const auto lease = book.Grant(Wish(), gpu_, geteuid(), Self());
   ASSERT_TRUE(lease) << "the limiter holds it";
   EXPECT_EQ(lease->guarantee().memory, Guarantee::kCooperative);
@@ -299,7 +307,7 @@ TEST_F(LeasesHeldByTheKernel, ALimitThatCannotBeSetIsToldOf) {
 TEST_F(LeasesHeldByTheKernel, WhereThereAreNoLimitsNothingIsWrong) {
   FakeDriver old(TestMachine({TestH100(0, false)}));
   KernelLimits none(old, std::unique_ptr<CgroupTree>(std::make_unique<FakeCgroupTree>()), "me-");
-  LeaseBook book(folder_, *tables_, clock_, &none);
+  LeaseBook book(tables_.folder(), *tables_, clock_, &none);
   const auto lease = book.Grant(Wish(), gpu_, geteuid(), Self());
   ASSERT_TRUE(lease);
   EXPECT_EQ(lease->detail, "");
@@ -314,16 +322,16 @@ TEST_F(LeasesHeldByTheKernel, WhereThereAreNoLimitsNothingIsWrong) {
 TEST_F(LeasesHeldByTheKernel, AreFoundAgainByTheNextDaemon) {
   std::string cgroup, lost;
   {
-    LeaseBook book(folder_, *tables_, clock_, &*kernel_);
+    LeaseBook book(tables_.folder(), *tables_, clock_, &*kernel_);
     cgroup = book.GrantToReplica("team", "a", 0, Wish(), gpu_, geteuid())->cgroup;
     lost = book.GrantToReplica("team", "b", 0, Wish(), gpu_, geteuid())->cgroup;
   }
   ASSERT_TRUE(tree_->MakeGroup("tranche/me-nobody's"));
   ASSERT_TRUE(tree_->MakeGroup("tranche/you-run-1"));
-  NextDaemon();
+  tables_.NextDaemon();
   // A driver that was loaded anew knows none of them.
   ASSERT_TRUE(driver_.SetMemoryLimits(gpu_.uuid, lost, {}));
-  LeaseBook next(folder_, *tables_, clock_, &*kernel_);
+  LeaseBook next(tables_.folder(), *tables_, clock_, &*kernel_);
   EXPECT_TRUE(next.Open().empty());
   EXPECT_EQ(Most(cgroup), GiB(10));
   EXPECT_EQ(Most(lost), GiB(10)) << "set again";
@@ -335,12 +343,12 @@ TEST_F(LeasesHeldByTheKernel, AreFoundAgainByTheNextDaemon) {
 TEST_F(LeasesHeldByTheKernel, WhatIsLostAndCannotBeSetAgainIsToldOf) {
   std::string cgroup;
   {
-    LeaseBook book(folder_, *tables_, clock_, &*kernel_);
+    LeaseBook book(tables_.folder(), *tables_, clock_, &*kernel_);
     cgroup = book.GrantToReplica("team", "a", 0, Wish(), gpu_, geteuid())->cgroup;
   }
   ASSERT_TRUE(driver_.SetMemoryLimits(gpu_.uuid, cgroup, {}));
   driver_.FailAlways(FakeDriver::Call::kSetMemoryLimits, {ErrorCode::kFailed, "RM says no", ""});
-  LeaseBook next(folder_, *tables_, clock_, &*kernel_);
+  LeaseBook next(tables_.folder(), *tables_, clock_, &*kernel_);
   const auto troubles = next.Open();
   ASSERT_EQ(troubles.size(), 1u);
   EXPECT_NE(troubles[0].find("RM says no"), std::string::npos);

@@ -183,7 +183,7 @@ TEST_F(SliceStoreTest, AKillStormLeavesNothingBehindAndStopsNobody) {
         if (Reserve(table, slot, MiB(4).value)) MemoryLedger(table, 0).Release(slot, MiB(4).value);
       }
     });
-    Until([&] { return store_->Members().size() >= 1; });
+    Until([&] { return !store_->Members().empty(); });
     usleep(random() % 2000);
     Kill(victim);
     store_->Reap();

@@ -18,8 +18,8 @@
 #include <thread>
 
 #include "abi/slice_table.h"
-#include "edge/broker/brokered_tables.h"
 #include "edge/broker/slice_store.h"
+#include "edge/broker/test_tables.h"
 #include "limiter/libc.h"
 #include "limiter/open_table.h"
 #include "limiter/slice_file.h"
@@ -44,30 +44,8 @@ bool Within(std::chrono::milliseconds time, const std::function<bool()>& happens
 // The program, as the daemon starts it.
 class TableBrokerTest : public testing::Test {
  protected:
-  void SetUp() override { NextDaemon(); }
-  void TearDown() override {
-    tables_.reset();
-    std::filesystem::remove_all(folder_);
-  }
-  void NextDaemon() {
-    tables_.reset();
-    tables_.emplace(folder_, [] { return Result<std::string>(TRANCHE_TABLE_BROKER); });
-  }
   TablePlace Place(const std::string& name, bool read_only = false) const {
-    return {folder_ + "/" + name, 8192, geteuid(), read_only};
-  }
-  // Of the programs whose first argument is the broker's socket of this test.
-  std::vector<pid_t> Brokers() const {
-    std::vector<pid_t> found;
-    for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
-      std::ifstream file(entry.path() / "cmdline");
-      const std::string command{std::istreambuf_iterator<char>(file), {}};
-      const auto stat = ReadProcessStat(std::atoi(entry.path().filename().c_str()));
-      if (command.find(folder_ + "/" + kBrokerSocket) != std::string::npos && stat &&
-          stat->state != 'Z')
-        found.push_back(stat->id.pid);
-    }
-    return found;
+    return {tables_.folder() + "/" + name, 8192, geteuid(), read_only};
   }
   static void Write(const Descriptor& table, char letter) {
     ASSERT_EQ(pwrite(table.get(), &letter, 1, 100), 1);
@@ -77,9 +55,9 @@ class TableBrokerTest : public testing::Test {
     return pread(table.get(), &letter, 1, 100) == 1 ? letter : '!';
   }
 
-  const std::string folder_ = testing::TempDir() + "table_broker." + std::to_string(getpid()) +
-                              "." + testing::UnitTest::GetInstance()->current_test_info()->name();
-  std::optional<BrokeredTables> tables_;
+  std::vector<pid_t> Brokers() const { return tables_.Brokers(); }
+
+  TestTables tables_;
 };
 
 TEST_F(TableBrokerTest, HandsOutMemoryThatNobodyCanCutShort) {
@@ -139,7 +117,7 @@ TEST_F(TableBrokerTest, WhatIsToBeReadCannotBeWritten) {
 
 TEST_F(TableBrokerTest, OnlyItsOwnerGetsIt) {
   if (geteuid() != 0) GTEST_SKIP() << "only root can be somebody else";
-  std::filesystem::create_directories(folder_);
+  std::filesystem::create_directories(tables_.folder());
   TablePlace place = Place("t"), gate = Place("gate", true);
   place.owner = gate.owner = 1000;
   ASSERT_TRUE(tables_->Make(&place));
@@ -207,7 +185,7 @@ TEST_F(TableBrokerTest, TheNextDaemonFindsTheSameMemory) {
     Write(*made, 'm');
   }
   const auto before = Brokers();
-  NextDaemon();
+  tables_.NextDaemon();
   const auto found = tables_->Open(place);
   ASSERT_TRUE(found) << found.error().message;
   EXPECT_EQ(Read(*found), 'm');
@@ -261,24 +239,24 @@ TEST_F(TableBrokerTest, EndsWhenNobodyNeedsItAnyMore) {
   tables_->Remove(place.path);
   EXPECT_FALSE(std::filesystem::exists(place.path));
   EXPECT_FALSE(Descriptor(OpenTable(place.path.c_str(), true)));
-  tables_.reset();
+  tables_.EndDaemon();
   EXPECT_TRUE(Within(20s, [&] { return Brokers().empty(); }));
 }
 
 TEST_F(TableBrokerTest, EndsWithItsFolder) {
   TablePlace place = Place("t");
   ASSERT_TRUE(tables_->Make(&place));
-  tables_.reset();
+  tables_.EndDaemon();
   std::this_thread::sleep_for(2500ms);
   EXPECT_EQ(Brokers().size(), 1u) << "the next daemon will look for it";
-  std::filesystem::remove_all(folder_);
+  std::filesystem::remove_all(tables_.folder());
   EXPECT_TRUE(Within(20s, [&] { return Brokers().empty(); }));
 }
 
 // As the shim does it: a slot in a slice, given back at once when its process is killed.
 TEST_F(TableBrokerTest, WhatAKilledProcessHeldIsGivenBackAtOnce) {
   const auto store =
-      *SliceStore::Create(*tables_, folder_, "s", {{kUuid, GiB(1), MiB(100)}}, geteuid());
+      *SliceStore::Create(*tables_, tables_.folder(), "s", {{kUuid, GiB(1), MiB(100)}}, geteuid());
   int ready[2];
   ASSERT_EQ(pipe(ready), 0);
   const pid_t child = fork();

@@ -12,7 +12,6 @@ namespace tranche {
 
 using limiter::ComputeTable;
 using limiter::SliceFile;
-using limiter::Turnstile;
 
 Result<std::unique_ptr<TurnsTable>> TurnsTable::Open(TableHost& host, const std::string& folder,
                                                      const std::string& gpu_uuid, uint32_t uid) {

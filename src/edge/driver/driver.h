@@ -51,6 +51,10 @@ class Driver {
   // kUnsupported.
   virtual Result<MigMode> SetMigMode(const std::string& gpu_uuid, bool enabled) = 0;
 
+  // Which processes may use the GPU; read back after it was set. kPermission for ordinary users,
+  // kUnsupported where the GPU has none to set (it is in MIG mode).
+  virtual Status SetComputeMode(const std::string& gpu_uuid, ComputeMode mode) = 0;
+
   // Makes a GPU instance exactly at `placement` with one compute instance over all of it, and
   // returns it as read back. If the compute instance fails, the GPU instance is destroyed again.
   virtual Result<MigInstance> CreateInstance(const std::string& gpu_uuid,

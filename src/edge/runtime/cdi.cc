@@ -19,34 +19,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool IsName(const std::string& name) {
-  const auto plain = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-  };
-  return !name.empty() && plain(name.front()) && plain(name.back()) &&
-         std::all_of(name.begin(), name.end(),
-                     [&](char c) { return plain(c) || std::strchr("_.:-", c) != nullptr; });
-}
-
-bool AnyHas(const Json& edits, const char* list, const char* key) {
-  const auto found = edits.find(list);
-  if (found == edits.end() || !found->is_array()) return false;
-  return std::any_of(found->begin(), found->end(),
-                     [&](const Json& entry) { return entry.is_object() && entry.contains(key); });
-}
-
-// Which version first had what the edits say; the kind and the names are ours and plain.
-const char* LowestVersion(const std::string& name, const Json& edits) {
-  if (edits.contains("netDevices")) return "1.1.0";
-  if (edits.contains("additionalGids") || edits.contains("additionalGIDs") ||
-      edits.contains("intelRdt"))
-    return "0.7.0";
-  if ((name.front() >= '0' && name.front() <= '9') || AnyHas(edits, "deviceNodes", "hostPath"))
-    return "0.5.0";
-  if (AnyHas(edits, "mounts", "type")) return "0.4.0";
-  return "0.3.0";
-}
-
 // YAML has no types of its own for what matters here: numbers, truth and text.
 Json ToJson(const YamlNode& node) {
   if (node.IsMap()) {
@@ -69,53 +41,7 @@ Json ToJson(const YamlNode& node) {
   return text;
 }
 
-Json MountOf(const CdiMount& mount) {
-  return {{"hostPath", mount.host_path},
-          {"containerPath", mount.container_path},
-          {"options", {mount.writable ? "rw" : "ro", "nosuid", "nodev", "rbind", "rprivate"}}};
-}
-
 }  // namespace
-
-Result<std::string> PrintCdi(const CdiDevice& device) {
-  if (!IsName(device.name))
-    return Fail(ErrorCode::kInvalid, fmt::format("'{}' cannot be a device's name", device.name));
-  Json edits = Json::object();
-  if (!device.driver_edits.empty()) {
-    auto parsed = ParseJson(device.driver_edits);
-    if (!parsed || !parsed->is_object())
-      return Fail(ErrorCode::kInvalid, "what the driver needs is no JSON object");
-    edits = std::move(*parsed);
-  }
-  Json& environment = edits["env"];
-  if (!environment.is_array()) environment = Json::array();
-  // Whatever the driver's file says of it: the devices are those that are named here.
-  for (size_t i = environment.size(); i-- > 0;) {
-    const Json& entry = environment[i];
-    if (!entry.is_string() || entry.get<std::string>().starts_with("NVIDIA_VISIBLE_DEVICES="))
-      environment.erase(i);
-  }
-  environment.push_back("NVIDIA_VISIBLE_DEVICES=void");
-  for (const std::string& variable : device.environment) environment.push_back(variable);
-  if (!device.nodes.empty()) {
-    Json& nodes = edits["deviceNodes"];
-    if (!nodes.is_array()) nodes = Json::array();
-    for (const std::string& path : device.nodes) {
-      const bool known = std::any_of(nodes.begin(), nodes.end(), [&](const Json& node) {
-        return node.is_object() && node.value("path", "") == path;
-      });
-      if (!known) nodes.push_back({{"path", path}});
-    }
-  }
-  if (!device.mounts.empty()) {
-    Json& mounts = edits["mounts"];
-    if (!mounts.is_array()) mounts = Json::array();
-    for (const CdiMount& mount : device.mounts) mounts.push_back(MountOf(mount));
-  }
-  return PrintJson({{"cdiVersion", LowestVersion(device.name, edits)},
-                    {"kind", kCdiKind},
-                    {"devices", {{{"name", device.name}, {"containerEdits", edits}}}}});
-}
 
 Result<std::string> DriverEditsOf(const std::string& text, const std::string& file) {
   // JSON is YAML as well.
@@ -133,7 +59,7 @@ std::string CdiFile(const std::string& folder, const std::string& name) {
 }
 
 Status WriteCdi(const std::string& folder, const CdiDevice& device) {
-  const auto text = PrintCdi(device);
+  const auto text = PrintCdi({device});
   if (!text) return tl::unexpected(text.error());
   std::error_code ignored;
   fs::create_directories(folder, ignored);

@@ -1,38 +1,12 @@
 #pragma once
 
 #include <string>
-#include <vector>
 
 #include "base/result.h"
+#include "model/cdi.h"
 
-// Container Device Interface: files that say what a container gets with a device by that name.
-// Tranche writes one for each replica that runs in a container, so that podman and docker give it
-// its slice and nothing else.
+// The files of replicas that run in containers: one for each.
 namespace tranche {
-
-struct CdiMount {
-  std::string host_path;
-  std::string container_path;
-  bool writable = false;
-};
-
-// What one replica gets.
-struct CdiDevice {
-  std::string name;                // letters, digits and "_.:-"
-  std::vector<std::string> nodes;  // "/dev/nvidia0"
-  std::vector<CdiMount> mounts;
-  std::vector<std::string> environment;  // "NAME=value"
-  // The parts for any of its containers, of a file that the administrator keeps for the driver
-  // (nvidia-ctk cdi generate): its libraries and what makes them findable. JSON; "" = none.
-  std::string driver_edits;
-};
-
-inline constexpr const char* kCdiKind = "tranche.dev/slice";
-
-// The whole file, in the lowest version of the format that has what it says. NVIDIA_VISIBLE_DEVICES
-// is always "void", or NVIDIA's own runtime, where that is the default, would add devices by what
-// the image says. kInvalid for a name that is none, or driver_edits that are no JSON object.
-Result<std::string> PrintCdi(const CdiDevice& device);
 
 // The containerEdits that are for all devices of a CDI file, which is JSON or YAML: what the driver
 // needs besides nodes of GPUs. "" when it has none.

@@ -118,7 +118,7 @@ TEST(PlanContainer, DockerKnowsNoPassthrough) {
 }
 
 Json Printed(const CdiDevice& device) {
-  const auto text = PrintCdi(device);
+  const auto text = PrintCdi({device});
   EXPECT_TRUE(text) << text.error().message;
   return ParseJson(text.value_or("{}")).value_or(Json::object());
 }
@@ -158,8 +158,8 @@ TEST(Cdi, TheDriversFileIsTakenInAndItsDevicesAreNot) {
 }
 
 TEST(Cdi, BadNamesAndFilesAreTold) {
-  EXPECT_EQ(PrintCdi({"a/b", {}, {}, {}, ""}).error().code, ErrorCode::kInvalid);
-  EXPECT_EQ(PrintCdi({"a", {}, {}, {}, "[1]"}).error().code, ErrorCode::kInvalid);
+  EXPECT_EQ(PrintCdi({{"a/b", {}, {}, {}, ""}}).error().code, ErrorCode::kInvalid);
+  EXPECT_EQ(PrintCdi({{"a", {}, {}, {}, "[1]"}}).error().code, ErrorCode::kInvalid);
   const auto broken = DriverEditsOf("a: [", "nvidia.yaml");
   ASSERT_FALSE(broken);
   EXPECT_THAT(broken.error().message, HasSubstr("nvidia.yaml:"));

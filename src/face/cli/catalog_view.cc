@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/json.h"
 #include "decide/geometry/layouts.h"
@@ -279,11 +280,12 @@ Answer ViewCatalogModels(const Catalog& catalog) {
   const auto known = [](int count) { return count > 0 ? Cell(std::to_string(count)) : Cell(); };
   Json models = Json::array();
   for (const CatalogModel& model : catalog.models()) {
-    Json json = {
-        {"model", model.name}, {"aliases", model.aliases}, {"parameters", model.parameters}};
+    Json json = {{"model", model.name},
+                 {"aliases", model.aliases},
+                 {"parameters", std::llround(model.parameters)}};
     // 0 in the catalog: the model has no such part, or nobody knows.
     const auto put = [&](const char* key, double value) {
-      if (value > 0) json[key] = value;
+      if (value > 0) json[key] = std::llround(value);
     };
     const auto put_count = [&](const char* key, int value) {
       if (value > 0) json[key] = value;

@@ -4,6 +4,8 @@
 
 #include <map>
 #include <random>
+#include <set>
+#include <string>
 
 #include "base/json.h"
 #include "base/yaml.h"
@@ -156,11 +158,16 @@ TEST(Export, SlicesThatAreThereAreNamedByTheirUuid) {
   }
   const auto cdi = ParseJson(Export("cdi", input)->files.front().text);
   ASSERT_TRUE(cdi);
-  EXPECT_EQ((*cdi)["cdiVersion"], "0.5.0");
-  EXPECT_EQ((*cdi)["containerEdits"]["env"][0], "NVIDIA_VISIBLE_DEVICES=void");
+  EXPECT_EQ((*cdi)["cdiVersion"], "0.3.0") << "the lowest that has what it says";
+  EXPECT_EQ((*cdi)["devices"][0]["containerEdits"]["env"][0], "NVIDIA_VISIBLE_DEVICES=void");
   EXPECT_EQ((*cdi)["devices"].size(), 3u);
-  EXPECT_EQ((*cdi)["devices"][0]["containerEdits"]["deviceNodes"][1]["path"],
-            "/dev/nvidia-caps/nvidia-cap32");
+  std::set<std::string> nodes;
+  for (const Json& node : (*cdi)["devices"][0]["containerEdits"]["deviceNodes"])
+    nodes.insert(node["path"].get<std::string>());
+  EXPECT_EQ(nodes,
+            (std::set<std::string>{"/dev/nvidia-caps/nvidia-cap32", "/dev/nvidia-caps/nvidia-cap33",
+                                   "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia0",
+                                   "/dev/nvidiactl"}));
 }
 
 double UtilizationOf(const std::string& line) {
@@ -198,6 +205,28 @@ TEST(Export, VllmSharesSumToNineTenths) {
       SharedPlan(Mechanism::kTimeSlicing, l40s, {third, third, third}, "vllm/vllm-openai:latest");
   EXPECT_THAT(Utilizations(FileOf(*Export("vllm", {thirds, TheCatalog(), &l40s}), "vllm.sh")),
               testing::ElementsAre(0.30, 0.30, 0.30));
+}
+
+TEST(Export, ClientsOfMpsWithinAnInstanceAreToldOfTheInstance) {
+  const Machine machine = MachineOf("H100-SXM5-80GB", 1);
+  Plan plan = SharedPlan(Mechanism::kMps, machine, {GiB(20), GiB(10)}, "vllm/vllm-openai:latest");
+  for (Assignment& assignment : plan.assignments) {
+    assignment.slice.profile = "3g.40gb";
+    assignment.slice.placement = MigPlacement{4, 4};
+    assignment.slice.compute_fraction = 0.2;
+  }
+  const std::string text = FileOf(*Export("shell", {plan, TheCatalog(), &machine}), "gpus.sh");
+  EXPECT_THAT(text, HasSubstr("GPU0_AT_4=$(make_slice GPU-"));
+  EXPECT_THAT(text, HasSubstr("mps() { env CUDA_VISIBLE_DEVICES=\"$GPU0_AT_4\""));
+  EXPECT_THAT(text, HasSubstr("-v /run/nvidia-mps/gpu0-at-4/pipe:/run/nvidia-mps/gpu0-at-4/pipe"));
+  EXPECT_THAT(text, Not(HasSubstr("EXCLUSIVE_PROCESS")));
+  // Of 60 of the 132 SMs.
+  EXPECT_THAT(text, HasSubstr("set_default_active_thread_percentage 44\""));
+  // Of 40 GB, not of 80.
+  EXPECT_THAT(Utilizations(text), testing::ElementsAre(0.46, 0.23));
+  for (const char* other : {"systemd", "compose", "kubernetes"}) {
+    EXPECT_EQ(Export(other, {plan, TheCatalog(), &machine}).error().code, ErrorCode::kUnsupported);
+  }
 }
 
 TEST(Export, VllmSharesNeverSumToMoreThanFits) {
@@ -269,6 +298,43 @@ TEST(Export, RoutesReachEveryReplica) {
             "Path(`/phi`) || PathPrefix(`/phi/`)");
   EXPECT_EQ(
       http->Find("services")->Find("phi")->Find("loadBalancer")->Find("servers")->items.size(), 2u);
+}
+
+TEST(Export, LibvirtGetsTheVgpusThatWereMade) {
+  Spec fleet = SpecOf(
+      "version: 1\nfleet: [{gpu: A40}]\nworkloads:\n  - {name: vm, mechanism: vgpu, profile: "
+      "A40-8C, "
+      "replicas: 2, isolation: none}\n");
+  Machine machine = MachineFromFleet(fleet, TheCatalog());
+  machine.simulated_fleet = false;
+  fleet.fleet.clear();
+  const Plan plan = MakePlan(machine, fleet, Deployment{}, TheCatalog(), {});
+  ASSERT_TRUE(plan.feasible());
+  const auto early = Export("libvirt", {plan, TheCatalog(), &machine});
+  ASSERT_FALSE(early);
+  EXPECT_THAT(early.error().hint, HasSubstr("not made yet"));
+  for (int replica = 0; replica < 2; ++replica) {
+    VgpuThere there;
+    there.id = there.function = fmt::format("0000:41:00.{}", 4 + replica);
+    there.type = "A40-8C";
+    there.ours = true;
+    there.workload = "vm";
+    there.replica = replica;
+    machine.gpus[0].vgpu->there.push_back(there);
+  }
+  // Somebody else's at the place of one is not given away.
+  machine.gpus[0].vgpu->there[1].ours = false;
+  const auto exported = Export("libvirt", {plan, TheCatalog(), &machine});
+  ASSERT_EQ(exported->files.size(), 1u);
+  EXPECT_THAT(FileOf(*exported, "vm-0.xml"),
+              AllOf(HasSubstr("type='pci' managed='no'"),
+                    HasSubstr("bus='0x41' slot='0x00' function='0x4'")));
+  EXPECT_THAT(NotesOf(*exported), HasSubstr("vm-1: its A40-8C is not made yet"));
+  machine.gpus[0].vgpu->mediated = true;
+  machine.gpus[0].vgpu->there[0].id = "00000000-0000-4000-8000-000000000001";
+  EXPECT_THAT(FileOf(*Export("libvirt", {plan, TheCatalog(), &machine}), "vm-0.xml"),
+              AllOf(HasSubstr("type='mdev' managed='no' model='vfio-pci'"),
+                    HasSubstr("uuid='00000000-0000-4000-8000-000000000001'")));
 }
 
 TEST(Export, LibvirtGivesWholeGpusOnly) {

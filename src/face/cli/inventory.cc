@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "engine/vgpu_inventory.h"
 #include "face/cli/context.h"
 #include "face/cli/files.h"
 #include "face/cli/verb.h"
@@ -51,7 +52,9 @@ class InventoryVerb final : public Verb {
     if (!catalog) return tl::unexpected<Error>(catalog.error());
     auto driver = context.world().open_driver();
     if (!driver) return tl::unexpected<Error>(driver.error());
-    return TakeInventory(**driver, **catalog, *context.world().clock);
+    auto machine = TakeInventory(**driver, **catalog, *context.world().clock);
+    if (machine) AddVgpusHere(**catalog, *context.world().clock, &*machine);
+    return machine;
   }
 
   std::string machine_file_;

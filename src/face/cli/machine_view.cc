@@ -161,6 +161,32 @@ std::string Headline(const Machine& machine) {
   return line + ", fingerprint " + machine.fingerprint + "\n\n";
 }
 
+// "  gpu0: virtual GPUs by vendor-vfio, 16 virtual functions, equal sizes, best-effort turns; ...".
+std::string VgpuText(const Gpu& gpu) {
+  const GpuVgpu& vgpu = *gpu.vgpu;
+  std::string text = fmt::format(
+      "  gpu{}: virtual GPUs by {}, {}, {}, {}\n", gpu.index,
+      vgpu.mediated ? "mdev" : "vendor-vfio",
+      vgpu.functions == 0
+          ? std::string("no virtual functions yet")
+          : fmt::format("{} virtual function{}", vgpu.functions, vgpu.functions == 1 ? "" : "s"),
+      !vgpu.mixed   ? "mixed sizes: " + Printable(vgpu.mixed.reason())
+      : *vgpu.mixed ? std::string("mixed sizes")
+                    : std::string("one size"),
+      vgpu.scheduler ? fmt::format("{} turns", VgpuSchedulerName(*vgpu.scheduler))
+                     : "turns: " + Printable(vgpu.scheduler.reason()));
+  for (const VgpuThere& there : vgpu.there) {
+    text += fmt::format(
+        "    {} {}{}{}\n", Printable(there.id), Printable(there.type),
+        !there.ours ? std::string(", not Tranche's")
+        : there.workload.empty()
+            ? std::string(", made by hand")
+            : fmt::format(", for {}/{}", Printable(there.workload), there.replica),
+        there.holders.empty() ? "" : fmt::format(", open by pid {}", there.holders.front()));
+  }
+  return text;
+}
+
 }  // namespace
 
 Answer ViewMachine(const Machine& machine, const Deployment* deployment, bool wide) {
@@ -190,6 +216,9 @@ Answer ViewMachine(const Machine& machine, const Deployment* deployment, bool wi
       sharing +=
           fmt::format("  gpu{}: {} time slices\n", gpu.index, TimeSliceName(*gpu.time_slice));
     }
+  }
+  for (const Gpu& gpu : machine.gpus) {
+    if (gpu.vgpu) sharing += VgpuText(gpu);
   }
   if (!sharing.empty()) answer.blocks.emplace_back("\nSharing\n" + sharing);
   return answer;

@@ -1,5 +1,6 @@
 #include "face/cli/plan_source.h"
 
+#include "engine/vgpu_inventory.h"
 #include "face/cli/coefficients_file.h"
 #include "face/cli/files.h"
 #include "stage/inventory/inventory.h"
@@ -11,7 +12,9 @@ namespace {
 Result<Machine> OwnMachine(Context& context, const Catalog& catalog) {
   auto driver = context.world().open_driver();
   if (!driver) return tl::unexpected<Error>(driver.error());
-  return TakeInventory(**driver, catalog, *context.world().clock);
+  auto machine = TakeInventory(**driver, catalog, *context.world().clock);
+  if (machine) AddVgpusHere(catalog, *context.world().clock, &*machine);
+  return machine;
 }
 
 // A daemon that cannot be reached is none; one that refuses for another reason is an error.

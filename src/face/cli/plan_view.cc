@@ -118,11 +118,13 @@ std::string SliceName(const Slice& slice, int gpu_index) {
     return name + fmt::format(" {}@{}", slice.profile, slice.placement->start);
   }
   if (slice.placement) {
-    return name + fmt::format(" {}@{} ({})", slice.profile, slice.placement->start,
-                              MechanismName(slice.mechanism));
+    return name +
+           fmt::format(" {}@{} ({})", slice.profile, slice.placement->start,
+                       slice.vgpu_type.empty() ? MechanismName(slice.mechanism) : slice.vgpu_type);
   }
   if (!slice.more_gpu_uuids.empty())
     name += fmt::format(" and {} more", slice.more_gpu_uuids.size());
+  if (slice.mechanism == Mechanism::kVgpu) return name + " " + slice.vgpu_type;
   return name + fmt::format(" ({})", MechanismName(slice.mechanism));
 }
 

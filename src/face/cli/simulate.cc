@@ -218,21 +218,13 @@ class SimulateVerb final : public Verb {
       numbers.Add("--inflate does not change a trace's own times",
                   "add --departures to have workloads drawn instead");
     }
+    const auto loaded = context.catalog();
+    if (!loaded) return tl::unexpected<Error>(loaded.error());
+    const std::optional<Fleet> fleet = ReadNodes(**loaded, &numbers);
+    const auto pods = ReadPods(fleet, &numbers);
     if (const Status status = numbers.status(); !status) {
       return tl::unexpected<Error>(status.error());
     }
-
-    const auto node_text = ReadWholeFile(nodes_, kLargestTrace);
-    if (!node_text) return tl::unexpected<Error>(node_text.error());
-    auto fleet = simulate::ParseNodes(*node_text, nodes_);
-    if (!fleet) return tl::unexpected<Error>(fleet.error());
-    const auto loaded = context.catalog();
-    if (!loaded) return tl::unexpected<Error>(loaded.error());
-    simulate::AddMig(**loaded, &*fleet);
-    const auto pod_text = ReadWholeFile(pods_, kLargestTrace);
-    if (!pod_text) return tl::unexpected<Error>(pod_text.error());
-    const auto pods = simulate::ParsePods(*pod_text, pods_, *fleet);
-    if (!pods) return tl::unexpected<Error>(pods.error());
 
     if (by_the_clock()) return RunTimeline(context, *fleet, *pods, options, timing);
     std::vector<simulate::PolicyOutcome> outcomes;
@@ -246,6 +238,31 @@ class SimulateVerb final : public Verb {
   }
 
  private:
+  std::optional<Fleet> ReadNodes(const Catalog& catalog, NumberOptions* mistakes) const {
+    if (nodes_.empty()) return std::nullopt;
+    const auto text = ReadWholeFile(nodes_, kLargestTrace);
+    auto fleet = text ? simulate::ParseNodes(*text, nodes_) : tl::unexpected<Error>(text.error());
+    if (!fleet) {
+      mistakes->Add(fleet.error().message, fleet.error().hint);
+      return std::nullopt;
+    }
+    simulate::AddMig(catalog, &*fleet);
+    return std::move(*fleet);
+  }
+
+  // Without a fleet only whether they can be read is seen.
+  std::optional<std::vector<TracePod>> ReadPods(const std::optional<Fleet>& fleet,
+                                                NumberOptions* mistakes) const {
+    if (pods_.empty()) return std::nullopt;
+    const auto text = ReadWholeFile(pods_, kLargestTrace);
+    if (text && !fleet) return std::nullopt;
+    auto pods =
+        text ? simulate::ParsePods(*text, pods_, *fleet) : tl::unexpected<Error>(text.error());
+    if (pods) return std::move(*pods);
+    mistakes->Add(pods.error().message, pods.error().hint);
+    return std::nullopt;
+  }
+
   // Capacity is found by simulating what happens over time.
   bool by_the_clock() const { return timeline_ || find_capacity_; }
 

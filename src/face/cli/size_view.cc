@@ -92,7 +92,7 @@ Json ServerJson(const SizedServer& server) {
   Json json = {{"model", model.name},
                {"model_source", server.model.source},
                {"architecture_known", server.model.architecture_known},
-               {"parameters", model.parameters},
+               {"parameters", std::llround(model.parameters)},
                {"precision", server.ask.precision},
                {"engine", SizedEngineName(server.engine.engine)}};
   if (!server.engine.version.empty()) json["engine_version"] = server.engine.version;
@@ -217,7 +217,7 @@ Answer ViewComparison(const std::vector<std::vector<SizedServer>>& rows, bool we
     table.rows.push_back(std::move(cells));
     list.push_back({{"model", first.model.model.name},
                     {"precision", first.ask.precision},
-                    {"parameters", first.model.model.parameters},
+                    {"parameters", std::llround(first.model.model.parameters)},
                     {"weights_bytes", first.size.weights.value},
                     {"gpus", std::move(headroom)}});
   }

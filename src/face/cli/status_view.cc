@@ -163,6 +163,13 @@ std::string SharingText(const SystemStatus& status) {
         gpu.time_slice ? fmt::format(", in {} slices", TimeSliceName(*gpu.time_slice)) : "",
         gpu.note.empty() ? "" : ": ", gpu.note);
   }
+  for (const MpsDevice& device : status.mps) {
+    text += fmt::format("gpu{}{} is shared by {} through MPS, which fails {}{}\n", device.gpu_index,
+                        device.device_uuid == device.gpu_uuid ? "" : " " + device.device_uuid,
+                        device.tenants,
+                        device.fails_open.empty() ? "closed" : "open: ", device.fails_open);
+    for (const std::string& held : device.held) text += "  " + held + "\n";
+  }
   for (const DrainStatus& drain : status.drained) {
     text += fmt::format("gpu{} is drained{}\n", drain.gpu_index,
                         drain.waiting_for.empty()

@@ -1,29 +1,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
 #include "base/json.h"
-#include "base/subprocess.h"
 #include "engine/vgpu_book.h"
+#include "engine/vgpu_inventory.h"
 #include "face/cli/context.h"
 #include "face/cli/verb.h"
 
 namespace tranche {
 namespace {
-
-// It binds the driver anew, for each virtual function.
-constexpr Duration kSriovManageTakes = std::chrono::minutes(5);
-
-Status RunHere(const std::vector<std::string>& argv) {
-  SpawnOptions options;
-  options.argv = argv;
-  options.environment = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin"};
-  const auto said = RunProgram(options, kSriovManageTakes);
-  if (!said) return tl::unexpected(said.error());
-  if (said->end.exit_code == 0) return {};
-  return Fail(ErrorCode::kFailed, fmt::format("{}: {}: {}", argv.front(), said->end.Text(),
-                                              said->output.substr(0, said->output.find('\n'))));
-}
 
 const char* InterfaceName(VgpuInterface interface) {
   return interface == VgpuInterface::kMdev ? "mdev" : "vendor-vfio";
@@ -32,7 +19,7 @@ const char* InterfaceName(VgpuInterface interface) {
 Json ToJson(const VgpuType& type) {
   return {{"type_id", type.id},
           {"type", type.name},
-          {"series", std::string(1, VgpuSeriesLetter(type.series))},
+          {"series", VgpuSeriesName(type.series)},
           {"framebuffer_bytes", type.framebuffer.value},
           {"mig_slices", type.mig_slices}};
 }
@@ -90,6 +77,7 @@ Table DeviceTable(const std::vector<KnownVgpus>& gpus) {
                    {"type", "TYPE"},
                    {"framebuffer_bytes", "MEMORY", Align::kRight},
                    {"gpu_instance", "GI", Align::kRight},
+                   {"placement_id", "PLACE", Align::kRight},
                    {"in_use_by", "IN USE BY"},
                    {"owner", "OWNER"},
                    {"device", "DEVICE", Align::kLeft, true}};
@@ -101,6 +89,7 @@ Table DeviceTable(const std::vector<KnownVgpus>& gpus) {
            device.type.name.empty() ? fmt::format("type {}", device.type.id) : device.type.name,
            BytesCell(device.type),
            device.gpu_instance ? Cell(std::to_string(*device.gpu_instance)) : Cell(),
+           device.placement ? Cell(std::to_string(*device.placement)) : Cell(),
            device.holders.empty() ? Cell() : Cell(fmt::format("pid {}", device.holders.front())),
            vgpu.ours ? (vgpu.owner.empty() ? "tranche" : vgpu.owner) : "not Tranche's",
            device.device});
@@ -109,7 +98,44 @@ Table DeviceTable(const std::vector<KnownVgpus>& gpus) {
   return table;
 }
 
-Answer ViewGpus(const std::vector<KnownVgpus>& gpus, const std::vector<std::string>& without) {
+// What holds for all vGPUs of a GPU, as far as it can be read.
+struct GpuTurns {
+  Result<bool> mixed = Fail(ErrorCode::kUnavailable, "it has no virtual functions yet");
+  Result<VgpuScheduler> scheduler =
+      Fail(ErrorCode::kUnavailable, "it has no virtual functions yet");
+
+  std::string Text() const {
+    return fmt::format("  {}; {}\n",
+                       !mixed   ? "whether sizes are mixed is not known: " + mixed.error().message
+                       : *mixed ? "sizes are mixed"
+                                : "one size at a time",
+                       scheduler
+                           ? WhatTurnsGive(*scheduler)
+                           : "how turns are taken is not known: " + scheduler.error().message);
+  }
+  static std::string WhatTurnsGive(VgpuScheduler policy) {
+    switch (policy) {
+      case VgpuScheduler::kEqualShare:
+        return "equal-share turns: each that runs has 1 / those that run of the time";
+      case VgpuScheduler::kFixedShare:
+        return "fixed-share turns: each has 1 / as many as its type could have of the time";
+      default:
+        return "best-effort turns: none has any of the time for sure";
+    }
+  }
+};
+
+template <typename T, typename Encode>
+void PutReading(const char* key, const Result<T>& read, Encode encode, Json* json) {
+  if (read)
+    (*json)[key] = encode(*read);
+  else
+    (*json)["unavailable"][key] = read.error().message;
+}
+
+Answer ViewGpus(const std::vector<KnownVgpus>& gpus,
+                const std::map<std::string, GpuTurns>& turns_of,
+                const std::vector<std::string>& without) {
   Answer answer;
   answer.json = {{"format_version", "1.0"}, {"gpus", Json::array()}, {"not_divisible", without}};
   size_t devices = 0;
@@ -121,6 +147,12 @@ Answer ViewGpus(const std::vector<KnownVgpus>& gpus, const std::vector<std::stri
                 {"functions", known.gpu.functions.size()},
                 {"vgpus", Json::array()},
                 {"creatable", Json::array()}};
+    const GpuTurns& turns = turns_of.at(known.gpu.address);
+    PutReading(
+        "mixed_sizes", turns.mixed, [](bool mixed) { return Json(mixed); }, &gpu);
+    PutReading(
+        "scheduler", turns.scheduler,
+        [](VgpuScheduler scheduler) { return Json(VgpuSchedulerName(scheduler)); }, &gpu);
     for (const KnownVgpu& vgpu : known.vgpus) gpu["vgpus"].push_back(ToJson(vgpu));
     text += fmt::format("{}: {} virtual function{}; can be made now:", known.gpu.address,
                         known.gpu.functions.size(), known.gpu.functions.size() == 1 ? "" : "s");
@@ -138,6 +170,7 @@ Answer ViewGpus(const std::vector<KnownVgpus>& gpus, const std::vector<std::stri
     else if (creatable.empty())
       text += " nothing, it is full";
     text += "\n";
+    if (!known.gpu.functions.empty()) text += turns.Text();
     answer.json["gpus"].push_back(gpu);
   }
   for (const std::string& why : without) text += why + "\n";
@@ -182,7 +215,8 @@ class VgpuVerb final : public Verb {
   }
 
   Result<int> Run(Context& context) override {
-    VgpuHost host(OpenSysfs(root_), RunHere);
+    const std::unique_ptr<VgpuHost> opened = OpenVgpuHost(root_);
+    VgpuHost& host = *opened;
     VgpuBook book(Paths::FromEnvironment().state + "/vgpu", host, *context.world().clock);
     if (what_ == "list") return List(context, host, book);
     if (what_ == "enable") return Enable(context, host, book);
@@ -230,7 +264,13 @@ class VgpuVerb final : public Verb {
         return tl::unexpected(known.error());
     }
     if (addresses.empty()) without.push_back("there is no NVIDIA GPU on this machine");
-    context.Print(ViewGpus(gpus, without));
+    std::map<std::string, GpuTurns> turns;
+    for (const KnownVgpus& known : gpus) {
+      GpuTurns& of_gpu = turns[known.gpu.address];
+      if (known.gpu.functions.empty()) continue;
+      of_gpu = {host.Mixed(known.gpu.address), host.Scheduler(known.gpu.address)};
+    }
+    context.Print(ViewGpus(gpus, turns, without));
     return 0;
   }
 
@@ -302,18 +342,31 @@ class VgpuVerb final : public Verb {
 
   Result<int> Xml(Context& context, VgpuBook& book) {
     if (Status needs = NeedsWhich("a vGPU"); !needs) return tl::unexpected(needs.error());
-    const auto found = book.Find(which_);
+    const auto found = FindVgpu(book);
     if (!found) return tl::unexpected(found.error());
     const std::string xml = LibvirtDevice(found->first.device, found->second);
     Answer answer;
-    answer.json = {{"format_version", "1.0"}, {"id", which_}, {"xml", xml}};
+    answer.json = {{"format_version", "1.0"}, {"id", found->first.device.id}, {"xml", xml}};
     answer.blocks.emplace_back(xml);
     context.Print(answer);
     return 0;
   }
 
+  // By its own name, or as the replica that it is of: "db/0".
+  Result<std::pair<KnownVgpu, VgpuInterface>> FindVgpu(const VgpuBook& book) const {
+    const size_t slash = which_.find('/');
+    const std::string number = slash == std::string::npos ? "" : which_.substr(slash + 1);
+    if (number.empty() || number.size() > 6 ||
+        number.find_first_not_of("0123456789") != std::string::npos)
+      return book.Find(which_);
+    const auto known = book.FindFor(which_.substr(0, slash), std::stoi(number));
+    if (known) return book.Find(known->device.id);
+    return Fail(ErrorCode::kNotFound, fmt::format("{} has no vGPU", which_),
+                "`tranche status` shows what is deployed");
+  }
+
   std::string what_, which_, type_, memory_, series_, owner_;
-  std::string root_ = "/";
+  std::string root_ = VgpuRoot();
   bool adopt_ = false, yes_ = false;
 };
 

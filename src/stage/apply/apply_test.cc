@@ -367,7 +367,73 @@ TEST(PartialInstallation, ForgetsNothingThatMayBeThere) {
   EXPECT_EQ(PartialInstallation(before, after, nullptr).deployment.instances.size(), 3u);
 }
 
+Step ModeStep(ComputeMode before, ComputeMode now, Change change) {
+  Step step = StepOf(1, StepKind::kSetComputeMode);
+  step.change = change;
+  step.compute_mode_before = before;
+  step.compute_mode = now;
+  return step;
+}
+constexpr ComputeMode kOpen = ComputeMode::kDefault;
+constexpr ComputeMode kExclusive = ComputeMode::kExclusiveProcess;
+
+TEST(NextInstallation, AComputeModeIsOursUntilItIsPutBack) {
+  Plan plan = PlanOf({});
+  plan.steps = {ModeStep(kOpen, kExclusive, Change::kCreate)};
+  const Owner owner{0, 0, true};
+  const Installation set = NextInstallation({}, plan, TestMachine(), owner);
+  EXPECT_THAT(set.deployment.compute_modes, ElementsAre(SetComputeMode{kGpu, kExclusive}));
+  EXPECT_EQ(set.deployment.baselines.at(0).compute_mode, kOpen);
+  plan.steps = {ModeStep(kExclusive, kOpen, Change::kDestroy)};
+  EXPECT_THAT(NextInstallation(set, plan, TestMachine(), owner).deployment.compute_modes,
+              IsEmpty());
+}
+
+TEST(PartialInstallation, KnowsAComputeModeThatIsLeft) {
+  Installation before, after;
+  after.deployment.compute_modes = {{kGpu, kExclusive}};
+  FakeDriver driver(TestMachine({TestH100(0, false)}));
+  const auto left = [&](const Installation& from, const Installation& to) {
+    const Machine machine = driver.machine();
+    return PartialInstallation(from, to, &machine).deployment.compute_modes.size();
+  };
+  EXPECT_EQ(left(before, after), 0u);
+  EXPECT_EQ(PartialInstallation(before, after, nullptr).deployment.compute_modes.size(), 1u);
+  ASSERT_TRUE(driver.SetComputeMode(kGpu, kExclusive));
+  EXPECT_EQ(left(before, after), 1u);
+  EXPECT_EQ(left(after, before), 1u);
+}
+
 // ---- Prechecks ----
+
+TEST(Precheck, WhoWouldBeLockedOutIsInTheWay) {
+  FakeDriver driver(TestMachine({TestH100(0, false)}));
+  GpuProcess process;
+  process.pid = 77;
+  process.command = "python train.py";
+  driver.AttachProcess(kGpu, process);
+  Plan plan = PlanOf({});
+  plan.steps = {ModeStep(kOpen, kExclusive, Change::kCreate)};
+  Deployment deployment;
+  deployment.replicas.resize(1);
+  deployment.replicas[0].workload = "phi";
+  deployment.replicas[0].slice.gpu_uuid = kGpu;
+  deployment.replicas[0].slice.mechanism = Mechanism::kMps;
+  const auto check = [&](std::optional<ReplicaKey> owner) {
+    return CheckNobodyInTheWay(plan, driver.machine(), deployment, [=](int) { return owner; });
+  };
+  const Status busy = check(std::nullopt);
+  ASSERT_FALSE(busy);
+  EXPECT_EQ(busy.error().code, ErrorCode::kBusy);
+  EXPECT_THAT(busy.error().message, HasSubstr("77"));
+  const ReplicaKey phi{"phi", 0};
+  EXPECT_TRUE(check(phi)) << "a client of the server";
+  deployment.replicas[0].slice.mechanism = Mechanism::kFraction;
+  EXPECT_FALSE(check(phi));
+  // Letting all in again is in nobody's way.
+  plan.steps = {ModeStep(kExclusive, kOpen, Change::kDestroy)};
+  EXPECT_TRUE(check(std::nullopt));
+}
 
 TEST(Precheck, SomebodyElsesInstanceNeedsAnAdoptingPlan) {
   FakeDriver driver(TestMachine());

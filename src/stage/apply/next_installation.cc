@@ -54,6 +54,26 @@ void ApplyHardwareStep(const Step& step, const Plan& plan, const Machine& machin
     }
     return;
   }
+  if (step.kind == StepKind::kSetComputeMode) {
+    auto& set = deployment.compute_modes;
+    const bool first = deployment.FindComputeMode(step.gpu_uuid) == nullptr;
+    std::erase_if(set, [&](const SetComputeMode& s) { return s.gpu_uuid == step.gpu_uuid; });
+    if (step.change == Change::kDestroy) return;
+    set.push_back({step.gpu_uuid, *step.compute_mode});
+    if (first) {
+      BaselineOf(deployment, machine, step.gpu_uuid).compute_mode = step.compute_mode_before;
+    }
+    return;
+  }
+  if (step.kind == StepKind::kSetVgpuHost) {
+    auto& set = deployment.vgpu_hosts;
+    const bool first = deployment.FindVgpuHost(step.gpu_uuid) == nullptr;
+    std::erase_if(set, [&](const SetVgpuHost& s) { return s.gpu_uuid == step.gpu_uuid; });
+    if (step.change == Change::kDestroy) return;
+    set.push_back({step.gpu_uuid, *step.vgpu_host});
+    if (first) BaselineOf(deployment, machine, step.gpu_uuid).vgpu_host = step.vgpu_host_before;
+    return;
+  }
   if (!step.slice || !step.slice->placement) return;
   const OwnedInstance instance = InstanceOf(step);
   const bool owned = deployment.Owns(instance.gpu_uuid, instance.placement);
@@ -150,6 +170,20 @@ Installation PartialInstallation(const Installation& before, const Installation&
       if (there == nullptr || there->profile != instance.profile) continue;
     }
     left.deployment.instances.push_back(instance);
+  }
+  // Ours wherever it is still set; where that cannot be seen, too, so that it is looked after.
+  left.deployment.compute_modes = before.deployment.compute_modes;
+  for (const SetComputeMode& set : after.deployment.compute_modes) {
+    if (left.deployment.FindComputeMode(set.gpu_uuid) == nullptr)
+      left.deployment.compute_modes.push_back(set);
+  }
+  std::erase_if(left.deployment.compute_modes, [&](const SetComputeMode& set) {
+    const Gpu* gpu = machine != nullptr ? machine->FindGpu(set.gpu_uuid) : nullptr;
+    return gpu != nullptr && gpu->compute_mode && *gpu->compute_mode != set.compute_mode;
+  });
+  for (const SetVgpuHost& set : after.deployment.vgpu_hosts) {
+    if (left.deployment.FindVgpuHost(set.gpu_uuid) == nullptr)
+      left.deployment.vgpu_hosts.push_back(set);
   }
   return left;
 }

@@ -38,13 +38,15 @@ std::vector<std::string> DeploymentMoved(const Plan& plan, const Deployment& dep
     switch (step.kind) {
       case StepKind::kKeepReplica:
       case StepKind::kStopReplica:
+      case StepKind::kDestroyVgpu:
         met.insert(key);
-        if (step.kind == StepKind::kStopReplica) stopped.insert(key);
+        if (step.kind != StepKind::kKeepReplica) stopped.insert(key);
         if (deployed == nullptr) {
           moved.push_back(fmt::format("workload {} is not deployed any more", Name(key)));
         } else if (step.slice && deployed->slice != *step.slice) {
           moved.push_back(fmt::format("workload {} holds another slice now", Name(key)));
-        } else if (step.kind == StepKind::kKeepReplica) {
+        } else if (step.kind == StepKind::kKeepReplica &&
+                   deployed->slice.mechanism != Mechanism::kVgpu) {
           const auto wanted =
               std::find_if(plan.spec.workloads.begin(), plan.spec.workloads.end(),
                            [&](const Workload& w) { return w.name == key.workload; });
@@ -54,6 +56,7 @@ std::vector<std::string> DeploymentMoved(const Plan& plan, const Deployment& dep
         }
         break;
       case StepKind::kStartReplica:
+      case StepKind::kCreateVgpu:
         if (deployed != nullptr && stopped.count(key) == 0) {
           moved.push_back(fmt::format("workload {} is deployed already", Name(key)));
         }
@@ -76,9 +79,31 @@ bool TouchesGpu(const Step& step) {
   return step.kind == StepKind::kEnableMig || step.kind == StepKind::kDisableMig;
 }
 
+// The machines that have a virtual GPU open which the step takes away, or whose turns it changes.
+std::vector<GpuProcess> MachinesOn(const Step& step, const Gpu& gpu) {
+  const bool destroys = step.kind == StepKind::kDestroyVgpu;
+  std::vector<GpuProcess> machines;
+  if ((!destroys && step.kind != StepKind::kSetVgpuHost) || !gpu.vgpu) return machines;
+  for (const VgpuThere& there : gpu.vgpu->there) {
+    const bool its = there.workload == step.workload && there.replica == step.replica;
+    if (destroys && !its) continue;
+    for (const int pid : there.holders) {
+      GpuProcess& process = machines.emplace_back();
+      process.pid = pid;
+      process.command = fmt::format("a virtual machine with {}", there.id);
+    }
+  }
+  return machines;
+}
+
+bool LetsOnlyMpsIn(const Step& step) {
+  return step.kind == StepKind::kSetComputeMode &&
+         step.compute_mode == ComputeMode::kExclusiveProcess;
+}
+
 // The processes that the step would take the ground from.
 std::vector<GpuProcess> ProcessesUnder(const Step& step, const Gpu& gpu) {
-  if (TouchesGpu(step)) return gpu.processes;
+  if (TouchesGpu(step) || LetsOnlyMpsIn(step)) return gpu.processes;
   std::vector<GpuProcess> under;
   if (!step.slice || !step.slice->placement) return under;
   const MigInstance* instance = gpu.FindInstance(*step.slice->placement);
@@ -91,6 +116,15 @@ std::vector<GpuProcess> ProcessesUnder(const Step& step, const Gpu& gpu) {
 
 std::string InstanceName(const Gpu& gpu, const MigInstance& instance) {
   return fmt::format("gpu{} {}@{}", gpu.index, instance.profile, instance.placement.start);
+}
+
+// Whether a replica runs on the GPU as a client of its MPS server.
+bool IsMpsTenant(const std::optional<ReplicaKey>& replica, const Gpu& gpu,
+                 const Deployment& deployment) {
+  const DeployedReplica* deployed =
+      replica ? deployment.FindReplica(replica->workload, replica->replica) : nullptr;
+  return deployed != nullptr && deployed->slice.mechanism == Mechanism::kMps &&
+         deployed->slice.gpu_uuid == gpu.uuid;
 }
 
 // Instances that the step destroys or loses and that are not ours to lose.
@@ -147,14 +181,19 @@ Status CheckNobodyInTheWay(const Plan& plan, const Machine& machine, const Deplo
   std::map<std::string, std::set<MigPlacement>> destroyed;
   for (const Step& step : plan.steps) {
     if (step.kind == StepKind::kStopReplica) stopped.insert({step.workload, step.replica});
-    if (!TouchesInstance(step) && !TouchesGpu(step)) continue;
     const Gpu* gpu = machine.FindGpu(step.gpu_uuid);
+    if (gpu != nullptr) {
+      const std::vector<GpuProcess> machines = MachinesOn(step, *gpu);
+      if (!machines.empty()) return tl::unexpected(BusyError(step.target, machines));
+    }
+    if (!TouchesInstance(step) && !TouchesGpu(step) && !LetsOnlyMpsIn(step)) continue;
     if (gpu == nullptr) {
       return Fail(ErrorCode::kStale, fmt::format("{}: there is no such GPU here", step.target),
                   kPlanAgain);
     }
     const std::vector<std::string> foreign =
-        ForeignInstances(step, *gpu, deployment, destroyed[gpu->uuid]);
+        LetsOnlyMpsIn(step) ? std::vector<std::string>()
+                            : ForeignInstances(step, *gpu, deployment, destroyed[gpu->uuid]);
     if (!foreign.empty() && !plan.adopts && !step.by_hand) {
       return Fail(ErrorCode::kBusy,
                   fmt::format("{}: Tranche did not make {}", step.target, fmt::join(foreign, ", ")),
@@ -167,6 +206,8 @@ Status CheckNobodyInTheWay(const Plan& plan, const Machine& machine, const Deplo
     std::vector<GpuProcess> in_the_way;
     for (const GpuProcess& process : ProcessesUnder(step, *gpu)) {
       const std::optional<ReplicaKey> replica = owner(process.pid);
+      if (LetsOnlyMpsIn(step) && (process.graphics || IsMpsTenant(replica, *gpu, deployment)))
+        continue;
       if (!replica || stopped.count(*replica) == 0) in_the_way.push_back(process);
     }
     if (!in_the_way.empty()) return tl::unexpected(BusyError(step.target, in_the_way));

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "base/json.h"
 #include "base/quote.h"
+#include "model/cdi.h"
 #include "stage/export/formats.h"
 
 namespace tranche::exporting {
@@ -100,7 +100,7 @@ void ExportCompose(const ExportInput& input, const Replicas& replicas, Exported*
 }
 
 void ExportCdi(const ExportInput& input, const Replicas& replicas, Exported* out) {
-  Json devices = Json::array();
+  std::vector<CdiDevice> devices;
   for (const Replica& replica : replicas) {
     const Slice& slice = replica.assignment->slice;
     if (replica.mechanism() == Mechanism::kFraction || replica.mechanism() == Mechanism::kVgpu) {
@@ -110,7 +110,10 @@ void ExportCdi(const ExportInput& input, const Replicas& replicas, Exported* out
     }
     std::vector<std::string> uuids = slice.more_gpu_uuids;
     uuids.insert(uuids.begin(), slice.gpu_uuid);
-    Json nodes = Json::array();
+    CdiDevice device;
+    device.name = replica.name;
+    // Of any GPU.
+    device.nodes = {"/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools"};
     bool known = input.machine != nullptr;
     int minor = 0;
     for (const std::string& uuid : uuids) {
@@ -118,7 +121,7 @@ void ExportCdi(const ExportInput& input, const Replicas& replicas, Exported* out
       known = gpu != nullptr && gpu->minor_number;
       if (!known) break;
       minor = *gpu->minor_number;
-      nodes.push_back({{"path", fmt::format("/dev/nvidia{}", minor)}});
+      device.nodes.push_back(fmt::format("/dev/nvidia{}", minor));
     }
     if (!known) {
       out->notes.push_back(replica.name +
@@ -126,7 +129,6 @@ void ExportCdi(const ExportInput& input, const Replicas& replicas, Exported* out
                            "FILE, or export on the machine itself");
       continue;
     }
-    Json edits = Json::object();
     if (replica.mechanism() == Mechanism::kMig) {
       const MigInstance* instance = replica.gpu->FindInstance(*slice.placement);
       std::vector<int> minors;
@@ -148,41 +150,31 @@ void ExportCdi(const ExportInput& input, const Replicas& replicas, Exported* out
         continue;
       }
       for (const int cap : minors) {
-        nodes.push_back({{"path", fmt::format("/dev/nvidia-caps/nvidia-cap{}", cap)}});
+        device.nodes.push_back(fmt::format("/dev/nvidia-caps/nvidia-cap{}", cap));
       }
     }
-    edits["deviceNodes"] = nodes;
     if (replica.mechanism() == Mechanism::kMps) {
-      Json env = Json::array();
       for (const char* name : {"CUDA_MPS_ACTIVE_THREAD_PERCENTAGE",
                                "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", "CUDA_MPS_PIPE_DIRECTORY"}) {
-        env.push_back(std::string(name) + "=" + replica.env.at(name));
+        const auto set = replica.env.find(name);
+        if (set != replica.env.end()) device.environment.push_back(set->first + "=" + set->second);
       }
-      edits["env"] = env;
       const std::string pipes = MpsPipes(replica.assignment->gpu_index);
-      edits["mounts"] = {
-          {{"hostPath", pipes}, {"containerPath", pipes}, {"options", {"rw", "rbind"}}}};
+      device.mounts.push_back({pipes, pipes, true});
     }
     if (replica.mechanism() == Mechanism::kTimeSlicing) {
       out->notes.push_back(replica.name + ": nothing holds it to its memory under time-slicing");
     }
-    devices.push_back({{"name", replica.name}, {"containerEdits", edits}});
+    devices.push_back(std::move(device));
   }
   if (devices.empty()) return;
   out->notes.push_back(
       "the driver's libraries are not in it: ask for them as a second device, such as "
       "management.nvidia.com/gpu=all of nvidia-ctk cdi generate");
-  // 0.5.0 is the lowest version that lets a device's name begin with a digit.
-  const Json spec = {{"cdiVersion", "0.5.0"},
-                     {"kind", "tranche.dev/slice"},
-                     {"devices", devices},
-                     {"containerEdits",
-                      {{"env", {"NVIDIA_VISIBLE_DEVICES=void"}},
-                       {"deviceNodes",
-                        {{{"path", "/dev/nvidiactl"}},
-                         {{"path", "/dev/nvidia-uvm"}},
-                         {{"path", "/dev/nvidia-uvm-tools"}}}}}}};
-  out->files.push_back({"tranche.dev-slice.json", PrintJson(spec)});
+  if (const auto spec = PrintCdi(devices))
+    out->files.push_back({"tranche.dev-slice.json", *spec});
+  else
+    out->notes.push_back("no CDI file: " + spec.error().message);
 }
 
 }  // namespace tranche::exporting

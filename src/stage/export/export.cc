@@ -54,13 +54,14 @@ Result<Exported> Export(const std::string& format, const ExportInput& input) {
   }
   for (const Assignment& assignment : input.plan.assignments) {
     const Slice& slice = assignment.slice;
-    if (slice.mechanism != Mechanism::kMps || !slice.placement) continue;
-    // What is exported has one MPS daemon for each whole GPU; half of this would be another thing.
+    if (slice.mechanism != Mechanism::kMps || !slice.placement || format == "shell") continue;
+    // The other formats have one MPS daemon for each whole GPU; half of this would be another
+    // thing.
     return Fail(
         ErrorCode::kUnsupported,
-        fmt::format("{}/{} shares a {} of gpu{} by MPS, which no format says yet",
-                    assignment.workload, assignment.replica, slice.profile, assignment.gpu_index),
-        "apply the plan with Tranche, or give the workload mechanism: mig");
+        fmt::format("{}/{} shares a {} of gpu{} by MPS, which {} cannot say", assignment.workload,
+                    assignment.replica, slice.profile, assignment.gpu_index, format),
+        "`tranche export shell` can; or apply the plan with Tranche");
   }
   Exported out;
   if (input.plan.simulated_fleet) {

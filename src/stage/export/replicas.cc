@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <set>
+#include <tuple>
 
 namespace tranche::exporting {
 namespace {
@@ -149,7 +150,8 @@ void LimitVllm(const ExportInput& input, Replica* replica, std::vector<std::stri
 }  // namespace
 
 bool Replica::shared() const {
-  return mechanism() != Mechanism::kExclusive && mechanism() != Mechanism::kMig;
+  return mechanism() != Mechanism::kExclusive && mechanism() != Mechanism::kMig &&
+         mechanism() != Mechanism::kVgpu;
 }
 
 bool IsVllm(const Replica& replica) {
@@ -165,6 +167,11 @@ bool IsTriton(const Replica& replica) {
 }
 
 Bytes GpuMemory(const Replica& replica, const Catalog& catalog) {
+  // A client within an instance sees that.
+  const MigProfile* profile = replica.in_instance() && replica.gpu != nullptr
+                                  ? replica.gpu->FindProfile(replica.assignment->slice.profile)
+                                  : nullptr;
+  if (profile != nullptr && profile->memory.value > 0) return profile->memory;
   if (replica.gpu != nullptr && replica.gpu->memory_total.value > 0) {
     return replica.gpu->memory_total;
   }
@@ -208,7 +215,7 @@ std::vector<Replica> ReplicasOf(const ExportInput& input, bool own_addresses,
     }
     const Slice& slice = assignment.slice;
     if (input.machine != nullptr) replica.gpu = input.machine->FindGpu(slice.gpu_uuid);
-    if (slice.mechanism == Mechanism::kMig) {
+    if (slice.placement) {
       const MigInstance* instance = replica.gpu != nullptr && slice.placement
                                         ? replica.gpu->FindInstance(*slice.placement)
                                         : nullptr;
@@ -216,6 +223,9 @@ std::vector<Replica> ReplicasOf(const ExportInput& input, bool own_addresses,
           instance->compute_instances.size() == 1) {
         replica.device = instance->compute_instances.front().uuid;
       }
+      // Who shares an instance has it from one variable.
+      if (slice.mechanism == Mechanism::kMps)
+        replica.variable = fmt::format("GPU{}_AT_{}", assignment.gpu_index, slice.placement->start);
     } else {
       replica.device = slice.gpu_uuid;
       for (const std::string& more : slice.more_gpu_uuids) replica.device += "," + more;
@@ -238,11 +248,18 @@ std::vector<Replica> ReplicasOf(const ExportInput& input, bool own_addresses,
       replica.env[name] = WithPort(value, replica.port);
     }
     if (slice.mechanism == Mechanism::kMps) {
-      replica.env["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] =
-          fmt::format("{}", std::max(1, static_cast<int>(slice.compute_fraction * 100 + 1e-6)));
+      if (const auto percentage = MpsPercentage(replica))
+        replica.env["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] = std::to_string(*percentage);
       replica.env["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] =
           fmt::format("0={}M", slice.memory.value >> 20);
-      replica.env["CUDA_MPS_PIPE_DIRECTORY"] = MpsPipes(assignment.gpu_index);
+      replica.env["CUDA_MPS_PIPE_DIRECTORY"] = MpsPipes(assignment.gpu_index, slice.placement);
+    }
+    if (slice.mechanism == Mechanism::kMps &&
+        workload->isolation.axes.compute >= Guarantee::kDriver) {
+      notes->push_back(fmt::format(
+          "{}: SMs of its own, a static partition, are not exported; what is said is a ceiling for "
+          "each of its processes",
+          replica.name));
     }
     if (!workload->env_from.empty()) {
       notes->push_back(
@@ -259,16 +276,20 @@ std::vector<GpuUse> GpusWith(Mechanism mechanism, const std::vector<Replica>& re
   for (const Replica& replica : replicas) {
     if (replica.mechanism() != mechanism) continue;
     const std::string& uuid = replica.assignment->slice.gpu_uuid;
-    auto use =
-        std::find_if(uses.begin(), uses.end(), [&](const GpuUse& one) { return one.uuid == uuid; });
+    const std::optional<MigPlacement> instance =
+        mechanism == Mechanism::kMps ? replica.assignment->slice.placement : std::nullopt;
+    auto use = std::find_if(uses.begin(), uses.end(), [&](const GpuUse& one) {
+      return one.uuid == uuid && one.instance == instance;
+    });
     if (use == uses.end()) {
-      uses.push_back({uuid, replica.assignment->gpu_index, replica.gpu, {}});
+      uses.push_back({uuid, replica.assignment->gpu_index, replica.gpu, {}, instance});
       use = uses.end() - 1;
     }
     use->replicas.push_back(&replica);
   }
-  std::sort(uses.begin(), uses.end(),
-            [](const GpuUse& a, const GpuUse& b) { return a.index < b.index; });
+  std::sort(uses.begin(), uses.end(), [](const GpuUse& a, const GpuUse& b) {
+    return std::tie(a.index, a.instance) < std::tie(b.index, b.instance);
+  });
   return uses;
 }
 
@@ -329,7 +350,33 @@ std::string Comments(const std::vector<std::string>& notes, const std::string& c
   return out;
 }
 
-std::string MpsPipes(int gpu_index) { return fmt::format("/run/nvidia-mps/gpu{}/pipe", gpu_index); }
-std::string MpsLogs(int gpu_index) { return fmt::format("/run/nvidia-mps/gpu{}/log", gpu_index); }
+namespace {
+
+std::string MpsFolder(int gpu_index, std::optional<MigPlacement> instance) {
+  return fmt::format("/run/nvidia-mps/gpu{}{}", gpu_index,
+                     instance ? fmt::format("-at-{}", instance->start) : "");
+}
+
+}  // namespace
+
+std::string MpsPipes(int gpu_index, std::optional<MigPlacement> instance) {
+  return MpsFolder(gpu_index, instance) + "/pipe";
+}
+std::string MpsLogs(int gpu_index, std::optional<MigPlacement> instance) {
+  return MpsFolder(gpu_index, instance) + "/log";
+}
+
+std::optional<int> MpsPercentage(const Replica& replica) {
+  const Slice& slice = replica.assignment->slice;
+  double share = slice.compute_fraction;
+  if (slice.placement) {
+    // A slice's share is of the GPU, a client's of the instance.
+    const MigProfile* profile =
+        replica.gpu != nullptr ? replica.gpu->FindProfile(slice.profile) : nullptr;
+    if (profile == nullptr || profile->sm_count == 0 || !replica.gpu->sm_count) return std::nullopt;
+    share *= static_cast<double>(*replica.gpu->sm_count) / profile->sm_count;
+  }
+  return std::clamp(static_cast<int>(share * 100 + 1e-6), 1, 100);
+}
 
 }  // namespace tranche::exporting

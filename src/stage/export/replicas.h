@@ -1,6 +1,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,6 +27,8 @@ struct Replica {
   std::map<std::string, std::string> env;
 
   Mechanism mechanism() const { return assignment->slice.mechanism; }
+  // In a MIG instance, its own or, by MPS, one that several share; `device` is that instance's.
+  bool in_instance() const { return assignment->slice.placement.has_value(); }
   bool shared() const;  // with other programs on an undivided GPU
 };
 
@@ -44,12 +47,14 @@ bool IsTriton(const Replica& replica);
 int UtilizationPercent(const Replica& replica, Bytes gpu_memory);
 Bytes GpuMemory(const Replica& replica, const Catalog& catalog);
 
-// GPUs that carry a mechanism, each with its replicas, by index.
+// GPUs that carry a mechanism, each with its replicas, by index. Under kMps one for each server:
+// that of the GPU itself, or those of its instances that are shared.
 struct GpuUse {
   std::string uuid;
   int index = 0;
   const Gpu* gpu = nullptr;
   std::vector<const Replica*> replicas;
+  std::optional<MigPlacement> instance = {};  // of a server within one
 };
 std::vector<GpuUse> GpusWith(Mechanism mechanism, const std::vector<Replica>& replicas);
 
@@ -62,8 +67,11 @@ std::string Header(const ExportInput& input, const std::string& comment);
 // Each note as a comment of the file.
 std::string Comments(const std::vector<std::string>& notes, const std::string& comment);
 
-// Where the exported files keep the pipes of an MPS daemon.
-std::string MpsPipes(int gpu_index);
-std::string MpsLogs(int gpu_index);
+// Where the exported files keep the pipes of an MPS daemon, of a GPU or an instance of it.
+std::string MpsPipes(int gpu_index, std::optional<MigPlacement> instance = {});
+std::string MpsLogs(int gpu_index, std::optional<MigPlacement> instance = {});
+// Of the SMs of its server's device, what a client may have at most. Absent: not known without the
+// machine.
+std::optional<int> MpsPercentage(const Replica& replica);
 
 }  // namespace tranche::exporting

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdio>
 
 #include "stage/export/formats.h"
 
@@ -16,6 +17,24 @@ make_slice() {
   before=$(slices)
   nvidia-smi mig -i "$1" -cgi "$2:$3" -C >&2
   comm -13 <(printf '%s\n' "$before") <(slices)
+}
+)";
+
+constexpr const char* kVgpuFunctions = R"(
+# make_vgpu GPU TYPE: prints the virtual function on which it makes one.
+make_vgpu() {
+  local function id
+  for function in "${SYSFS:-/sys}/bus/pci/devices/$1"/virtfn*; do
+    function=$(readlink -f "$function")
+    [[ $(cat "$function/nvidia/current_vgpu_type") == 0 ]] || continue
+    id=$(awk -F ' *: *' -v type="$2" '$2 ~ "^(NVIDIA|GRID) " type "$" {print $1}' "$function/nvidia/creatable_vgpu_types")
+    [[ -n $id ]] || continue
+    printf %s "$id" >"$function/nvidia/current_vgpu_type"
+    basename "$function"
+    return
+  done
+  echo "no $2 can be made on $1" >&2
+  return 1
 }
 )";
 
@@ -50,6 +69,14 @@ class Layout {
       text_ += fmt::format("nvidia-smi -i {} -mig 1\n", ShellWord(step.gpu_uuid));
     } else if (step.kind == StepKind::kDisableMig) {
       text_ += fmt::format("nvidia-smi -i {} -mig 0\n", ShellWord(step.gpu_uuid));
+    } else if (step.kind == StepKind::kSetVgpuHost) {
+      AddVgpuHost(step);
+    } else if (step.kind == StepKind::kCreateVgpu) {
+      AddVgpu(step);
+    } else if (step.kind == StepKind::kCreateInstance && IsForVgpu(*step.slice)) {
+      text_ += fmt::format("nvidia-smi mig -i {} -cgi {}:{} -C\n", ShellWord(step.gpu_uuid),
+                           ProfileArgument(*step.slice, FindGpu(step.gpu_uuid), &out_->notes),
+                           step.slice->placement->start);
     } else if (step.kind == StepKind::kDestroyInstance && step.slice && step.slice->placement) {
       const Gpu* gpu = FindGpu(step.gpu_uuid);
       const MigInstance* instance =
@@ -66,22 +93,76 @@ class Layout {
     }
   }
 
+  bool IsForVgpu(const Slice& slice) const {
+    return std::any_of(replicas_.begin(), replicas_.end(), [&](const Replica& replica) {
+      const Slice& other = replica.assignment->slice;
+      return other.mechanism == Mechanism::kVgpu && other.gpu_uuid == slice.gpu_uuid &&
+             other.placement == slice.placement;
+    });
+  }
+
+  // As the kernel writes it; "" where it is not at hand, or there are only mediated devices.
+  std::string PciOf(const Step& step) {
+    const Gpu* gpu = FindGpu(step.gpu_uuid);
+    unsigned domain = 0, bus = 0, slot = 0, function = 0;
+    const bool known = gpu != nullptr && std::sscanf(gpu->pci_bus_id.c_str(), "%x:%x:%x.%x",
+                                                     &domain, &bus, &slot, &function) == 4;
+    if (known && !(gpu->vgpu && gpu->vgpu->mediated))
+      return fmt::format("{:04x}:{:02x}:{:02x}.{:x}", domain, bus, slot, function);
+    out_->notes.push_back(
+        fmt::format("{}: {}", step.target,
+                    known ? "mediated devices are not in the script; tranche apply makes them"
+                          : "the PCI address of its GPU is not at hand; --machine FILE, or export "
+                            "on the machine"));
+    return "";
+  }
+
+  void AddVgpuHost(const Step& step) {
+    const std::string pci = PciOf(step);
+    if (pci.empty()) return;
+    const VgpuHostState& state = *step.vgpu_host;
+    const char* manage = "/usr/lib/nvidia/sriov-manage";
+    if (!state.functions) {
+      text_ += fmt::format("{} -d {}\n", manage, pci);
+      return;
+    }
+    if (!step.vgpu_host_before->functions) text_ += fmt::format("{} -e {}\n", manage, pci);
+    if (state.mixed != step.vgpu_host_before->mixed)
+      text_ += fmt::format("nvidia-smi vgpu -i {} -shm {}\n", pci, state.mixed ? 1 : 0);
+    if (state.scheduler) {
+      text_ +=
+          fmt::format("nvidia-smi vgpu set-scheduler-state -i {} -p {}  # {}\n", pci,
+                      static_cast<int>(*state.scheduler) + 1, VgpuSchedulerName(*state.scheduler));
+    }
+  }
+
+  void AddVgpu(const Step& step) {
+    const std::string pci = PciOf(step);
+    if (pci.empty()) return;
+    text_ += fmt::format("echo \"{}-{} $(make_vgpu {} {})\"\n", step.workload, step.replica, pci,
+                         ShellWord(step.slice->vgpu_type));
+  }
+
   void AddInstances() {
     // Large slices first: the smaller ones find a place in what is left in any order.
     for (const GpuUse& use : GpusWith(Mechanism::kMig, replicas_)) {
-      for (const Replica* replica : use.replicas) {
-        const Slice& slice = replica->assignment->slice;
-        if (!replica->device.empty()) {
-          text_ += fmt::format("{}={}  # {} at {}\n", replica->variable, ShellWord(replica->device),
-                               slice.profile, slice.placement->start);
-          continue;
-        }
-        text_ += fmt::format("{}=$(make_slice {} {} {})  # {}\n", replica->variable,
-                             ShellWord(slice.gpu_uuid),
-                             ProfileArgument(slice, replica->gpu, &out_->notes),
-                             slice.placement->start, slice.profile);
-      }
+      for (const Replica* replica : use.replicas) AddInstance(*replica);
     }
+    for (const GpuUse& use : GpusWith(Mechanism::kMps, replicas_)) {
+      if (use.instance) AddInstance(*use.replicas.front());
+    }
+  }
+
+  void AddInstance(const Replica& replica) {
+    const Slice& slice = replica.assignment->slice;
+    if (!replica.device.empty()) {
+      text_ += fmt::format("{}={}  # {} at {}\n", replica.variable, ShellWord(replica.device),
+                           slice.profile, slice.placement->start);
+      return;
+    }
+    text_ += fmt::format(
+        "{}=$(make_slice {} {} {})  # {}\n", replica.variable, ShellWord(slice.gpu_uuid),
+        ProfileArgument(slice, replica.gpu, &out_->notes), slice.placement->start, slice.profile);
   }
 
   const ExportInput& input_;
@@ -93,32 +174,41 @@ class Layout {
 std::string MpsText(const Replicas& replicas) {
   std::string text;
   for (const GpuUse& use : GpusWith(Mechanism::kMps, replicas)) {
+    if (use.instance) {
+      text += fmt::format(
+          "\n# One MPS server for the instance of gpu{} at {}. Within MIG nothing keeps a program "
+          "out that does not find it.\n",
+          use.index, use.instance->start);
+    } else {
+      text += fmt::format(
+          "\n# One MPS server for gpu{}. Without it a client gets the whole GPU, so nobody else "
+          "may "
+          "use the GPU.\nnvidia-smi -i {} -c EXCLUSIVE_PROCESS\n",
+          use.index, ShellWord(use.uuid));
+    }
     text += fmt::format(
-        "\n# One MPS server for gpu{0}. Without it a client gets the whole GPU, so nobody else may "
-        "use the GPU.\n"
-        "nvidia-smi -i {1} -c EXCLUSIVE_PROCESS\n"
-        "mkdir -p {2} {3}\n"
-        "mps() {{ env CUDA_VISIBLE_DEVICES={1} CUDA_MPS_PIPE_DIRECTORY={2} "
-        "CUDA_MPS_LOG_DIRECTORY={3} nvidia-cuda-mps-control \"$@\"; }}\n"
+        "mkdir -p {1} {2}\n"
+        "mps() {{ env CUDA_VISIBLE_DEVICES={0} CUDA_MPS_PIPE_DIRECTORY={1} "
+        "CUDA_MPS_LOG_DIRECTORY={2} nvidia-cuda-mps-control \"$@\"; }}\n"
         "mps -d\n",
-        use.index, ShellWord(use.uuid), MpsPipes(use.index), MpsLogs(use.index));
+        use.instance ? "\"$" + use.replicas.front()->variable + "\"" : ShellWord(use.uuid),
+        MpsPipes(use.index, use.instance), MpsLogs(use.index, use.instance));
     Bytes most;
-    double compute = 0;
+    int percentage = 1;
     for (const Replica* replica : use.replicas) {
       most = std::max(most, replica->assignment->slice.memory);
-      compute = std::max(compute, replica->assignment->slice.compute_fraction);
+      percentage = std::max(percentage, MpsPercentage(*replica).value_or(100));
     }
     text +=
         fmt::format("echo \"set_default_device_pinned_mem_limit 0 {}M\" | mps\n", most.value >> 20);
-    text += fmt::format("echo \"set_default_active_thread_percentage {}\" | mps\n",
-                        std::clamp(static_cast<int>(compute * 100 + 0.5), 1, 100));
+    text += fmt::format("echo \"set_default_active_thread_percentage {}\" | mps\n", percentage);
   }
   return text;
 }
 
 // The replica's device as a word of the script.
 std::string Device(const Replica& replica, bool after_layout) {
-  if (replica.mechanism() == Mechanism::kMig && (after_layout || replica.device.empty())) {
+  if (replica.in_instance() && (after_layout || replica.device.empty())) {
     return "$" + replica.variable;
   }
   return replica.device;
@@ -131,7 +221,7 @@ std::string DockerText(const Replica& replica) {
                            : fmt::format("--gpus '\"device={}\"'", device);
   if (replica.port != 0) text += fmt::format(" \\\n  -p 127.0.0.1:{0}:{0}", replica.port);
   if (replica.mechanism() == Mechanism::kMps) {
-    const std::string pipes = MpsPipes(replica.assignment->gpu_index);
+    const std::string& pipes = replica.env.at("CUDA_MPS_PIPE_DIRECTORY");
     text += fmt::format(" \\\n  --ipc host -v {0}:{0}", pipes);
   }
   for (const auto& [name, value] : replica.env) {
@@ -174,6 +264,7 @@ std::string LayoutScript(const ExportInput& input, const Replicas& replicas, Exp
   const std::string text = Layout(input, replicas, out).Text();
   if (text.empty()) return "";
   return std::string(text.find("make_slice") != std::string::npos ? kFunctions : "") +
+         (text.find("make_vgpu") != std::string::npos ? kVgpuFunctions : "") +
          "\n# The layout. Profiles are as this driver numbers them.\n" + text;
 }
 

@@ -94,11 +94,33 @@ Verdict JudgeMps(const Gpu& gpu, const HostAbilities& host) {
       "process holds it to its memory and time");
 }
 
+// Why several processes cannot be on it, each for itself. What was set for MPS goes as MPS goes.
+std::string KeepsOthersOut(const Gpu& gpu, const HostAbilities& host) {
+  if (!gpu.compute_mode || *gpu.compute_mode == ComputeMode::kDefault) return "";
+  if (*gpu.compute_mode == ComputeMode::kExclusiveProcess &&
+      host.exclusive_for_mps.count(gpu.uuid) != 0)
+    return "";
+  return fmt::format("compute mode is '{}'; several processes need 'default'",
+                     ComputeModeName(*gpu.compute_mode));
+}
+
+// Why a program that does not find its MPS server cannot be kept off the GPU.
+std::string WhyMpsFailsOpen(const Gpu& gpu, const HostAbilities& host) {
+  if (gpu.compute_mode && *gpu.compute_mode == ComputeMode::kExclusiveProcess) return "";
+  if (!gpu.compute_mode) return "its compute mode cannot be read: " + gpu.compute_mode.reason();
+  return host.administrator ? "" : "its compute mode is root's to set";
+}
+
+// SMs of a chunk, by NVIDIA's documentation of MPS. A daemon says how many there really are.
+int PartitionSms(const Gpu& gpu, const HostAbilities& host) {
+  constexpr int kFirstVersion = 13010;  // CUDA 13.1
+  const std::optional<double> capability = CapabilityNumber(gpu);
+  if (!capability || host.mps_version.value_or(0) < kFirstVersion || *capability < 8.0) return 0;
+  return *capability >= 9.0 ? 8 : 4;
+}
+
 Verdict JudgeTimeSlicing(const Gpu& gpu, const HostAbilities& host) {
-  if (gpu.compute_mode && *gpu.compute_mode != ComputeMode::kDefault) {
-    return No(fmt::format("compute mode is '{}'; several processes need 'default'",
-                          ComputeModeName(*gpu.compute_mode)));
-  }
+  if (const std::string why = KeepsOthersOut(gpu, host); !why.empty()) return No(why);
   if (!MigOn(gpu)) return Yes("processes take turns; nothing limits their memory");
   return Yes(Needing("MIG mode must be switched off first", host));
 }
@@ -109,10 +131,7 @@ bool KernelHoldsMemory(const Gpu& gpu, const HostAbilities& host) {
 }
 
 Verdict JudgeFraction(const Gpu& gpu, const HostAbilities& host) {
-  if (gpu.compute_mode && *gpu.compute_mode != ComputeMode::kDefault) {
-    return No(fmt::format("compute mode is '{}'; several processes need 'default'",
-                          ComputeModeName(*gpu.compute_mode)));
-  }
+  if (const std::string why = KeepsOthersOut(gpu, host); !why.empty()) return No(why);
   if (!MigOn(gpu) && KernelHoldsMemory(gpu, host)) {
     return Yes(
         "a limiter in each process holds it to its memory and time, and the kernel to all of its "
@@ -123,9 +142,11 @@ Verdict JudgeFraction(const Gpu& gpu, const HostAbilities& host) {
 }
 
 Verdict JudgeVgpu(const Gpu& gpu) {
-  if (gpu.virtualization && *gpu.virtualization == "vgpu_host") {
-    return No("this build of Tranche does not make virtual GPUs yet");
+  if (gpu.vgpu && !gpu.vgpu->offers.empty()) {
+    return Yes("virtual GPUs for virtual machines, by NVIDIA's host driver; each needs a licence");
   }
+  if (gpu.virtualization && *gpu.virtualization == "vgpu_host")
+    return No("the kernel's files of this host driver show no virtual GPUs for it");
   return No("needs NVIDIA's vGPU host driver and licence; this driver is another");
 }
 
@@ -191,6 +212,10 @@ std::vector<Capability> JudgeCapabilities(const Machine& machine, const Catalog&
         const bool limited = mechanism == Mechanism::kFraction || mechanism == Mechanism::kMps;
         if (limited && KernelHoldsMemory(gpu, host))
           capability.guarantees.memory = Guarantee::kKernel;
+        if (mechanism == Mechanism::kMps) {
+          capability.fails_open = WhyMpsFailsOpen(gpu, host);
+          capability.partition_sms = PartitionSms(gpu, host);
+        }
       }
       capabilities.push_back(std::move(capability));
     }

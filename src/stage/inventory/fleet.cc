@@ -1,7 +1,9 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 
+#include "catalog/vgpu_catalog.h"
 #include "stage/inventory/capabilities.h"
 #include "stage/inventory/inventory.h"
 
@@ -15,7 +17,7 @@ Reading<T> FromCatalog(const std::optional<T>& value) {
   return value ? Reading<T>(*value) : Reading<T>::Absent("the catalog does not know");
 }
 
-Gpu FleetGpu(const CatalogGpu& known) {
+Gpu FleetGpu(const CatalogGpu& known, bool vgpus) {
   Gpu gpu;
   gpu.name = known.nvml_names.empty() ? known.key : known.nvml_names.front();
   gpu.model = known.key;
@@ -33,13 +35,20 @@ Gpu FleetGpu(const CatalogGpu& known) {
   gpu.health.recovery_action = Reading<std::string>::Absent(kNoHardware);
   gpu.health.remapped_rows = Reading<RemappedRows>::Absent(kNoHardware);
   gpu.health.uncorrectable_ecc_errors = Reading<uint64_t>::Absent(kNoHardware);
-  if (!known.mig_capable) {
+  if (known.mig_capable) {
+    gpu.mig_mode = MigMode{};
+    gpu.memory_slots = known.mig_memory_slots;
+    gpu.mig_profiles = known.mig_profiles;
+  } else {
     gpu.mig_mode = Reading<MigMode>::Absent("this GPU has no MIG");
-    return gpu;
   }
-  gpu.mig_mode = MigMode{};
-  gpu.memory_slots = known.mig_memory_slots;
-  gpu.mig_profiles = known.mig_profiles;
+  if (!vgpus || !known.vgpu_capable) return gpu;
+  // As under the host driver of a fresh machine.
+  GpuVgpu vgpu;
+  vgpu.mixed = false;
+  vgpu.scheduler = Reading<VgpuScheduler>::Absent(kNoHardware);
+  vgpu.offers = BuiltInVgpuCatalog().OffersOf(known.key, gpu.memory_total, gpu.mig_profiles, {});
+  if (!vgpu.offers.empty()) gpu.vgpu = std::move(vgpu);
   return gpu;
 }
 
@@ -51,13 +60,17 @@ Machine MachineFromFleet(const Spec& spec, const Catalog& catalog) {
   machine.hostname = "fleet";
   machine.driver_version = Reading<std::string>::Absent(kNoHardware);
   machine.cuda_version = Reading<std::string>::Absent(kNoHardware);
+  // What virtual GPUs there could be is asked by those who want some.
+  const bool vgpus =
+      std::any_of(spec.workloads.begin(), spec.workloads.end(),
+                  [](const Workload& workload) { return workload.mechanism == Mechanism::kVgpu; });
   std::map<std::string, int> numbers;
   for (const FleetEntry& entry : spec.fleet) {
     const auto known = catalog.FindGpu(entry.gpu);
     for (int i = 0; i < entry.count; ++i) {
       Gpu gpu;
       if (known) {
-        gpu = FleetGpu(**known);
+        gpu = FleetGpu(**known, vgpus);
       } else {
         gpu.name = entry.gpu;
         gpu.health.usable = false;

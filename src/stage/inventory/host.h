@@ -2,6 +2,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 
 namespace tranche {
@@ -17,6 +18,10 @@ struct HostAbilities {
   bool device_nodes = false;
   // Why no MPS daemon can be started; "" where one can.
   std::string no_mps = "nobody has looked";
+  // The CUDA version of MPS's control program, as it says; absent where nobody has asked it.
+  std::optional<int> mps_version = {};
+  // GPUs that Tranche itself keeps for MPS by their compute mode, and gives back: by UUID.
+  std::set<std::string> exclusive_for_mps = {};
   // By GPU: why the kernel cannot hold processes to an amount of its memory; "" where it can.
   std::map<std::string, std::string> no_kernel_memory = {};
 };

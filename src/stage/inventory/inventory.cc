@@ -10,6 +10,8 @@
 #include "stage/inventory/host.h"
 #include "stage/inventory/proc.h"
 
+extern "C" char** environ;
+
 namespace tranche {
 namespace {
 
@@ -33,10 +35,17 @@ bool Serves(const FoundMpsDaemon& daemon, const Gpu& gpu) {
   return false;
 }
 
+std::optional<int> MpsVersion(const Result<MpsControl>& control) {
+  if (!control) return std::nullopt;
+  const auto version = control->Version();
+  return version ? std::optional(*version) : std::nullopt;
+}
+
 }  // namespace
 
 Result<Machine> TakeInventory(Driver& driver, const Catalog& catalog, Clock& clock,
-                              const std::string& root) {
+                              const std::string& root,
+                              const std::set<std::string>& exclusive_for_mps) {
   Result<Machine> machine = driver.Read();
   if (!machine) return machine;
   machine->hostname = ReadHostname(root);
@@ -55,8 +64,12 @@ Result<Machine> TakeInventory(Driver& driver, const Catalog& catalog, Clock& clo
   }
   HostAbilities host = ReadHostAbilities(root);
   const char* path = std::getenv("PATH");
-  const auto mps = MpsControl::Find(path != nullptr ? path : "", {});
+  std::vector<std::string> environment;
+  for (char** entry = environ; *entry != nullptr; ++entry) environment.emplace_back(*entry);
+  const auto mps = MpsControl::Find(path != nullptr ? path : "", std::move(environment));
   host.no_mps = mps ? "" : mps.error().message;
+  host.mps_version = MpsVersion(mps);
+  host.exclusive_for_mps = exclusive_for_mps;
   const KernelLimits kernel(driver, OpenCgroupTree(root), "");
   for (const Gpu& gpu : machine->gpus) {
     const Status can = gpu.health.usable ? kernel.CanHold(gpu) : Status();

@@ -236,6 +236,50 @@ TEST(Capabilities, FollowTheModesOfTheGpu) {
   EXPECT_FALSE(Find(Take(driver, root), gpu, Mechanism::kMig).available);
 }
 
+TEST(Capabilities, WhatIsSetForMpsKeepsNobodyElseFromThePlan) {
+  FakeRoot root;
+  root.BeAdministrator();
+  FakeDriver driver(TestMachine({TestH100(0, false)}));
+  const std::string gpu = TestGpuUuid(0);
+  const auto take = [&](const std::set<std::string>& ours) {
+    ManualClock clock;
+    return *TakeInventory(driver, TheCatalog(), clock, root.path(), ours);
+  };
+  driver.Edit(
+      [](Machine& machine) { machine.gpus[0].compute_mode = ComputeMode::kExclusiveProcess; });
+  for (const Mechanism mechanism : {Mechanism::kTimeSlicing, Mechanism::kFraction}) {
+    EXPECT_FALSE(Find(take({}), gpu, mechanism).available);
+    EXPECT_TRUE(Find(take({gpu}), gpu, mechanism).available);
+  }
+  driver.Edit([](Machine& machine) { machine.gpus[0].compute_mode = ComputeMode::kProhibited; });
+  EXPECT_FALSE(Find(take({gpu}), gpu, Mechanism::kFraction).available) << "that is not ours";
+}
+
+TEST(Capabilities, OfMpsSayWhetherItCanFailClosedAndBeDivided) {
+  Machine machine = TestMachine({TestH100(0, false)});
+  const auto mps = [&](bool administrator, std::optional<int> version) {
+    HostAbilities host;
+    host.administrator = administrator;
+    host.no_mps.clear();
+    host.mps_version = version;
+    machine.capabilities = JudgeCapabilities(machine, TheCatalog(), host);
+    return Find(machine, TestGpuUuid(0), Mechanism::kMps);
+  };
+  EXPECT_EQ(mps(true, std::nullopt).fails_open, "");
+  EXPECT_EQ(mps(false, std::nullopt).fails_open, "its compute mode is root's to set");
+  EXPECT_EQ(mps(true, std::nullopt).partition_sms, 0) << "nobody has asked the control program";
+  EXPECT_EQ(mps(true, 13000).partition_sms, 0);
+  EXPECT_EQ(mps(true, 13010).partition_sms, 8);
+  machine.gpus[0].compute_capability = std::string("8.9");
+  EXPECT_EQ(mps(true, 13010).partition_sms, 4);
+  machine.gpus[0].compute_capability = std::string("7.5");
+  EXPECT_EQ(mps(true, 13010).partition_sms, 0);
+  machine.gpus[0].compute_mode = Reading<ComputeMode>::Absent("not supported on this GPU");
+  EXPECT_THAT(mps(true, 13010).fails_open, HasSubstr("cannot be read"));
+  machine.gpus[0].compute_mode = ComputeMode::kExclusiveProcess;
+  EXPECT_EQ(mps(false, 13010).fails_open, "") << "it does so already";
+}
+
 TEST(Capabilities, AnOldDriverIsNamedWithTheOneThatIsNeeded) {
   FakeRoot root;
   FakeDriver driver(TestMachine({TestH100(0, false)}));

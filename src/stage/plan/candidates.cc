@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/suggest.h"
+#include "stage/plan/vgpu.h"
 
 namespace tranche::planning {
 namespace {
@@ -135,6 +137,7 @@ void AddSharedInstanceOptions(const GpuView& view, const ReplicaNeed& need, Cand
   if (!view.geometry || mps == nullptr || !mps->available || mig == nullptr || !mig->available) {
     return;
   }
+  if (!view.no_whole_but_vgpu.empty()) return;
   // A profile alone asks for an instance of one's own.
   const bool wanted =
       workload.mechanism ? *workload.mechanism == Mechanism::kMps : workload.profile.empty();
@@ -184,6 +187,35 @@ std::string NoSharedInstance(const GpuView& view, const ReplicaNeed& need) {
                      FormatPercent(view.ComputeOf(*profile)));
 }
 
+// The part of the GPU's SMs in the chunks that hold so much of them.
+double InChunks(const GpuView& view, double compute) {
+  const int chunk = view.Find(Mechanism::kMps)->partition_sms;
+  const int sms = view.gpu->sm_count.value_or(0);
+  if (chunk == 0 || sms == 0) return compute;
+  return std::ceil(compute * sms / chunk - kTolerance) * chunk / sms;
+}
+
+// Why it cannot have a static partition, or not be beside those that have one; "" when it can.
+std::string NoPartition(const GpuView& view, const ReplicaNeed& need) {
+  const Workload& workload = *need.workload;
+  if (!AsksForPartition(workload)) {
+    return view.mps_partitioned
+               ? "other workloads of the spec ask for SMs of their own (isolation: {compute: "
+                 "driver}), which an MPS server gives to all its clients or to none"
+               : "";
+  }
+  if (view.Find(Mechanism::kMps)->partition_sms == 0) {
+    return "its MPS control program has no static partitions (they come with CUDA 13.1, for Ampere "
+           "and newer)";
+  }
+  if (!view.gpu->sm_count) return "how many SMs it has cannot be read";
+  if (need.compute <= 0) return "SMs of its own are asked, but not how many: say `compute: 30%`";
+  const double share = InChunks(view, need.compute);
+  if (share <= 1 + kTolerance) return "";
+  return fmt::format("{} of its SMs are not to be had in whole chunks",
+                     FormatPercent(need.compute));
+}
+
 // What a replica takes of each GPU's memory outside MIG.
 Bytes MemoryTaken(Mechanism mechanism, const ReplicaNeed& need) {
   return HasLimiter(mechanism) ? need.reserved : need.least_per_gpu();
@@ -199,6 +231,7 @@ std::string WhyNot(Mechanism mechanism, const GpuView& view, const ReplicaNeed& 
   const Capability* capability = view.Find(mechanism);
   if (capability == nullptr) return fmt::format("{} is not offered here", name);
   if (!capability->available) return fmt::format("no {}: {}", name, capability->reason);
+  if (!view.no_whole_but_vgpu.empty()) return view.no_whole_but_vgpu;
   if (view.only && *view.only != mechanism) {
     return fmt::format("tier '{}' divides it by {}", view.tier, MechanismName(*view.only));
   }
@@ -208,6 +241,9 @@ std::string WhyNot(Mechanism mechanism, const GpuView& view, const ReplicaNeed& 
       return fmt::format("memory_cap needs the limiter: {}",
                          limiter != nullptr ? limiter->reason : "it is not offered here");
     }
+  }
+  if (mechanism == Mechanism::kMps) {
+    if (std::string why = NoPartition(view, need); !why.empty()) return why;
   }
   if (!GivenBy(*capability, workload).Satisfies(workload.isolation.axes)) {
     return fmt::format("{} does not give {}", name, IsolationText(workload.isolation));
@@ -264,6 +300,9 @@ std::string AddUndividedOption(Mechanism mechanism, const GpuView& view, const R
     option.compute_share = need.compute;
     // Without an ask nothing holds a tenant back from the whole of it.
     option.compute_fraction = need.compute > 0 ? need.compute : 1;
+    if (mechanism == Mechanism::kMps && AsksForPartition(*need.workload)) {
+      option.compute_share = option.compute_fraction = InChunks(view, need.compute);
+    }
     // So many tenants at most is the same as that each takes so much of the GPU's time.
     if (view.most_tenants) {
       option.compute_share = std::max(option.compute_share, 1.0 / *view.most_tenants);
@@ -276,8 +315,17 @@ std::string AddUndividedOption(Mechanism mechanism, const GpuView& view, const R
 
 }  // namespace
 
+bool AsksForPartition(const Workload& workload) {
+  return workload.mechanism == Mechanism::kMps && workload.profile.empty() &&
+         workload.isolation.axes.compute >= Guarantee::kDriver;
+}
+
 Guarantees GivenBy(const Capability& capability, const Workload& workload) {
   Guarantees given = capability.guarantees;
+  if (AsksForPartition(workload) && capability.mechanism == Mechanism::kMps &&
+      capability.partition_sms > 0) {
+    given.compute = std::max(given.compute, Guarantee::kDriver);
+  }
   if (workload.memory_cap) given.memory = std::max(given.memory, Guarantee::kCooperative);
   return given;
 }
@@ -334,9 +382,13 @@ Candidates CandidatesOn(const GpuView& view, const ReplicaNeed& need, const Cata
     out.refusal = view.unusable;
     return out;
   }
+  // vGPUs are made for virtual machines, not for processes.
+  if (workload.mechanism == Mechanism::kVgpu) {
+    AddVgpuOptions(view, need, &out);
+    return out;
+  }
   // Of what is offered here, and of what is not.
   std::vector<std::string> refusals, not_offered;
-  // vGPUs are made for virtual machines, not for processes.
   for (const Mechanism mechanism : kInOrder) {
     std::string why_not = WhyNot(mechanism, view, need);
     if (why_not.empty() && mechanism == Mechanism::kMig) {

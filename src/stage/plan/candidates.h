@@ -44,7 +44,12 @@ struct GpuView {
   std::optional<Mechanism> only;     // how it is divided; absent: in any way
   std::optional<int> most_tenants;   // that may share it undivided
   std::vector<PlacedProfile> fixed;  // its instances, for good; the geometry allows no others
-  int mps_clients = 0;               // that one MPS server of the driver serves at most
+  std::vector<const VgpuThere*> foreign_vgpus;  // that no deployed replica holds
+  std::string no_whole_but_vgpu;                // why it is for nothing but vGPUs; "" when it is
+  int mps_clients = 0;                          // that one MPS server of the driver serves at most
+  // Workloads of the spec ask for SMs of their own through MPS. A server gives static partitions to
+  // all its clients or to none, so nobody else is put on an undivided GPU through MPS.
+  bool mps_partitioned = false;
 
   const Capability* Find(Mechanism mechanism) const;
   // The part of its SMs that an instance of the profile (of its geometry) has; 0 when not known.
@@ -73,11 +78,20 @@ struct Option {
   Guarantees guarantees;
   TimeSlice time_slice = TimeSlice::kDefault;  // with kTimeSlicing: that of all tenants of the GPU
 
+  int vgpu = -1;       // with kVgpu: which of the GPU's offers
+  int vgpu_group = 0;  // with kVgpu, without MIG: only those of one group share the GPU
+
+  // An instance of MIG that nobody else is in.
+  bool own_instance() const {
+    return mechanism == Mechanism::kMig || (mechanism == Mechanism::kVgpu && profile >= 0);
+  }
   bool in_instance() const { return mechanism == Mechanism::kMps && profile >= 0; }
 };
 
+// Whether the workload asks for SMs of its own, in a static partition of MPS.
+bool AsksForPartition(const Workload& workload);
 // What the mechanism gives the workload. With `memory_cap` the limiter stands in for what the
-// mechanism does not do.
+// mechanism does not do; a partition of MPS is given to who asks for it.
 Guarantees GivenBy(const Capability& capability, const Workload& workload);
 // Of what MPS gives, what it gives within an instance that is shared.
 Guarantees WithinInstance(Guarantees guarantees);

@@ -369,6 +369,10 @@ class Remedies {
       if (Fits(changed)) found_.push_back(fmt::format("without gpu: {}", need_.workload->gpu));
     }
     changed = *need_.workload;
+    if (changed.mechanism == Mechanism::kVgpu) {
+      TryOtherVgpus();
+      return;
+    }
     if (!changed.profile.empty() && !need_.whole_slice) {
       changed.profile.clear();
       if (Fits(changed))
@@ -383,6 +387,24 @@ class Remedies {
         found_.push_back(
             fmt::format("without mechanism: {}", MechanismName(*need_.workload->mechanism)));
       }
+    }
+  }
+
+  // A virtual machine takes a vGPU and nothing else: another type, or one among other sizes.
+  void TryOtherVgpus() {
+    Workload changed = *need_.workload;
+    if (!changed.profile.empty() && changed.memory) {
+      changed.profile.clear();
+      if (Fits(changed)) {
+        found_.push_back(fmt::format("without profile: {}", need_.workload->profile));
+        return;
+      }
+    }
+    changed = *need_.workload;
+    if (!changed.vgpu) changed.vgpu.emplace();
+    changed.vgpu->mixed_sizes = !changed.vgpu->mixed_sizes;
+    if (Fits(changed)) {
+      found_.push_back(fmt::format("vgpu: {{mixed_sizes: {}}}", changed.vgpu->mixed_sizes));
     }
   }
 

@@ -7,7 +7,9 @@
 #include <cmath>
 #include <map>
 #include <numeric>
+#include <optional>
 #include <set>
+#include <tuple>
 
 #include "decide/fleet/linear_program.h"
 #include "decide/fleet/solver.h"
@@ -16,8 +18,12 @@
 namespace tranche::planning {
 namespace {
 
-constexpr double kModeChange = 1000;  // outweighs any number of instances
-constexpr double kPerWatt = 1e-7;     // is outweighed by one of them
+// What a load makes of a bin, in the order of Search: an instance that is not taken over counts 1,
+// and so does what would be destroyed for it; the others decide between equals only.
+constexpr double kModeOff = 1000;
+constexpr double kTaken = 0.1;     // of a GPU
+constexpr double kModeOn = 0.005;  // is more than the most that a GPU draws
+constexpr double kPerWatt = 1e-6;
 
 std::string OptionKey(const Option& option) {
   return fmt::format("{}:{}:{}:{:.12g};", static_cast<int>(option.mechanism), option.profile,
@@ -30,7 +36,7 @@ std::string KindKey(const SearchProblem& problem, const Bin& bin) {
   std::string key = fmt::format(
       "{}|{}|{}|{}|{}|{:.12g}|{}|{}|{}|{}|{}|", bin.price, bin.spot_price,
       static_cast<int>(bin.use),
-      static_cast<int>(bin.shared_by) * 8 + static_cast<int>(bin.time_slice),
+      bin.vgpu_group * 64 + static_cast<int>(bin.shared_by) * 8 + static_cast<int>(bin.time_slice),
       bin.memory - std::min(bin.memory, bin.memory_used), bin.compute_used, bin.team,
       bin.all_trusted, bin.taken.slots, bin.mps_clients - bin.tenants, bin.instance_profile);
   for (const uint8_t count : bin.taken.counts) key += static_cast<char>('0' + count);
@@ -121,13 +127,14 @@ class FleetSearch {
     out.price = before + static_cast<double>(answer.cost) / kFleetPriceUnits;
     out.lower_bound = before + static_cast<double>(answer.lower_bound) / kFleetPriceUnits;
     out.exact = answer.lower_bound == answer.cost;
-    for (size_t k = 0; k < kinds_.size(); ++k) PlaceKind(k, answer, &out);
+    PlaceAll(answer, &out);
     return out;
   }
 
  private:
   struct Kind {
     std::vector<int> bins;
+    std::set<int> types;        // of the bins
     std::vector<int> profiles;  // of the fleet kind's shapes
     bool spot = false;          // the same bins as the kind before, at their spot price
   };
@@ -139,6 +146,7 @@ class FleetSearch {
     auto operator<=>(const LoadItem&) const = default;
   };
   struct Load {
+    size_t kind = 0;  // that the solver put it on, whose options its items name
     int gpus = 1;
     std::vector<LoadItem> items;
   };
@@ -164,6 +172,7 @@ class FleetSearch {
         kind = of_type.emplace(bin.type, entry->second).first;
       }
       kinds_[kind->second].bins.push_back(static_cast<int>(b));
+      kinds_[kind->second].types.insert(bin.type);
     }
     WithSpot();
     for (size_t k = 0; k < kinds_.size(); ++k) {
@@ -241,6 +250,18 @@ class FleetSearch {
     }
   }
 
+  bool OthersHaveInstances() const {
+    const auto has = [](const Option& option) {
+      return option.mechanism != Mechanism::kVgpu && option.profile >= 0;
+    };
+    for (const ItemClass& item : problem_.classes) {
+      for (const auto& [type, options] : item.options) {
+        if (std::any_of(options.begin(), options.end(), has)) return true;
+      }
+    }
+    return false;
+  }
+
   void AddWays(size_t c, size_t k, int o, const Option& option, fleet::ItemClass* item) {
     const Bin& bin = ExampleOf(k);
     fleet::Way way;
@@ -255,7 +276,9 @@ class FleetSearch {
       return;
     }
     if (item->gpus > 1) return;
-    if (option.mechanism == Mechanism::kMig) {
+    if (option.own_instance()) {
+      // Instances for vGPUs and others are not mixed, which is not looked at here.
+      if (option.mechanism == Mechanism::kVgpu && OthersHaveInstances()) return;
       const auto& profiles = kinds_[k].profiles;
       const auto at = std::find(profiles.begin(), profiles.end(), option.profile);
       if (fleet_.kinds[k].layouts.empty() || at == profiles.end()) return;
@@ -286,6 +309,12 @@ class FleetSearch {
     if (!fleet_.kinds[k].whole().Holds(way.share)) return;
     // Time slices share no fault domain; everybody else is alone with the team, or trusted among
     // the trusted.
+    if (option.mechanism == Mechanism::kVgpu) {
+      if (bin.use == BinUse::kShared && bin.vgpu_group != option.vgpu_group) return;
+      way.circle = base + option.vgpu_group;
+      add();
+      return;
+    }
     if (option.mechanism == Mechanism::kTimeSlicing) {
       if (bin.use == BinUse::kShared && bin.time_slice != option.time_slice) return;
       way.circle = base + static_cast<int>(option.time_slice);
@@ -302,27 +331,67 @@ class FleetSearch {
     }
   }
 
-  // Puts what the answer has on GPUs of a kind on those bins on which it changes least.
-  void PlaceKind(size_t k, const fleet::Answer& answer, SearchAnswer* out) {
-    std::vector<Load> loads;
+  // Puts what the answer has on GPUs on those bins on which it changes least, then takes least,
+  // then draws least: of its kind, or of another that costs the same and where it goes as well.
+  void PlaceAll(const fleet::Answer& answer, SearchAnswer* out) {
+    std::vector<std::vector<Load>> loads(kinds_.size());
+    std::vector<size_t> wanted(kinds_.size(), 0);  // GPUs
     for (const fleet::Used& used : answer.used) {
-      if (static_cast<size_t>(used.kind) == k) loads.push_back(LoadOf(k, used));
+      const size_t k = static_cast<size_t>(used.kind);
+      loads[k].push_back(LoadOf(k, used));
+      wanted[k] += static_cast<size_t>(used.gpus);
     }
-    std::vector<int> free;
-    for (const int bin : kinds_[k].bins) {
-      if (!kinds_[k].spot || taken_.count(bin) == 0) free.push_back(bin);
+    std::vector<bool> placed(kinds_.size(), false);
+    for (size_t k = 0; k < kinds_.size(); ++k) {
+      if (placed[k]) continue;
+      std::vector<size_t> alike;
+      for (size_t other = k; other < kinds_.size(); ++other) {
+        if (!placed[other] && MayStandIn(k, other)) alike.push_back(other);
+      }
+      for (const size_t one : alike) placed[one] = true;
+      PlaceKinds(alike, loads, wanted, placed, out);
     }
-    // Several whole GPUs of one item first: they may be any.
+  }
+
+  bool MayStandIn(size_t a, size_t b) const {
+    if (a == b) return true;
+    const auto free = [&](size_t k) {
+      return ExampleOf(k).use == BinUse::kEmpty && ExampleOf(k).taken.slots == 0;
+    };
+    return free(a) && free(b) && kinds_[a].spot == kinds_[b].spot &&
+           fleet_.kinds[a].price == fleet_.kinds[b].price;
+  }
+
+  void PlaceKinds(const std::vector<size_t>& alike, const std::vector<std::vector<Load>>& of_kind,
+                  const std::vector<size_t>& wanted, const std::vector<bool>& placed,
+                  SearchAnswer* out) {
+    std::vector<Load> loads;
+    Room room;
+    for (const size_t k : alike) {
+      loads.insert(loads.end(), of_kind[k].begin(), of_kind[k].end());
+      room.bins.emplace_back();
+      for (const int bin : kinds_[k].bins) {
+        if (taken_.count(bin) == 0) room.bins.back().push_back(bin);
+      }
+      // The same GPUs on other terms are still to be placed.
+      size_t kept = 0;
+      for (size_t other = 0; other < kinds_.size(); ++other) {
+        if (!placed[other] && kinds_[other].bins == kinds_[k].bins) kept += wanted[other];
+      }
+      room.most.push_back(room.bins.back().size() - std::min(room.bins.back().size(), kept));
+    }
+    // Several whole GPUs of one item first: they are of its own kind.
     std::stable_sort(loads.begin(), loads.end(),
                      [](const Load& a, const Load& b) { return a.gpus > b.gpus; });
-    const std::vector<int> bins = Match(loads, free);
+    const std::vector<int> bins = Match(loads, room);
     size_t next = 0;
     for (const Load& load : loads) {
       Choice choice;
       for (int g = 0; g < load.gpus; ++g) choice.bins.push_back(bins[next++]);
       std::sort(choice.bins.begin(), choice.bins.end());
       taken_.insert(choice.bins.begin(), choice.bins.end());
-      for (const LoadItem& item : load.items) {
+      const Bin& bin = problem_.bins[static_cast<size_t>(choice.bins.front())];
+      for (const LoadItem& item : Fitted(load, bin)->items) {
         choice.option = item.option;
         choice.instance = item.instance;
         out->choices[TakeItem(item.item_class)] = choice;
@@ -330,9 +399,9 @@ class FleetSearch {
     }
   }
 
-  // The items with the least of their options that still go together.
   Load LoadOf(size_t k, const fleet::Used& used) const {
     Load load;
+    load.kind = k;
     load.gpus = used.gpus;
     for (const fleet::Used::Content& content : used.contents) {
       const size_t c = static_cast<size_t>(content.item_class);
@@ -340,27 +409,111 @@ class FleetSearch {
       for (int64_t n = 0; n < content.count; ++n)
         load.items.push_back({content.item_class, option, content.instance});
     }
-    const Bin& bin = ExampleOf(k);
-    if (load.gpus > 1) return load;
-    if (load.items.size() == 1 && bin.use == BinUse::kEmpty && bin.taken.slots == 0) {
-      load.items.front() = {load.items.front().item_class, 0, -1};
-      if (OptionOf(bin, load.items.front()).in_instance()) load.items.front().instance = 0;
-      return load;
-    }
-    if (used.layout < 0) {
-      TakeFractions(bin, &load);
-      return load;
-    }
-    for (auto& [c, option, instance] : load.items) {
-      if (instance >= 0) continue;
-      const std::vector<Option>& options = *OptionsOf(static_cast<size_t>(c), bin.type);
-      const int before = option;
-      for (option = 0; option < before; ++option) {
-        const bool mig = options[static_cast<size_t>(option)].mechanism == Mechanism::kMig;
-        if (mig && Packs(bin, load)) break;
-      }
-    }
     return load;
+  }
+
+  // The same items as they go on such a bin, with those of their options that change and then take
+  // least; absent where they do not.
+  const std::optional<Load>& Fitted(const Load& load, const Bin& bin) {
+    const auto key = std::tuple(load.kind, load.gpus, load.items, bin.type);
+    const auto known = fitted_.find(key);
+    if (known != fitted_.end()) return known->second;
+    return fitted_.emplace(key, Fit(load, bin)).first->second;
+  }
+
+  std::optional<Load> Fit(const Load& load, const Bin& bin) const {
+    const bool at_home = kinds_[load.kind].types.count(bin.type) > 0;
+    if (load.gpus > 1) return at_home ? std::optional(load) : std::nullopt;
+    if (load.items.size() == 1 && bin.use == BinUse::kEmpty && bin.taken.slots == 0) {
+      return FitOne(load, bin);
+    }
+    Load fitted = load;
+    if (!at_home && !Translate(bin, &fitted)) return std::nullopt;
+    if (InstancesOf(bin, fitted).empty()) {
+      TakeFractions(bin, &fitted);
+    } else {
+      ChooseProfiles(bin, &fitted);
+    }
+    return fitted;
+  }
+
+  // Whoever has the GPU for itself may have it by any of its options.
+  std::optional<Load> FitOne(const Load& load, const Bin& bin) const {
+    const LoadItem& item = load.items.front();
+    const std::vector<Option>* options = OptionsOf(static_cast<size_t>(item.item_class), bin.type);
+    std::optional<Load> best;
+    double least = 0;
+    for (size_t o = 0; options != nullptr && o < options->size(); ++o) {
+      Load fitted = load;
+      const bool in_instance = (*options)[o].in_instance();
+      fitted.items.front() = {item.item_class, static_cast<int>(o), in_instance ? 0 : -1};
+      const double cost = CostOf(fitted, bin);
+      if (best && cost >= least) continue;
+      best = std::move(fitted);
+      least = cost;
+    }
+    return best;
+  }
+
+  // The options of another kind's GPU that do the same; false where there are none or they have no
+  // room.
+  bool Translate(const Bin& bin, Load* load) const {
+    const Bin& home = ExampleOf(load->kind);
+    uint64_t memory = bin.memory_used;
+    double compute = bin.compute_used;
+    int clients = bin.tenants;
+    bool divided = false;
+    for (LoadItem& item : load->items) {
+      const Option& now = OptionOf(home, item);
+      const std::vector<Option>* options =
+          OptionsOf(static_cast<size_t>(item.item_class), bin.type);
+      // Which virtual GPUs go together is not looked at here.
+      const bool bound = now.in_instance() || now.mechanism == Mechanism::kVgpu;
+      if (options == nullptr || bound) return false;
+      const auto like = std::find_if(options->begin(), options->end(), [&](const Option& option) {
+        return option.mechanism == now.mechanism && option.time_slice == now.time_slice &&
+               !option.in_instance();
+      });
+      if (like == options->end()) return false;
+      item.option = static_cast<int>(like - options->begin());
+      divided = divided || like->mechanism == Mechanism::kMig;
+      memory += like->memory.value;
+      compute += like->compute_share;
+      clients += like->mechanism == Mechanism::kMps ? 1 : 0;
+    }
+    if (divided) return bin.geometry != nullptr && Packs(bin, *load);
+    return memory <= bin.memory && compute <= 1 + 1e-9 && clients <= bin.mps_clients;
+  }
+
+  // Of the profiles that would do, one that is left over, else the least; as far as all still go
+  // together.
+  void ChooseProfiles(const Bin& bin, Load* load) const {
+    std::array<int, Occupancy::kMaxProfiles> left_over{};
+    for (size_t p = 0; p < left_over.size(); ++p) left_over[p] = bin.reusable[p];
+    for (LoadItem& item : load->items) {
+      if (item.instance >= 0) continue;
+      const std::vector<Option>& options =
+          *OptionsOf(static_cast<size_t>(item.item_class), bin.type);
+      const int before = item.option;
+      const auto take = [&](bool only_left_over) {
+        for (int o = 0; o < static_cast<int>(options.size()); ++o) {
+          const Option& other = options[static_cast<size_t>(o)];
+          if (!other.own_instance() ||
+              other.mechanism != options[static_cast<size_t>(before)].mechanism) {
+            continue;
+          }
+          if (only_left_over ? left_over[static_cast<size_t>(other.profile)] == 0 : o > before)
+            continue;
+          item.option = o;
+          if (Packs(bin, *load)) return true;
+        }
+        item.option = before;
+        return false;
+      };
+      if (!take(true)) take(false);
+      int& one = left_over[static_cast<size_t>(OptionOf(bin, item).profile)];
+      one = std::max(0, one - 1);
+    }
   }
 
   // What MPS does for them fractions do as well, without a server: where all have that choice, they
@@ -407,64 +560,93 @@ class FleetSearch {
     return PackProfiles(*bin.geometry, bin.taken, wanted).has_value();
   }
 
-  // What making a load changes on a bin.
-  double ChangesOf(const Load& load, const Bin& bin) const {
-    double changes = 0;
+  // What a load, as it goes there, makes of a bin.
+  double CostOf(const Load& load, const Bin& bin) const {
+    double cost = 0;
     std::array<int, Occupancy::kMaxProfiles> made{};
     bool mig = false;
     for (const int profile : InstancesOf(bin, load)) {
       mig = true;
       ++made[static_cast<size_t>(profile)];
     }
-    for (size_t p = 0; p < made.size(); ++p) changes += std::max(0, made[p] - bin.reusable[p]);
-    if (bin.use == BinUse::kEmpty && mig != bin.mig_on) changes += kModeChange;
-    if (bin.use == BinUse::kEmpty) changes += bin.watts * kPerWatt;
-    return changes;
+    for (size_t p = 0; p < made.size(); ++p) cost -= std::min<int>(made[p], bin.reusable[p]);
+    if (load.gpus == 1) {
+      for (const LoadItem& item : load.items) {
+        const Option& option = OptionOf(bin, item);
+        const double share = std::max(option.memory_share, option.compute_share);
+        cost += kTaken *
+                (option.own_instance() ? option.memory_share : std::ceil(share * 8 - 1e-9) / 8);
+      }
+    }
+    if (bin.use != BinUse::kEmpty) return cost;
+    if (mig != bin.mig_on) cost += mig ? kModeOn : kModeOff;
+    return cost + bin.watts * kPerWatt;
   }
 
-  // Bins for the loads, in their order, so that least changes in all: a transport of loads that are
-  // alike to bins that are alike.
-  std::vector<int> Match(const std::vector<Load>& loads, const std::vector<int>& bins) const {
-    std::map<std::vector<LoadItem>, std::vector<size_t>> load_groups;
-    for (size_t l = 0; l < loads.size(); ++l) {
-      for (int g = 0; g < loads[l].gpus; ++g) load_groups[loads[l].items].push_back(l);
-    }
-    std::map<int, std::vector<int>> bin_groups;  // by type
-    for (const int bin : bins)
-      bin_groups[problem_.bins[static_cast<size_t>(bin)].type].push_back(bin);
+  // Bins that loads may go on, by kind, and how many of each kind at most.
+  struct Room {
+    std::vector<std::vector<int>> bins;
+    std::vector<size_t> most;
+  };
 
-    fleet::LinearProgram program;
-    std::map<int, int> bin_rows;
-    for (const auto& [type, group] : bin_groups) {
-      bin_rows[type] = program.AddRow(0, static_cast<double>(group.size()));
+  // Bins for the loads, in their order, so that it costs least in all: a transport of loads that
+  // are alike to bins that are alike.
+  std::vector<int> Match(const std::vector<Load>& loads, const Room& room) {
+    using Key = std::tuple<size_t, int, std::vector<LoadItem>>;
+    std::map<Key, std::vector<size_t>> load_groups;
+    for (size_t l = 0; l < loads.size(); ++l) {
+      for (int g = 0; g < loads[l].gpus; ++g)
+        load_groups[{loads[l].kind, loads[l].gpus, loads[l].items}].push_back(l);
     }
+    struct BinGroup {
+      std::vector<int> bins;
+      int row = 0;
+      int kind_row = 0;
+      size_t kind = 0;
+      size_t taken = 0;
+    };
+    fleet::LinearProgram program;
+    std::map<int, BinGroup> bin_groups;  // by type
+    std::vector<size_t> left = room.most;
+    for (size_t kind = 0; kind < room.bins.size(); ++kind) {
+      const int kind_row = program.AddRow(0, static_cast<double>(room.most[kind]));
+      for (const int bin : room.bins[kind]) {
+        BinGroup& group = bin_groups[problem_.bins[static_cast<size_t>(bin)].type];
+        group.bins.push_back(bin);
+        group.kind = kind;
+        group.kind_row = kind_row;
+      }
+    }
+    for (auto& [type, group] : bin_groups)
+      group.row = program.AddRow(0, static_cast<double>(group.bins.size()));
     std::vector<std::vector<int>> of_load(loads.size());
-    std::vector<std::pair<const std::vector<size_t>*, int>> columns;
-    for (const auto& [items, group] : load_groups) {
+    std::vector<std::pair<const std::vector<size_t>*, BinGroup*>> columns;
+    for (const auto& [key, group] : load_groups) {
       const double count = static_cast<double>(group.size());
       const int row = program.AddRow(count, count);
-      for (const auto& [type, of_type] : bin_groups) {
-        const Bin& bin = problem_.bins[static_cast<size_t>(of_type.front())];
-        program.AddColumn(ChangesOf(loads[group.front()], bin), 0, count,
-                          {{row, 1}, {bin_rows[type], 1}});
-        columns.emplace_back(&group, type);
+      for (auto& [type, of_type] : bin_groups) {
+        const Bin& bin = problem_.bins[static_cast<size_t>(of_type.bins.front())];
+        const std::optional<Load>& fitted = Fitted(loads[group.front()], bin);
+        if (!fitted) continue;
+        program.AddColumn(CostOf(*fitted, bin), 0, count,
+                          {{row, 1}, {of_type.row, 1}, {of_type.kind_row, 1}});
+        columns.emplace_back(&group, &of_type);
       }
     }
     const bool solved = program.Solve();
     std::map<const std::vector<size_t>*, size_t> placed;
-    std::map<int, size_t> taken;
     // Whatever the program left undone goes to any bin that is left.
     for (const bool any : {false, true}) {
       for (size_t column = 0; column < columns.size(); ++column) {
-        const auto [group, type] = columns[column];
+        const auto [group, of_type] = columns[column];
         const size_t wanted =
             any      ? group->size()
             : solved ? static_cast<size_t>(std::llround(program.value(static_cast<int>(column))))
                      : 0;
-        const std::vector<int>& of_type = bin_groups.at(type);
         for (size_t n = 0; n < wanted && placed[group] < group->size(); ++n) {
-          if (taken[type] == of_type.size()) break;
-          of_load[(*group)[placed[group]++]].push_back(of_type[taken[type]++]);
+          if (of_type->taken == of_type->bins.size() || left[of_type->kind] == 0) break;
+          --left[of_type->kind];
+          of_load[(*group)[placed[group]++]].push_back(of_type->bins[of_type->taken++]);
         }
       }
     }
@@ -487,6 +669,7 @@ class FleetSearch {
   std::vector<std::vector<int>> option_of_;  // of each class, by way
   std::map<int, size_t> next_item_;
   std::set<int> taken_;  // bins
+  std::map<std::tuple<size_t, int, std::vector<LoadItem>, int>, std::optional<Load>> fitted_;
 };
 
 }  // namespace

@@ -10,8 +10,9 @@ namespace tranche::planning {
 
 // The same question as Search, for so many items that trying them one by one would not end: as a
 // linear program over whole GPUs (decide/fleet). Places as many items as it can: the choice of one
-// that is left out has no bins. Of answers that cost the same it makes the fewest changes to what
-// GPUs hold, then takes the least of them. Deterministic.
+// that is left out has no bins. What goes together on a GPU is chosen by cost alone; on which GPU,
+// also of another type that costs the same, and by which of their options, in Search's order:
+// changes, what is taken, what is to set up, energy. Deterministic.
 SearchAnswer SearchFleet(const SearchProblem& problem, const fleet::SolverLimits& limits = {});
 
 // What no answer costs less than that leaves nothing out; 0 when that is not known. Knows of shared

@@ -5,6 +5,7 @@
 
 #include "stage/plan/candidates.h"
 #include "stage/plan/tiers.h"
+#include "stage/plan/vgpu.h"
 
 namespace tranche::planning {
 namespace {
@@ -178,10 +179,13 @@ std::vector<GpuView> ViewsOf(const Machine& machine, const Deployment& deploymen
       if (capability.gpu_uuid == gpu.uuid) view.capabilities.push_back(capability);
     }
     view.mps_clients = MpsClientsOf(machine);
+    view.mps_partitioned = std::any_of(spec.workloads.begin(), spec.workloads.end(),
+                                       [](const Workload& w) { return AsksForPartition(w); });
     JudgeHealth(deployment, view);
     CollectProcesses(deployment, view);
     JudgeMig(view);
     CollectInstances(deployment, adopt, view);
+    CollectVgpus(deployment, view);
     const auto promised = options.compute_promised.find(gpu.uuid);
     if (promised != options.compute_promised.end()) view.compute_promised = promised->second;
     view.price_per_hour = PriceOf(gpu, spec, catalog);

@@ -9,6 +9,7 @@
 
 #include "decide/geometry/packing.h"
 #include "stage/plan/fleet_search.h"
+#include "stage/plan/vgpu.h"
 
 namespace tranche::planning {
 namespace {
@@ -29,6 +30,28 @@ std::optional<int> PartOf(const Candidates& candidates) {
   return std::nullopt;
 }
 
+// What a workload asks of its virtual GPU; "" where it is none.
+std::string VgpuKey(const Workload& workload) {
+  if (workload.mechanism != Mechanism::kVgpu) return "";
+  const VgpuAsk ask = workload.vgpu.value_or(VgpuAsk());
+  return fmt::format("{}{}{}", VgpuSeriesName(ask.series),
+                     ask.scheduler ? VgpuSchedulerName(*ask.scheduler) : "", ask.mixed_sizes);
+}
+
+// What a GPU has of virtual GPUs, as far as candidates go.
+std::string VgpuKey(const GpuView& view) {
+  if (!view.gpu->vgpu) return "";
+  const GpuVgpu& vgpu = *view.gpu->vgpu;
+  std::string key =
+      fmt::format("|vgpu {} {} {} {} {}", vgpu.functions > 0, vgpu.there.empty(),
+                  view.foreign_vgpus.size(), vgpu.mixed ? static_cast<int>(*vgpu.mixed) : -1,
+                  vgpu.scheduler ? static_cast<int>(*vgpu.scheduler) : -1);
+  for (const VgpuOffer& offer : vgpu.offers)
+    key += fmt::format(",{}:{}:{}:{}:{}", offer.name, offer.guest().value, offer.most,
+                       offer.most_mixed, offer.mig_profile);
+  return key;
+}
+
 // Replicas of one class may stand in for each other.
 std::string ClassKey(const ReplicaNeed& need) {
   const Workload& w = *need.workload;
@@ -37,14 +60,14 @@ std::string ClassKey(const ReplicaNeed& need) {
       need.speed ? fmt::format("{}|{}|{:.17g}|{}|{}", w.name, need.speed->batch(), need.per_second,
                                need.every_slice, Speed::ObjectiveText(*w.slo))
                  : std::string();
-  return fmt::format("{}|{}/{}|{}|{}|{:.17g}|{}|{}|{},{},{},{}|{}|{}|{}|{}", w.gpu,
-                     w.mechanism ? MechanismName(*w.mechanism) : "", w.profile, need.least.value,
-                     need.reserved.value, need.compute, w.gpus, need.whole_gpu,
-                     static_cast<int>(axes.memory), static_cast<int>(axes.compute),
-                     static_cast<int>(axes.fault), static_cast<int>(axes.access),
-                     w.isolation.low_jitter, w.trusted, w.team,
-                     fmt::format("{}|{}|{}|{}|{}", w.preemptible, speed, w.tier,
-                                 w.time_slice ? TimeSliceName(*w.time_slice) : "", w.memory_cap));
+  return fmt::format(
+      "{}|{}/{}|{}|{}|{:.17g}|{}|{}|{},{},{},{}|{}|{}|{}|{}", w.gpu,
+      w.mechanism ? MechanismName(*w.mechanism) : "", w.profile, need.least.value,
+      need.reserved.value, need.compute, w.gpus, need.whole_gpu, static_cast<int>(axes.memory),
+      static_cast<int>(axes.compute), static_cast<int>(axes.fault), static_cast<int>(axes.access),
+      w.isolation.low_jitter, w.trusted, w.team,
+      fmt::format("{}|{}|{}|{}|{}|{}", w.preemptible, speed, w.tier,
+                  w.time_slice ? TimeSliceName(*w.time_slice) : "", w.memory_cap, VgpuKey(w)));
 }
 
 // Everything that tells one GPU from another as far as candidates go. Reasons in words do not.
@@ -69,18 +92,20 @@ std::string ViewKey(const GpuView& view) {
       key += fmt::format(",{}+{}", placement.start, placement.size);
     }
   }
-  return key;
+  return key + VgpuKey(view);
 }
 
 std::string BinKey(const Bin& bin, const GpuView& view) {
   std::string key = fmt::format(
       "{}#{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}", ViewKey(view), bin.price, bin.spot_price,
       static_cast<int>(bin.use),
-      static_cast<int>(bin.shared_by) * 8 + static_cast<int>(bin.time_slice), bin.memory_used,
-      bin.compute_used, bin.team, bin.all_trusted, bin.taken.slots, bin.taken.compute_slices,
-      bin.instance_profile, bin.shared_by == Mechanism::kMps ? bin.tenants : 0);
+      bin.vgpu_group * 64 + static_cast<int>(bin.shared_by) * 8 + static_cast<int>(bin.time_slice),
+      bin.memory_used, bin.compute_used, bin.team, bin.all_trusted, bin.taken.slots,
+      bin.taken.compute_slices, bin.instance_profile,
+      bin.shared_by == Mechanism::kMps ? bin.tenants : 0);
   for (const uint8_t count : bin.taken.counts) key += static_cast<char>('0' + count);
-  for (const uint8_t count : bin.reusable) key += static_cast<char>('0' + count);
+  for (const PlacedProfile& there : bin.left_over)
+    key += fmt::format("|{}@{}", there.profile, there.placement.start);
   const EngineCounts& engines = bin.taken.engines;
   return key +
          fmt::format("|{},{},{},{}", engines.decoder, engines.encoder, engines.jpeg, engines.ofa);
@@ -89,6 +114,7 @@ std::string BinKey(const Bin& bin, const GpuView& view) {
 void PutTenant(const ReplicaNeed& need, const Option& option, int team, Bin* bin) {
   bin->shared_by = option.mechanism;
   bin->time_slice = option.time_slice;
+  bin->vgpu_group = option.vgpu_group;
   bin->memory_used += option.memory.value;
   bin->compute_used += option.compute_share;
   ++bin->tenants;
@@ -144,12 +170,14 @@ int TeamNumber(const std::string& team, std::map<std::string, int>* numbers) {
 
 LayoutSolver::LayoutSolver(const std::vector<GpuView>& views, const std::vector<ReplicaNeed>& needs,
                            const Deployment& deployment, const Catalog& catalog,
-                           const fleet::SolverLimits& fleet_limits)
+                           const fleet::SolverLimits& fleet_limits,
+                           std::map<std::string, double> slices_seen)
     : views_(views),
       needs_(needs),
       deployment_(deployment),
       catalog_(catalog),
-      fleet_limits_(fleet_limits) {}
+      fleet_limits_(fleet_limits),
+      slices_seen_(std::move(slices_seen)) {}
 
 const Candidates& LayoutSolver::CandidatesOf(const ReplicaNeed& need, size_t view) const {
   const std::string key = ClassKey(need);
@@ -184,6 +212,17 @@ std::optional<LayoutSolver::Pin> LayoutSolver::PinOf(size_t index) const {
   const GpuView& view = views_[first];
   const Capability* capability = view.Find(before->slice.mechanism);
   if (capability == nullptr || !capability->available) return std::nullopt;
+  if (before->slice.mechanism == Mechanism::kVgpu) {
+    // A changed one keeps its device where it is given the same one again.
+    if (!same || (view.in_tiers && view.tier != need.workload->tier)) return std::nullopt;
+    for (const Option& option : CandidatesOf(need, first).options) {
+      if (OfferOf(view, option).name != before->slice.vgpu_type) continue;
+      pin.option = option;
+      pin.placement = before->slice.placement;
+      return option.own_instance() == pin.placement.has_value() ? std::optional(pin) : std::nullopt;
+    }
+    return std::nullopt;
+  }
   Guarantees given = GivenBy(*capability, *need.workload);
   if (before->slice.mechanism == Mechanism::kMps && before->slice.placement)
     given = WithinInstance(given);
@@ -281,6 +320,7 @@ Bin LayoutSolver::BinOf(const GpuView& view, size_t index, const Pins& pins) con
           {view.geometry->profile(p).memory.value, view.ComputeOf(p), view.MpsClientsIn(p)});
     }
   }
+  PutForeignVgpus(view, &bin);
   std::map<std::string, int> teams;
   for (const ReplicaNeed& need : needs_) TeamNumber(need.workload->team, &teams);
   std::set<MigPlacement> held;
@@ -289,6 +329,7 @@ Bin LayoutSolver::BinOf(const GpuView& view, size_t index, const Pins& pins) con
       continue;
     if (pin.placement) {
       bin.use = BinUse::kMig;
+      if (pin.option.mechanism == Mechanism::kVgpu) bin.shared_by = Mechanism::kVgpu;
       if (held.insert(*pin.placement).second)
         view.geometry->Add({pin.option.profile, *pin.placement}, &bin.taken);
       continue;
@@ -310,6 +351,7 @@ Bin LayoutSolver::BinOf(const GpuView& view, size_t index, const Pins& pins) con
       const std::optional<int> profile = view.geometry->Find(instance.profile);
       if ((ours || removable) && profile && held.count(instance.placement) == 0) {
         ++bin.reusable[static_cast<size_t>(*profile)];
+        bin.left_over.push_back({*profile, instance.placement});
       }
     }
   }
@@ -388,6 +430,40 @@ const placement::ShareValue& LayoutSolver::ShareValueOn(size_t view) const {
   return share_values_.emplace(view, placement::ShareValue(shares)).first->second;
 }
 
+const placement::SliceValue* LayoutSolver::SliceValueOn(size_t view) const {
+  const auto known = slice_values_.find(view);
+  if (known != slice_values_.end()) return known->second.get();
+  const std::optional<MigGeometry>& geometry = views_[view].geometry;
+  if (!geometry || geometry->memory_slots() > placement::SliceValue::kMostSlots) {
+    return slice_values_.emplace(view, nullptr).first->second.get();
+  }
+  std::vector<placement::MigShape> shapes;
+  std::vector<double> asked;
+  std::string key = fmt::format("{}:{}", geometry->memory_slots(), geometry->compute_slices());
+  for (const MigProfile& profile : geometry->profiles()) {
+    shapes.push_back({profile.compute_slices, profile.placements.front().size, {}});
+    for (const MigPlacement at : profile.placements) shapes.back().starts.push_back(at.start);
+    const auto seen = slices_seen_.find(profile.name);
+    asked.push_back(seen != slices_seen_.end() ? seen->second : 0);
+  }
+  for (const ReplicaNeed& need : needs_) {
+    const std::vector<Option>& options = CandidatesOf(need, view).options;
+    const auto least = std::find_if(options.begin(), options.end(),
+                                    [](const Option& option) { return option.own_instance(); });
+    if (least != options.end()) asked[static_cast<size_t>(least->profile)] += 1;
+  }
+  for (size_t p = 0; p < shapes.size(); ++p) {
+    key += fmt::format("|{},{}:{}:{:.17g}", shapes[p].compute, shapes[p].slots,
+                       fmt::join(shapes[p].starts, ","), asked[p]);
+  }
+  auto& value = slice_values_of_[key];
+  if (value == nullptr) {
+    value = std::make_shared<const placement::SliceValue>(
+        geometry->memory_slots(), geometry->compute_slices(), shapes, asked);
+  }
+  return slice_values_.emplace(view, value).first->second.get();
+}
+
 SearchProblem LayoutSolver::ProblemOf(const std::vector<const ReplicaNeed*>& items) const {
   return ProblemOf(items, views_, {});
 }
@@ -404,6 +480,8 @@ SearchOutcome LayoutSolver::TrySearch(const std::vector<size_t>& needs, const Pi
     const int type = problem.bins[view].type;
     if (problem.share_values.count(type) == 0)
       problem.share_values.emplace(type, ShareValueOn(view));
+    if (problem.slice_values.count(type) == 0 && SliceValueOn(view) != nullptr)
+      problem.slice_values.emplace(type, slice_values_.at(view));
   }
   const SearchOutcome outcome = Search(problem, limits, answer);
   return sharing == Sharing::kNone ? outcome
@@ -555,6 +633,7 @@ void LayoutSolver::GiveBackOldPlaces(const std::vector<size_t>& items,
     const GpuView& view = views_[spot.view];
     if (before->slice.gpu_uuid != view.gpu->uuid) return false;
     const Option& option = spot.option;
+    if (option.vgpu >= 0 && OfferOf(view, option).name != before->slice.vgpu_type) return false;
     return option.mechanism == before->slice.mechanism &&
            (option.profile < 0 ||
             view.geometry->profile(option.profile).name == before->slice.profile);
@@ -619,7 +698,8 @@ std::vector<Placed> LayoutSolver::Settle(const std::vector<size_t>& needs, const
     const GpuView& view = views_[static_cast<size_t>(one.gpus.front())];
     const std::string profile =
         one.placement ? view.geometry->profile(one.option.profile).name : std::string();
-    one.stays = was.profile == profile && was.gpu_uuid == view.gpu->uuid &&
+    const std::string vgpu = one.option.vgpu >= 0 ? OfferOf(view, one.option).name : "";
+    one.stays = was.vgpu_type == vgpu && was.profile == profile && was.gpu_uuid == view.gpu->uuid &&
                 was.mechanism == one.option.mechanism && was.placement == one.placement &&
                 was.more_gpu_uuids.size() + 1 == one.gpus.size();
     for (size_t g = 1; one.stays && g < one.gpus.size(); ++g) {
@@ -630,7 +710,7 @@ std::vector<Placed> LayoutSolver::Settle(const std::vector<size_t>& needs, const
 }
 
 // The exact places of the instances that are not pinned: where their replica stood, else where an
-// instance is left over, else so that the largest profiles stay possible.
+// instance is left over, else where the policy values most what is left.
 void LayoutSolver::PlaceInstances(const Pins& pins, std::vector<Placed>* placed) const {
   for (size_t v = 0; v < views_.size(); ++v) {
     const GpuView& view = views_[v];
@@ -663,20 +743,12 @@ void LayoutSolver::PlaceInstances(const Pins& pins, std::vector<Placed>* placed)
       }
       wanted.push_back(instance);
     }
-    for (WantedInstance& instance : wanted) {
-      if (instance.at) continue;
-      for (const MigInstance& there : view.gpu->mig_instances) {
-        const bool free =
-            deployment_.Owns(view.gpu->uuid, there.placement) ||
-            std::find(view.removable.begin(), view.removable.end(), there) != view.removable.end();
-        if (!free || there.profile != view.geometry->profile(instance.profile).name) continue;
-        if (!view.geometry->Fits(bin.taken, instance.profile, there.placement)) continue;
-        if (!spoken_for.insert(there.placement).second) continue;
-        instance.at = there.placement;
-        break;
-      }
+    std::vector<PlacedProfile> left_over;
+    for (const PlacedProfile& there : bin.left_over) {
+      if (spoken_for.count(there.placement) == 0) left_over.push_back(there);
     }
-    const auto placements = PackProfiles(*view.geometry, bin.taken, wanted);
+    const PackingChoice choice = ChoiceOf(SliceValueOn(v), bin.taken, wanted, std::move(left_over));
+    const auto placements = PackProfiles(*view.geometry, bin.taken, wanted, choice);
     // The search has packed the same set, so there is an answer.
     for (size_t i = 0; placements && i < here.size(); ++i) {
       for (Placed* one : here[i]) one->placement = (*placements)[i];

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -41,7 +42,8 @@ class LayoutSolver {
  public:
   LayoutSolver(const std::vector<GpuView>& views, const std::vector<ReplicaNeed>& needs,
                const Deployment& deployment, const Catalog& catalog,
-               const fleet::SolverLimits& fleet_limits = {});
+               const fleet::SolverLimits& fleet_limits = {},
+               std::map<std::string, double> slices_seen = {});
 
   // What runs stays where it is when all fits that way; otherwise as few as possible move.
   NodeLayout Solve() const;
@@ -55,6 +57,9 @@ class LayoutSolver {
   // What is asked for on the whole, as parts of that GPU. What runs is as good a sign of what will
   // come as what is to be placed now.
   const placement::ShareValue& ShareValueOn(size_t view) const;
+  // Likewise as instances of MIG, with what was asked for before; absent where MIG cannot divide
+  // it.
+  const placement::SliceValue* SliceValueOn(size_t view) const;
 
   // These on all GPUs, nothing of what runs staying where it is. Bins in the order of the views.
   SearchProblem ProblemOf(const std::vector<const ReplicaNeed*>& items) const;
@@ -103,8 +108,12 @@ class LayoutSolver {
   const Deployment& deployment_;
   const Catalog& catalog_;
   const fleet::SolverLimits fleet_limits_;
+  const std::map<std::string, double> slices_seen_;                    // by profile
   mutable std::map<std::string, std::vector<Candidates>> candidates_;  // by class, per view
   mutable std::map<size_t, placement::ShareValue> share_values_;       // by view
+  mutable std::map<size_t, std::shared_ptr<const placement::SliceValue>> slice_values_;
+  // By what it is made of: GPUs that are alike have one.
+  mutable std::map<std::string, std::shared_ptr<const placement::SliceValue>> slice_values_of_;
 };
 
 }  // namespace tranche::planning

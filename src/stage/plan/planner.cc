@@ -7,10 +7,12 @@
 #include <set>
 
 #include "stage/plan/by_traffic.h"
+#include "stage/plan/compute_modes.h"
 #include "stage/plan/explain.h"
 #include "stage/plan/quota.h"
 #include "stage/plan/steps.h"
 #include "stage/plan/tiers.h"
+#include "stage/plan/vgpu.h"
 
 namespace tranche {
 namespace {
@@ -61,17 +63,19 @@ Assignment AssignmentOf(const Placed& placed, const ReplicaNeed& need, const Nod
   assignment.gpu_model = view.gpu->model.empty() ? view.gpu->name : view.gpu->model;
   assignment.gpu_index = view.gpu->index;
   const Bytes per_gpu{assignment.slice.memory.value / placed.gpus.size()};
-  assignment.needed = NeededIn(need, per_gpu);
+  const Bytes room = planning::RoomIn(view, placed.option, per_gpu);
+  assignment.needed = NeededIn(need, room);
   assignment.guarantee = placed.option.guarantees;
   assignment.reasons = ReasonsFor(placed, need, assignment.slice, layout, views);
   assignment.cost_per_hour = CostOf(placed, prices);
   if (workload.model) {
-    const bool alone = placed.option.mechanism == Mechanism::kMig ||
+    const bool alone = placed.option.own_instance() || placed.option.vgpu >= 0 ||
                        placed.option.mechanism == Mechanism::kExclusive;
     // A shared tenant sees the whole GPU and is told its part of it.
-    const Bytes seen = alone ? per_gpu : view.gpu->memory_total;
-    const MemoryNeed sized = SizeToFit(*workload.model, workload.engine, need.model,
-                                       assignment.slice.memory, workload.gpus);
+    const Bytes seen = alone ? room : view.gpu->memory_total;
+    const MemoryNeed sized =
+        SizeToFit(*workload.model, workload.engine, need.model,
+                  placed.option.vgpu >= 0 ? room : assignment.slice.memory, workload.gpus);
     assignment.engine_flags = EngineFlags(workload, sized, seen, alone);
   }
   return assignment;
@@ -235,6 +239,18 @@ void AddOversubscription(const NodeLayout& layout, const std::vector<ReplicaNeed
   }
 }
 
+// Says of each GPU on which a program may go past its MPS server that it may.
+void AddMps(const NodeLayout& layout, const std::vector<GpuView>& views, Plan* plan) {
+  for (size_t v = 0; v < views.size(); ++v) {
+    const planning::MpsAccess access = planning::MpsAccessOn(v, layout, views[v]);
+    if (access.fails_open.empty()) continue;
+    plan->notes.push_back(
+        fmt::format("MPS on {} fails open: a program there that does not find the server runs "
+                    "beside it, held by its limiter alone ({})",
+                    views[v].name(), access.fails_open));
+  }
+}
+
 void Finish(const Machine& machine, Plan* plan) {
   plan->machine_fingerprint =
       machine.fingerprint.empty() ? MachineFingerprint(machine) : machine.fingerprint;
@@ -246,7 +262,9 @@ void Finish(const Machine& machine, Plan* plan) {
 
 NodeLayout Solve(const std::vector<GpuView>& views, const std::vector<ReplicaNeed>& needs,
                  const Deployment& deployment, const Catalog& catalog, const PlanOptions& options) {
-  return LayoutSolver(views, needs, deployment, catalog, {.steps = options.fleet_steps}).Solve();
+  return LayoutSolver(views, needs, deployment, catalog, {.steps = options.fleet_steps},
+                      options.slices_seen)
+      .Solve();
 }
 
 SpeedSource SourceOf(const PlanOptions& options) {
@@ -296,7 +314,8 @@ Plan MakePlan(const Machine& machine, const Spec& spec, const Deployment& deploy
   }
 
   // What did not fit, and what would.
-  const LayoutSolver solver(views, needs, deployment, catalog, {.steps = options.fleet_steps});
+  const LayoutSolver solver(views, needs, deployment, catalog, {.steps = options.fleet_steps},
+                            options.slices_seen);
   std::string last_name;
   for (const size_t need : layout.unplaced) {
     // Replicas of one workload fail alike.
@@ -324,6 +343,8 @@ Plan MakePlan(const Machine& machine, const Spec& spec, const Deployment& deploy
   AddNotes(layout, views, deployment, &plan);
   AddTiers(machine, views, &plan);
   AddOversubscription(layout, needs, views, &plan);
+  DescribeVgpus(layout, needs, views, &plan);
+  AddMps(layout, views, &plan);
   if (plan.feasible()) plan.steps = StepsTo(layout, needs, views, deployment, plan.spec);
   Finish(machine, &plan);
   return plan;

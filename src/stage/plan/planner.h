@@ -19,6 +19,9 @@ struct PlanOptions {
   bool adopt = false;
   // Of the time of each GPU, by UUID, what programs outside any spec have been promised (leases).
   std::map<std::string, double> compute_promised = {};
+  // Profiles of MIG that were asked for before, and how often: what will be asked for again, beside
+  // what the spec asks for. Decides between places that are as good otherwise.
+  std::map<std::string, double> slices_seen = {};
   // How long a plan of very many replicas is improved, in steps (fleet::SolverLimits), so that it
   // does not depend on how fast the machine is. The default is for about a second.
   int64_t fleet_steps = 30000;

@@ -597,6 +597,36 @@ TEST(Planner, OfPlansThatAreAlikeTheOneThatDrawsLess) {
   EXPECT_EQ(plan.peak_power_watts, 20 * 300 + 2 * 400);
 }
 
+// Kinds that are not even divided alike: where what is on one goes on the other for the same money.
+TEST(Planner, OfKindsThatCostTheSameTheOneThatDrawsLess) {
+  for (const bool hot_first : {true, false}) {
+    std::vector<std::string> gpus(30, hot_first ? "H100-SXM5-80GB" : "A100-PCIE-80GB");
+    gpus.insert(gpus.end(), 30, hot_first ? "A100-PCIE-80GB" : "H100-SXM5-80GB");
+    for (const int instances : {7, 7 * 22}) {  // tried one by one, and as a fleet
+      Machine machine = MachineWith(gpus);
+      for (Gpu& gpu : machine.gpus) gpu.price_per_hour = 2;
+      const Spec spec = SpecOf({Hardware("one", GiB(9), instances)});
+      const Plan plan = MakePlan(machine, spec, {}, TestCatalog(), {.fleet_steps = 2000});
+      ASSERT_TRUE(plan.feasible());
+      EXPECT_EQ(plan.cost_per_hour, 2.0 * (instances / 7));
+      EXPECT_EQ(plan.cost_lower_bound_per_hour, plan.cost_per_hour);
+      EXPECT_EQ(plan.peak_power_watts, instances / 7 * 300);
+      // Where MIG is on already nothing has to be set up: that comes before.
+      for (Gpu& gpu : machine.gpus) {
+        if (gpu.model == "H100-SXM5-80GB") gpu.mig_mode = MigMode{true, true};
+      }
+      const Plan ready = MakePlan(machine, spec, {}, TestCatalog(), {.fleet_steps = 2000});
+      EXPECT_EQ(ready.peak_power_watts, instances / 7 * 700);
+      // A price is what decides first.
+      for (Gpu& gpu : machine.gpus) {
+        if (gpu.model == "H100-SXM5-80GB") gpu.price_per_hour = 2.01;
+      }
+      EXPECT_EQ(MakePlan(machine, spec, {}, TestCatalog(), {.fleet_steps = 2000}).peak_power_watts,
+                instances / 7 * 300);
+    }
+  }
+}
+
 TEST(Planner, PowerThatIsNotKnownIsNotStated) {
   Machine machine = MachineWith({"A100-SXM4-80GB"});
   machine.gpus[0].model.clear();

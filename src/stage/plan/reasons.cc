@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "stage/plan/explain.h"
+#include "stage/plan/vgpu.h"
 
 namespace tranche::planning {
 namespace {
@@ -132,9 +133,10 @@ std::vector<std::string> ReasonsFor(const Placed& placed, const ReplicaNeed& nee
   const int index = placed.gpus.front();
   const GpuView& view = views[static_cast<size_t>(index)];
   const Bytes per_gpu{slice.memory.value / placed.gpus.size()};
-  const Bytes needed = NeededIn(need, per_gpu);
+  const Bytes needed = NeededIn(need, RoomIn(view, placed.option, per_gpu));
   std::vector<std::string> reasons;
-  if (std::string why = WhyNeeded(need, per_gpu); !why.empty()) reasons.push_back(std::move(why));
+  if (std::string why = WhyNeeded(need, RoomIn(view, placed.option, per_gpu)); !why.empty())
+    reasons.push_back(std::move(why));
   if (need.speed != nullptr) reasons.push_back(SpeedReason(placed, need, view));
   switch (placed.option.mechanism) {
     case Mechanism::kMig:
@@ -150,6 +152,10 @@ std::vector<std::string> ReasonsFor(const Placed& placed, const ReplicaNeed& nee
                                                placed.gpus.size())
           : need.whole_gpu       ? "how much memory it needs is not said, so it holds a whole GPU"
                            : "it holds a whole GPU, as no smaller piece of this one would do"));
+      break;
+    case Mechanism::kVgpu:
+      for (std::string& reason : VgpuReasons(placed, need, layout, views))
+        reasons.push_back(std::move(reason));
       break;
     default:
       reasons.push_back(fmt::format("{}; by {} {}, and {} of memory are reserved for it",
@@ -167,6 +173,15 @@ std::vector<std::string> ReasonsFor(const Placed& placed, const ReplicaNeed& nee
       if (placed.option.mechanism == Mechanism::kMps) {
         for (std::string& reason : MpsReasons(placed, layout, view))
           reasons.push_back(std::move(reason));
+        if (AsksForPartition(*need.workload)) {
+          reasons.push_back(fmt::format(
+              "{} of the SMs are its own, a static partition of MPS in chunks of {}, which all its "
+              "processes share and no others enter",
+              FormatPercent(slice.compute_fraction), view.Find(Mechanism::kMps)->partition_sms));
+        }
+        reasons.push_back(
+            "the MPS server's own limits are of each process, at most those of the largest slice "
+            "there: they hold a process that goes past its limiter, not the slice");
       }
       if (placed.option.mechanism == Mechanism::kFraction ||
           placed.option.mechanism == Mechanism::kMps) {
@@ -201,9 +216,10 @@ std::vector<std::string> ReasonsFor(const Placed& placed, const ReplicaNeed& nee
                                   left.empty() ? "no slice" : "a " + left));
   }
   if (!need.workload->memory && need.workload->model) {
-    const MemoryNeed sized = SizeToFit(*need.workload->model, need.workload->engine, need.model,
-                                       slice.memory, need.workload->gpus);
-    const Bytes room = slice.memory - sized.total();
+    const MemoryNeed sized =
+        SizeToFit(*need.workload->model, need.workload->engine, need.model,
+                  RoomIn(view, placed.option, slice.memory), need.workload->gpus);
+    const Bytes room = RoomIn(view, placed.option, slice.memory) - sized.total();
     if (placed.option.mechanism != Mechanism::kTimeSlicing && room < sized.error()) {
       reasons.push_back(fmt::format("tight: {} are to spare, and the estimate may be off by {}",
                                     FormatBytes(room), FormatBytes(sized.error())));

@@ -8,36 +8,41 @@
 #include <unordered_map>
 #include <unordered_set>
 
-#include "decide/geometry/packing.h"
-
 namespace tranche::planning {
 namespace {
 
 constexpr double kTolerance = 1e-9;
-constexpr int kModeChange = 1000;
+constexpr int kModeChange = 1000;  // outweighs any number of instances
 
-// Costs compare in this order.
+// Costs compare in this order: money, changes of what is there, fragmentation, work, energy.
 struct Cost {
   double price = 0;
-  int mig_off =
-      0;  // GPUs whose MIG mode has to be switched off: what was set up for slices stays so
+  // Of what is there: GPUs whose MIG mode is switched off, as what was set up for slices stays so,
+  // and items that take over none of the instances that are left over (the others go, so the more
+  // are taken over the fewer are destroyed). To make something where nothing was changes nothing.
+  int changes = 0;
   double waste = 0;  // shares of GPUs taken
-  int changes = 0;   // instances made; switching MIG on outweighs any number of them
+  int spoilt = 0;    // tenths of GPUs that the policy values less afterwards, beyond what was taken
+  int set_up = 0;    // instances made, and GPUs whose MIG mode is switched on
   double watts = 0;  // of the GPUs used
 
   bool Below(const Cost& other) const {
     if (std::abs(price - other.price) > kTolerance) return price < other.price;
-    if (mig_off != other.mig_off) return mig_off < other.mig_off;
-    if (std::abs(waste - other.waste) > kTolerance) return waste < other.waste;
     if (changes != other.changes) return changes < other.changes;
+    if (std::abs(waste - other.waste) > kTolerance) return waste < other.waste;
+    if (spoilt != other.spoilt) return spoilt < other.spoilt;
+    if (set_up != other.set_up) return set_up < other.set_up;
     return watts < other.watts - kTolerance;
   }
 };
+
+placement::MigRoom RoomOf(const Occupancy& taken) { return {taken.slots, taken.compute_slices}; }
 
 struct BinState {
   BinUse use = BinUse::kEmpty;
   Mechanism shared_by = Mechanism::kTimeSlicing;
   TimeSlice time_slice = TimeSlice::kDefault;
+  int vgpu_group = 0;
   std::array<uint8_t, Occupancy::kMaxProfiles> counts{};  // of new instances
   uint64_t memory_used = 0;
   double compute_used = 0;
@@ -46,6 +51,7 @@ struct BinState {
   int team = -1;
   bool all_trusted = true;
   bool spot = false;  // only the preemptible so far, at that price
+  double worth = 0;   // of what is left of a bin that MIG divides, where there is a value for it
 };
 
 uint64_t Mix(uint64_t hash, uint64_t value) {
@@ -67,6 +73,7 @@ uint64_t StateHash(int type, const BinState& state) {
              static_cast<uint64_t>(state.shared_by) * 8 + static_cast<uint64_t>(state.time_slice));
   hash = Mix(hash, CountsHash(state));
   hash = Mix(hash, state.memory_used);
+  hash = Mix(hash, static_cast<uint64_t>(state.vgpu_group));
   hash = Mix(hash, static_cast<uint64_t>(std::llround(state.compute_used * 1e9)));
   if (state.shared_by == Mechanism::kMps) hash = Mix(hash, static_cast<uint64_t>(state.tenants));
   return Mix(hash, static_cast<uint64_t>(state.team * 4 + (state.all_trusted ? 1 : 0) +
@@ -77,8 +84,11 @@ class Searcher {
  public:
   Searcher(const SearchProblem& problem, const SearchLimits& limits)
       : problem_(problem), limits_(limits) {
+    FindValues();
     for (const Bin& bin : problem.bins) {
       states_.push_back(StartOf(bin));
+      if (const placement::SliceValue* value = SliceValueOf(bin.type))
+        states_.back().worth = value->WorthOf(RoomOf(bin.taken));
       if (bin.instance_of >= 0) instances_.insert(bin.type);
     }
     OrderItems();
@@ -104,14 +114,28 @@ class Searcher {
     int bin = 0;
     int option = 0;
     Cost cost;        // added
-    double room = 0;  // lost or left in the bin; the least first
+    double room = 0;  // in the bin before; the least first
   };
+
+  // By type, so that each is looked up once.
+  void FindValues() {
+    int types = 0;
+    for (const Bin& bin : problem_.bins) types = std::max(types, bin.type + 1);
+    values_.resize(static_cast<size_t>(types));
+    for (const auto& [type, value] : problem_.share_values) {
+      if (type < types) values_[static_cast<size_t>(type)].shares = &value;
+    }
+    for (const auto& [type, value] : problem_.slice_values) {
+      if (type < types) values_[static_cast<size_t>(type)].slices = value.get();
+    }
+  }
 
   static BinState StartOf(const Bin& bin) {
     BinState state;
     state.use = bin.use;
     state.shared_by = bin.shared_by;
     state.time_slice = bin.time_slice;
+    state.vgpu_group = bin.vgpu_group;
     state.memory_used = bin.memory_used;
     state.compute_used = bin.compute_used;
     state.tenants = bin.tenants;
@@ -221,19 +245,32 @@ class Searcher {
     return price + root_to_go_;
   }
 
-  bool Packs(const Bin& bin, const BinState& state) {
+  // What is left of a bin is worth when so many instances are made beside what is taken, where
+  // PackProfiles puts them; absent where they have no room.
+  std::optional<double> WorthOf(const Bin& bin, const BinState& state) {
     const uint64_t key = Mix(static_cast<uint64_t>(bin.type), CountsHash(state));
-    const auto known = packs_.find(key);
-    if (known != packs_.end()) return known->second;
-    std::vector<int> wanted;
+    const auto known = worths_.find(key);
+    if (known != worths_.end()) return known->second;
+    std::vector<WantedInstance> wanted;
     for (int p = 0; p < Occupancy::kMaxProfiles; ++p) {
-      wanted.insert(wanted.end(), state.counts[static_cast<size_t>(p)], p);
+      wanted.insert(wanted.end(), state.counts[static_cast<size_t>(p)], {p, std::nullopt});
     }
-    std::vector<WantedInstance> instances;
-    for (const int profile : wanted) instances.push_back({profile, std::nullopt});
-    const bool packs = PackProfiles(*bin.geometry, bin.taken, instances).has_value();
-    packs_.emplace(key, packs);
-    return packs;
+    const placement::SliceValue* value = SliceValueOf(bin.type);
+    const PackingChoice choice = ChoiceOf(value, bin.taken, wanted, bin.left_over);
+    std::optional<double> worth;
+    if (const auto placements = PackProfiles(*bin.geometry, bin.taken, wanted, choice)) {
+      Occupancy packing = bin.taken;
+      for (size_t i = 0; i < wanted.size(); ++i) {
+        bin.geometry->Add({wanted[i].profile, (*placements)[i]}, &packing);
+      }
+      worth = value != nullptr ? value->WorthOf(RoomOf(packing)) : 0;
+    }
+    worths_.emplace(key, worth);
+    return worth;
+  }
+
+  const placement::SliceValue* SliceValueOf(int type) const {
+    return values_[static_cast<size_t>(type)].slices;
   }
 
   static bool GoesOnSpot(const Bin& bin, const ItemClass& item) {
@@ -244,9 +281,10 @@ class Searcher {
   bool Put(const Bin& bin, const ItemClass& item, const Option& option, BinState* state) {
     state->spot = GoesOnSpot(bin, item) && (state->use == BinUse::kEmpty || state->spot);
     const bool divided = bin.taken.slots != 0;  // and stays so
-    if (divided && option.mechanism != Mechanism::kMig) return false;
+    if (divided && !option.own_instance()) return false;
     if (IsLeftOut(bin.type, option)) return false;
-    switch (option.mechanism) {
+    const bool vgpu = option.mechanism == Mechanism::kVgpu;
+    switch (option.own_instance() ? Mechanism::kMig : option.mechanism) {
       case Mechanism::kExclusive:
         if (state->use != BinUse::kEmpty) return false;
         state->use = BinUse::kWhole;
@@ -254,11 +292,19 @@ class Searcher {
         return true;
       case Mechanism::kMig:
         if (state->use != BinUse::kEmpty && state->use != BinUse::kMig) return false;
+        // The driver chooses which free instance a vGPU gets, so all there are for vGPUs or none.
+        if (state->use == BinUse::kMig && (state->shared_by == Mechanism::kVgpu) != vgpu)
+          return false;
+        if (vgpu) state->shared_by = option.mechanism;
         state->use = BinUse::kMig;
         ++state->counts[static_cast<size_t>(option.profile)];
         state->memory_share += option.memory_share;
         state->compute_share += option.compute_share;
-        return Packs(bin, *state);
+        if (const auto worth = WorthOf(bin, *state)) {
+          state->worth = *worth;
+          return true;
+        }
+        return false;
       default:
         break;
     }
@@ -266,11 +312,12 @@ class Searcher {
       state->use = BinUse::kShared;
       state->shared_by = option.mechanism;
       state->time_slice = option.time_slice;
+      state->vgpu_group = option.vgpu_group;
     } else if (state->use != BinUse::kShared || state->shared_by != option.mechanism ||
-               state->time_slice != option.time_slice) {
+               state->time_slice != option.time_slice || state->vgpu_group != option.vgpu_group) {
       return false;
     }
-    const bool one_fault_domain = option.mechanism != Mechanism::kTimeSlicing;
+    const bool one_fault_domain = option.mechanism != Mechanism::kTimeSlicing && !vgpu;
     if (one_fault_domain && state->team != -1 && state->team != item.team &&
         !(state->all_trusted && item.trusted)) {
       return false;
@@ -286,26 +333,53 @@ class Searcher {
     return state->memory_used <= bin.memory && state->compute_used <= 1 + kTolerance;
   }
 
-  Cost CostOf(const Bin& bin, const BinState& before, const ItemClass& item,
+  // Of putting the option into the bin: from `before` to `after`.
+  Cost CostOf(const Bin& bin, const BinState& before, const BinState& after, const ItemClass& item,
               const Option& option) const {
     Cost cost;
-    const bool mig = option.mechanism == Mechanism::kMig;
+    const bool mig = option.own_instance();
+    cost.changes = 1;
     if (before.use == BinUse::kEmpty) {
       cost.price = GoesOnSpot(bin, item) ? bin.spot_price : bin.price;
       cost.watts = bin.watts;
-      if (bin.mig_on && !mig) cost.mig_off = 1;
-      if (!bin.mig_on && mig) cost.changes = kModeChange;
+      if (bin.mig_on && !mig) cost.changes += kModeChange;
+      if (!bin.mig_on && mig) cost.set_up = kModeChange;
     }
     if (before.spot && !item.preemptible) cost.price = bin.price - bin.spot_price;
     if (mig) {
       const size_t p = static_cast<size_t>(option.profile);
-      if (before.counts[p] >= bin.reusable[p]) ++cost.changes;
+      if (before.counts[p] < bin.reusable[p]) {
+        cost.changes = 0;
+      } else {
+        ++cost.set_up;
+      }
     }
     // A share counts in eighths, so that a few bytes never decide between one mechanism and
     // another.
     const double share = std::max(option.memory_share, option.compute_share);
-    cost.waste = mig ? option.memory_share : std::ceil(share * 8 - kTolerance) / 8;
+    const bool exact = mig || option.mechanism == Mechanism::kVgpu;
+    cost.waste = exact ? option.memory_share : std::ceil(share * 8 - kTolerance) / 8;
+    cost.spoilt = std::max(0, -PointsOf(bin, option, before, after));
     return cost;
+  }
+
+  // What the policy sees gained by it, in tenths of a GPU; 0 where it has no value for such a bin.
+  int PointsOf(const Bin& bin, const Option& option, const BinState& before,
+               const BinState& after) const {
+    if (option.mechanism == Mechanism::kExclusive) return 0;
+    if (option.own_instance()) {
+      const placement::SliceValue* value = SliceValueOf(bin.type);
+      return value != nullptr ? value->PointsOf(option.profile, before.worth, after.worth) : 0;
+    }
+    const placement::ShareValue* value = values_[static_cast<size_t>(bin.type)].shares;
+    if (value == nullptr) return 0;
+    const auto free = [](const BinState& state) {
+      const double share = 1 - std::max(state.memory_share, state.compute_share);
+      return static_cast<int>(std::floor(placement::kGpuMilli * std::max(0.0, share) + 1e-6));
+    };
+    const double placed = std::max(option.memory_share, option.compute_share);
+    const int milli = static_cast<int>(std::ceil(placement::kGpuMilli * placed - 1e-6));
+    return value->PointsOf(milli, free(before), free(after));
   }
 
   void Visit(size_t depth) {
@@ -372,9 +446,11 @@ class Searcher {
         const Option& option = options->second[o];
         BinState after = states_[b];
         if (!Put(bin, item, option, &after)) continue;
+        // Of moves that are alike, the one into the fullest bin first, and there the least option:
+        // the first of them.
         moves.push_back({static_cast<int>(b), static_cast<int>(o),
-                         CostOf(bin, states_[b], item, option),
-                         RoomLost(bin.type, option, states_[b], after)});
+                         CostOf(bin, states_[b], after, item, option),
+                         2 - std::max(states_[b].memory_share, states_[b].compute_share)});
       }
     }
     std::stable_sort(moves.begin(), moves.end(), [](const Move& a, const Move& b) {
@@ -397,23 +473,6 @@ class Searcher {
     }
   }
 
-  // The less, the better: tenths of a GPU that nobody will want, then what is left.
-  double RoomLost(int type, const Option& option, const BinState& before,
-                  const BinState& after) const {
-    const double left = 2 - std::max(after.memory_share, after.compute_share);
-    const auto value = problem_.share_values.find(type);
-    const bool shared =
-        option.mechanism != Mechanism::kMig && option.mechanism != Mechanism::kExclusive;
-    if (!shared || value == problem_.share_values.end()) return left;
-    const auto free = [](const BinState& state) {
-      const double share = 1 - std::max(state.memory_share, state.compute_share);
-      return static_cast<int>(std::floor(placement::kGpuMilli * std::max(0.0, share) + 1e-6));
-    };
-    const double placed = std::max(option.memory_share, option.compute_share);
-    const int milli = static_cast<int>(std::ceil(placement::kGpuMilli * placed - 1e-6));
-    return left - 10.0 * value->second.PointsOf(milli, free(before), free(after));
-  }
-
   void PlaceOnSeveral(size_t depth, const ItemClass& item) {
     for (const auto& [type, options] : item.options) {
       for (size_t o = 0; o < options.size(); ++o) {
@@ -430,8 +489,8 @@ class Searcher {
         for (const int bin : bins) {
           const size_t b = static_cast<size_t>(bin);
           before.push_back(states_[b]);
-          Add(CostOf(problem_.bins[b], states_[b], item, options[o]));
           Put(problem_.bins[b], item, options[o], &states_[b]);
+          Add(CostOf(problem_.bins[b], before.back(), states_[b], item, options[o]));
         }
         chosen_[static_cast<size_t>(order_[depth])] = {bins, static_cast<int>(o)};
         Visit(depth + 1);
@@ -444,10 +503,11 @@ class Searcher {
 
   void Add(const Cost& cost) {
     cost_.price += cost.price;
-    cost_.mig_off += cost.mig_off;
     cost_.changes += cost.changes;
-    cost_.watts += cost.watts;
     cost_.waste += cost.waste;
+    cost_.spoilt += cost.spoilt;
+    cost_.set_up += cost.set_up;
+    cost_.watts += cost.watts;
   }
 
   const SearchProblem& problem_;
@@ -457,7 +517,12 @@ class Searcher {
   std::vector<int> order_;                            // of items
   std::vector<std::pair<double, double>> remaining_;  // least shares of the items from here on
   std::vector<double> prices_of_empty_;               // ascending
-  std::unordered_map<uint64_t, bool> packs_;
+  struct Values {
+    const placement::ShareValue* shares = nullptr;
+    const placement::SliceValue* slices = nullptr;
+  };
+  std::vector<Values> values_;  // by type
+  std::unordered_map<uint64_t, std::optional<double>> worths_;
   std::unordered_set<uint64_t> seen_;
   std::vector<Choice> chosen_;
   Cost cost_;
@@ -471,6 +536,20 @@ class Searcher {
 };
 
 }  // namespace
+
+PackingChoice ChoiceOf(const placement::SliceValue* value, const Occupancy& taken,
+                       const std::vector<WantedInstance>& wanted,
+                       std::vector<PlacedProfile> left_over) {
+  PackingChoice choice{std::move(left_over), {}};
+  if (value == nullptr) return choice;
+  double price = 0;
+  for (const WantedInstance& one : wanted) price += value->PriceOf(one.profile);
+  choice.value = [=, before = value->WorthOf(RoomOf(taken))](const Occupancy& after) {
+    return static_cast<double>(
+        placement::SliceValue::PointsAt(price, before, value->WorthOf(RoomOf(after))));
+  };
+  return choice;
+}
 
 SearchOutcome Search(const SearchProblem& problem, const SearchLimits& limits,
                      SearchAnswer* answer) {

@@ -4,11 +4,14 @@
 #include <cstdint>
 #include <limits>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "decide/geometry/packing.h"
 #include "decide/placement/share_value.h"
+#include "decide/placement/slice_value.h"
 #include "stage/plan/candidates.h"
 
 namespace tranche::planning {
@@ -47,8 +50,9 @@ struct Bin {
   bool mig_on = false;
   const MigGeometry* geometry = nullptr;  // with MIG options
   Occupancy taken;                        // by instances that stay; then only MIG options go here
-  // Instances that nobody holds any more, by profile: taking one over changes less than making one.
+  // Instances that nobody holds any more, by profile, and where: one that nobody takes over goes.
   std::array<uint8_t, Occupancy::kMaxProfiles> reusable{};
+  std::vector<PlacedProfile> left_over;
   uint64_t memory = 0;  // for shared use
   // What is in it already and stays.
   BinUse use = BinUse::kEmpty;
@@ -57,6 +61,7 @@ struct Bin {
   double compute_used = 0;
   int tenants = 0;
   TimeSlice time_slice = TimeSlice::kDefault;  // of its tenants, with kTimeSlicing
+  int vgpu_group = 0;                          // likewise, with kVgpu
   int team = -1;                               // of all tenants; -1: none, -2: several
   bool all_trusted = true;
   int mps_clients = kAnyClients;  // that it serves at most
@@ -80,7 +85,15 @@ struct SearchProblem {
   // By bin type, what parts of such a bin are asked for on the whole: of bins that cost the same, a
   // part is taken where most room is kept for their like. Where absent, of the fullest.
   std::map<int, placement::ShareValue> share_values;
+  // The same for instances of MIG, which profiles of such a bin are asked for. Where absent, so
+  // that the largest profiles stay possible.
+  std::map<int, std::shared_ptr<const placement::SliceValue>> slice_values;
 };
+
+// How PackProfiles is to choose between places for `wanted` on such a bin.
+PackingChoice ChoiceOf(const placement::SliceValue* value, const Occupancy& taken,
+                       const std::vector<WantedInstance>& wanted,
+                       std::vector<PlacedProfile> left_over);
 
 struct Choice {
   std::vector<int> bins;  // one, or as many as the class asks; none: the item is left out
@@ -105,8 +118,10 @@ struct SearchLimits {
 
 enum class SearchOutcome { kFound, kImpossible, kGaveUp };
 
-// Finds the assignment that costs least, then switches MIG off on the fewest GPUs, then takes the
-// least of them, then makes the fewest changes, then draws the least power. Deterministic.
+// Finds the assignment that costs least; of those the one that changes least of what is there (MIG
+// switched off, instances that nobody takes over); then the one that fragments least: takes the
+// least of the GPUs, and loses the least of what the policy values of the rest; then the one that
+// has the least to set up; then the one that draws the least power. Deterministic.
 SearchOutcome Search(const SearchProblem& problem, const SearchLimits& limits,
                      SearchAnswer* answer);
 

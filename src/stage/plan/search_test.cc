@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
+#include <array>
+#include <cmath>
+
 #include "decide/geometry/packing.h"
 #include "stage/plan/fleet_search.h"
 #include "stage/plan/testing.h"
@@ -48,31 +51,68 @@ class BruteForce {
   explicit BruteForce(const SearchProblem& problem)
       : problem_(problem), bins_(problem.bins.size()) {}
 
+  // All that an answer is judged by, in the order in which it counts: its price, what it changes of
+  // what is there, what it takes, what it sets up, and the power. In whole numbers, so that they
+  // compare exactly.
+  using Merit = std::array<int64_t, 5>;
+
   // The least price, or nothing when nothing fits.
   std::optional<double> Run() {
     Visit(0);
     return best_;
   }
+  // The best of all, after Run.
+  const std::optional<Merit>& best_merit() const { return best_merit_; }
 
   // What an assignment that is legal costs, or nothing.
   std::optional<double> PriceOf(const std::vector<Choice>& choices) {
+    return PutAll(choices) ? std::optional(Price()) : std::nullopt;
+  }
+  std::optional<Merit> MeritOf(const std::vector<Choice>& choices) {
+    return PutAll(choices) ? std::optional(MeritNow()) : std::nullopt;
+  }
+
+ private:
+  bool PutAll(const std::vector<Choice>& choices) {
     for (size_t i = 0; i < choices.size(); ++i) {
       const size_t b = static_cast<size_t>(choices[i].bins.front());
       const ItemClass& item = problem_.classes[static_cast<size_t>(problem_.items[i])];
       Put(item, item.options.at(problem_.bins[b].type)[static_cast<size_t>(choices[i].option)], b);
-      if (!Legal(b)) return std::nullopt;
+      if (!Legal(b)) return false;
     }
-    return Price();
+    return true;
   }
 
- private:
   struct Contents {
     std::vector<int> profiles;
     int whole = 0;
     uint64_t shared = 0;
     int tenants = 0;
     bool firm = false;  // somebody who may not be on spot
+    double waste = 0;
+    bool used() const { return whole + tenants > 0 || !profiles.empty(); }
   };
+
+  Merit MeritNow() const {
+    Merit merit = {std::llround(Price() * 1000), static_cast<int64_t>(problem_.items.size())};
+    for (size_t b = 0; b < bins_.size(); ++b) {
+      const Contents& in = bins_[b];
+      if (!in.used()) continue;
+      const Bin& bin = problem_.bins[b];
+      int64_t taken_over = 0;
+      for (int p = 0; p < Occupancy::kMaxProfiles; ++p) {
+        taken_over += std::min<int64_t>(std::count(in.profiles.begin(), in.profiles.end(), p),
+                                        bin.reusable[static_cast<size_t>(p)]);
+      }
+      const bool mig = !in.profiles.empty();
+      merit[1] += (bin.mig_on && !mig ? 1000 : 0) - taken_over;
+      merit[2] += std::llround(in.waste * 1000);
+      merit[3] +=
+          (!bin.mig_on && mig ? 1000 : 0) + static_cast<int64_t>(in.profiles.size()) - taken_over;
+      merit[4] += std::llround(bin.watts);
+    }
+    return merit;
+  }
 
   bool Legal(size_t b) const {
     const Contents& in = bins_[b];
@@ -96,6 +136,9 @@ class BruteForce {
 
   void Put(const ItemClass& item, const Option& option, size_t b) {
     bins_[b].firm = bins_[b].firm || !item.preemptible;
+    const double share = std::max(option.memory_share, option.compute_share);
+    const bool mig = option.mechanism == Mechanism::kMig;
+    bins_[b].waste += mig ? option.memory_share : std::ceil(share * 8 - 1e-9) / 8;
     if (option.mechanism == Mechanism::kMig) {
       bins_[b].profiles.push_back(option.profile);
     } else if (option.mechanism == Mechanism::kExclusive) {
@@ -109,6 +152,7 @@ class BruteForce {
   void Visit(size_t i) {
     if (i == problem_.items.size()) {
       if (!best_ || Price() < *best_) best_ = Price();
+      if (!best_merit_ || MeritNow() < *best_merit_) best_merit_ = MeritNow();
       return;
     }
     const ItemClass& item = problem_.classes[static_cast<size_t>(problem_.items[i])];
@@ -127,6 +171,7 @@ class BruteForce {
   const SearchProblem& problem_;
   std::vector<Contents> bins_;
   std::optional<double> best_;
+  std::optional<Merit> best_merit_;
 };
 
 SearchProblem RandomProblem() {
@@ -181,8 +226,45 @@ RC_GTEST_PROP(SearchProperty, FindsWhatABruteForceFindsAtTheSamePrice, ()) {
   RC_ASSERT(answer.choices.size() == problem.items.size());
 }
 
+// As MIG is on or off, draws more or less, and has instances that nobody holds.
+SearchProblem WithWhatIsThere(SearchProblem problem) {
+  for (int type = 0; type < 2; ++type) {
+    const bool mig_on = type == 1 || *rc::gen::arbitrary<bool>();
+    const double watts = *rc::gen::inRange(3, 6) * 100;
+    Bin there;
+    if (mig_on && *rc::gen::arbitrary<bool>()) {
+      const auto profile =
+          *rc::gen::elementOf(std::vector<std::string>{"1g.10gb", "1g.20gb", "2g.20gb", "3g.40gb"});
+      there.reusable[static_cast<size_t>(*H100().Find(profile))] = 1;
+      there.left_over = {{*H100().Find(profile), {4, profile == "3g.40gb" ? 4 : 1}}};
+    }
+    for (Bin& bin : problem.bins) {
+      if (bin.type != type) continue;
+      bin.mig_on = mig_on;
+      bin.watts = watts;
+      bin.price = 1;  // so that the rest decides
+      bin.reusable = there.reusable;
+      bin.left_over = there.left_over;
+    }
+  }
+  return problem;
+}
+
+RC_GTEST_PROP(SearchProperty, EachLevelDecidesAmongEqualsOfTheOneBefore, ()) {
+  const SearchProblem problem = WithWhatIsThere(RandomProblem());
+  SearchAnswer answer;
+  const SearchOutcome outcome = Search(problem, {.polishing = 200000}, &answer);
+  BruteForce all(problem);
+  all.Run();
+  RC_ASSERT((outcome == SearchOutcome::kFound) == all.best_merit().has_value());
+  if (outcome != SearchOutcome::kFound) return;
+  RC_ASSERT(BruteForce(problem).MeritOf(answer.choices) == all.best_merit());
+}
+
 RC_GTEST_PROP(SearchProperty, ForFleetsFindsTheSame, ()) {
-  const SearchProblem problem = RandomProblem();
+  // Also where types cost the same, so that what is on one may go on another.
+  const SearchProblem problem =
+      *rc::gen::arbitrary<bool>() ? RandomProblem() : WithWhatIsThere(RandomProblem());
   const SearchAnswer answer = SearchFleet(problem);
   const std::optional<double> best = BruteForce(problem).Run();
   const bool all = std::none_of(answer.choices.begin(), answer.choices.end(),
@@ -260,6 +342,116 @@ TEST(Search, SaysWhenItGaveUp) {
   SearchAnswer answer;
   EXPECT_EQ(Search(problem, {}, &answer), SearchOutcome::kImpossible);
   EXPECT_EQ(Search(problem, {.nodes = 3}, &answer), SearchOutcome::kGaveUp);
+}
+
+// ---- cost, then changes, then fragmentation, then energy ----
+
+// Two GPUs at one price; who is placed may go on either.
+struct Two {
+  SearchProblem problem;
+  Bin& bin(size_t b) { return problem.bins[b]; }
+  std::vector<Option>& options(int type) { return problem.classes[0].options[type]; }
+  int Chosen() {
+    SearchAnswer answer;
+    EXPECT_EQ(Search(problem, {}, &answer), SearchOutcome::kFound);
+    return answer.choices[0].bins.front();
+  }
+  // Fleets are held to the same order.
+  int ChosenOfFleet() { return SearchFleet(problem).choices[0].bins.front(); }
+};
+
+Two TwoGpus() {
+  Two two;
+  Bin bin;
+  bin.memory = 80;
+  bin.geometry = &H100();
+  bin.mig_on = true;
+  two.problem.bins = {bin, bin};
+  two.problem.bins[1].type = 1;
+  two.problem.classes.resize(1);
+  two.problem.items = {0};
+  return two;
+}
+
+TEST(SearchOrder, APriceDecidesBeforeChanges) {
+  Two two = TwoGpus();
+  two.options(0) = {SharedOption(10)};  // switches MIG off
+  two.options(1) = {MigOption("1g.10gb")};
+  EXPECT_EQ(two.Chosen(), 1);
+  EXPECT_EQ(two.ChosenOfFleet(), 1);
+  two.bin(0).price = 0.9;
+  EXPECT_EQ(two.Chosen(), 0);
+  EXPECT_EQ(two.ChosenOfFleet(), 0);
+}
+
+TEST(SearchOrder, FewerChangesDecideBeforeFragmentation) {
+  Two two = TwoGpus();
+  two.options(0) = {MigOption("2g.20gb")};
+  two.options(1) = {MigOption("1g.10gb")};
+  EXPECT_EQ(two.Chosen(), 1) << "nothing is there: the least of a GPU";
+  EXPECT_EQ(two.ChosenOfFleet(), 1);
+  // An instance of the larger one is left over; with the smaller one it would be destroyed.
+  const int larger = *H100().Find("2g.20gb");
+  two.bin(0).reusable[static_cast<size_t>(larger)] = 1;
+  two.bin(0).left_over = {{larger, {4, 2}}};
+  EXPECT_EQ(two.Chosen(), 0);
+  EXPECT_EQ(two.ChosenOfFleet(), 0);
+  // To switch MIG off is a change, too, however little is taken then.
+  Two off = TwoGpus();
+  off.options(0) = {SharedOption(10)};
+  off.options(1) = {MigOption("4g.40gb")};
+  EXPECT_EQ(off.Chosen(), 1);
+  EXPECT_EQ(off.ChosenOfFleet(), 1);
+  off.bin(0).mig_on = false;
+  EXPECT_EQ(off.Chosen(), 0);
+  EXPECT_EQ(off.ChosenOfFleet(), 0);
+}
+
+TEST(SearchOrder, LessFragmentationDecidesBeforeWorkAndEnergy) {
+  Two two = TwoGpus();
+  two.bin(0).watts = 300;
+  two.bin(1).watts = 700;
+  two.bin(1).mig_on = false;  // nobody is on it: switching it on changes nothing that runs
+  two.options(0) = {MigOption("2g.20gb")};
+  two.options(1) = {MigOption("1g.10gb")};
+  EXPECT_EQ(two.Chosen(), 1);
+  EXPECT_EQ(two.ChosenOfFleet(), 1);
+}
+
+// Of as much of a GPU taken: what the policy values of the rest.
+TEST(SearchOrder, TheValueOfWhatIsLeftDecidesBeforeEnergy) {
+  Two two = TwoGpus();
+  two.bin(0).watts = 300;
+  two.bin(1).watts = 700;
+  // On the first only the half is free in which a 4g could be.
+  H100().Add({*H100().Find("3g.40gb"), {4, 4}}, &two.bin(0).taken);
+  two.options(0) = two.options(1) = {MigOption("2g.20gb")};
+  EXPECT_EQ(two.Chosen(), 0) << "without a value, energy";
+  std::vector<placement::MigShape> shapes;
+  std::vector<double> asked;
+  for (const MigProfile& profile : H100().profiles()) {
+    shapes.push_back({profile.compute_slices, profile.placements.front().size, {}});
+    for (const MigPlacement at : profile.placements) shapes.back().starts.push_back(at.start);
+    asked.push_back(profile.name == "4g.40gb" ? 20 : profile.name == "2g.20gb" ? 1 : 0);
+  }
+  const auto value = std::make_shared<const placement::SliceValue>(8, 7, shapes, asked);
+  two.problem.slice_values = {{0, value}, {1, value}};
+  EXPECT_EQ(two.Chosen(), 1);
+}
+
+TEST(SearchOrder, WorkDecidesBeforeEnergyAndEnergyLast) {
+  Two two = TwoGpus();
+  two.options(0) = two.options(1) = {MigOption("1g.10gb")};
+  for (const auto& [first, second] : {std::pair(300, 700), {700, 300}}) {
+    two.bin(0).watts = first;
+    two.bin(1).watts = second;
+    two.bin(0).mig_on = two.bin(1).mig_on = true;
+    EXPECT_EQ(two.Chosen(), first < second ? 0 : 1);
+    EXPECT_EQ(two.ChosenOfFleet(), first < second ? 0 : 1);
+    two.bin(0).mig_on = false;
+    EXPECT_EQ(two.Chosen(), 1);
+    EXPECT_EQ(two.ChosenOfFleet(), 1);
+  }
 }
 
 // The policy of `simulate` and of the daemon's leases, where a layout costs the same either way.

@@ -31,8 +31,11 @@ bool RunsOn(const GpuProcess& process, const Slice& slice, const Gpu& gpu,
 std::string SliceName(const Slice& slice, const std::string& gpu_name) {
   if (slice.placement) {
     return fmt::format("{} {}@{}{}", gpu_name, slice.profile, slice.placement->start,
-                       slice.mechanism == Mechanism::kMps ? " mps" : "");
+                       slice.mechanism == Mechanism::kMps    ? " mps"
+                       : slice.mechanism == Mechanism::kVgpu ? " " + slice.vgpu_type
+                                                             : std::string());
   }
+  if (slice.mechanism == Mechanism::kVgpu) return fmt::format("{} {}", gpu_name, slice.vgpu_type);
   if (slice.mechanism == Mechanism::kExclusive) return gpu_name;
   return fmt::format("{} {}", gpu_name, MechanismName(slice.mechanism));
 }
@@ -86,6 +89,18 @@ void StepList::Replica(StepKind kind, Change change, const std::string& workload
   step.replica = replica;
   step.slice = slice;
   const Gpu* gpu = Find(slice.gpu_uuid);
+  if (slice.mechanism == Mechanism::kVgpu && kind != StepKind::kKeepReplica) {
+    const bool stop = kind == StepKind::kStopReplica;
+    step.kind = stop ? StepKind::kDestroyVgpu : StepKind::kCreateVgpu;
+    step.target =
+        fmt::format("{} for {}/{}", SliceName(slice, GpuName(slice.gpu_uuid)), workload, replica);
+    const bool known = stop && gpu != nullptr && gpu->vgpu;
+    for (const VgpuThere& there : known ? gpu->vgpu->there : std::vector<VgpuThere>()) {
+      if (there.workload != workload || there.replica != replica) continue;
+      for (const int pid : there.holders)
+        step.interrupts.push_back({pid, "a virtual machine", "", ""});
+    }
+  }
   if (kind == StepKind::kStopReplica && gpu != nullptr) {
     for (const GpuProcess& process : gpu->processes) {
       if (!RunsOn(process, slice, *gpu, pids)) continue;
@@ -105,6 +120,36 @@ void StepList::TimeSlices(Change change, const std::string& gpu_uuid, TimeSlice 
   step.gpu_uuid = gpu_uuid;
   step.time_slice = now;
   step.time_slice_before = before;
+  Add(std::move(step));
+}
+
+void StepList::ComputeModes(Change change, const std::string& gpu_uuid, ComputeMode before,
+                            ComputeMode now, std::string why) {
+  Step step;
+  step.kind = StepKind::kSetComputeMode;
+  step.change = change;
+  step.target = fmt::format("{} compute mode {}", GpuName(gpu_uuid), ComputeModeName(now));
+  step.why = std::move(why);
+  step.gpu_uuid = gpu_uuid;
+  step.compute_mode = now;
+  step.compute_mode_before = before;
+  Add(std::move(step));
+}
+
+void StepList::VgpuHosts(Change change, const std::string& gpu_uuid, const VgpuHostState& before,
+                         const VgpuHostState& now, std::string why) {
+  Step step;
+  step.kind = StepKind::kSetVgpuHost;
+  step.change = change;
+  step.target = fmt::format(
+      "{} {}{}{}", GpuName(gpu_uuid),
+      now.functions ? "virtual functions" : "without virtual functions",
+      now.mixed ? ", mixed sizes" : "",
+      now.functions && now.scheduler ? fmt::format(", {}", VgpuSchedulerName(*now.scheduler)) : "");
+  step.why = std::move(why);
+  step.gpu_uuid = gpu_uuid;
+  step.vgpu_host = now;
+  step.vgpu_host_before = before;
   Add(std::move(step));
 }
 

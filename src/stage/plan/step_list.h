@@ -15,12 +15,19 @@ class StepList {
 
   void SwitchMig(const std::string& gpu_uuid, bool on, std::string why);
   void Instance(StepKind kind, const Slice& slice, std::string why);
-  // A stop names the processes that it interrupts, as far as they are known.
+  // A stop names the processes that it interrupts, as far as they are known. Of a virtual GPU the
+  // device is made and taken away: the machine is its user's to start.
   void Replica(StepKind kind, Change change, const std::string& workload, int replica,
                const Slice& slice, std::string why, const std::vector<int>& pids = {});
   // kDestroy: Tranche no longer minds it, so it is as it was before.
   void TimeSlices(Change change, const std::string& gpu_uuid, TimeSlice before, TimeSlice now,
                   std::string why);
+  // likewise
+  void ComputeModes(Change change, const std::string& gpu_uuid, ComputeMode before, ComputeMode now,
+                    std::string why);
+  // kDestroy: likewise.
+  void VgpuHosts(Change change, const std::string& gpu_uuid, const VgpuHostState& before,
+                 const VgpuHostState& now, std::string why);
   void Routes(StepKind kind, Change change, std::string target, std::string why);
 
   std::vector<Step> Take() { return std::move(steps_); }
@@ -34,7 +41,7 @@ class StepList {
   std::vector<Step> steps_;
 };
 
-// "gpu0 2g.20gb@4", "gpu1", "gpu0 time-slicing", "gpu0 3g.40gb@4 mps".
+// "gpu0 2g.20gb@4", "gpu1", "gpu0 time-slicing", "gpu0 3g.40gb@4 mps", "gpu0 A40-8C".
 std::string SliceName(const Slice& slice, const std::string& gpu_name);
 
 }  // namespace tranche::planning

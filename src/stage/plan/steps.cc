@@ -4,9 +4,12 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 #include <set>
 
+#include "stage/plan/compute_modes.h"
 #include "stage/plan/step_list.h"
+#include "stage/plan/vgpu.h"
 
 namespace tranche::planning {
 namespace {
@@ -60,8 +63,11 @@ class Differ {
       slices_.push_back(SliceOf(placed, needs[placed.need], views));
       fates_.push_back(FateOf(placed, slices_.back()));
     }
+    FindNewKindsOfMps();
+    FindRemadeVgpus();
     FindUnheld();
     FindModeChanges();
+    for (size_t v = 0; v < views.size(); ++v) mps_.push_back(MpsAccessOn(v, layout, views[v]));
     FindLeavers();
   }
 
@@ -69,9 +75,14 @@ class Differ {
     Keep();
     SwitchModes(false);  // GPUs on which nothing of ours has to end first
     MakeRoom();
+    SetComputeModesBack(true);
+    SetVgpuHostsBack(true);
     SwitchModes(true);
+    // The driver is bound anew for virtual functions, which takes all instances: they come after.
+    SetVgpuHosts();
     Create();
     SetTimeSlices();
+    SetComputeModes();
     // From here on every slice of the new layout is there.
     Start();
     Route();
@@ -112,8 +123,49 @@ class Differ {
   Fate FateOf(const Placed& placed, const Slice& slice) const {
     if (placed.before == nullptr) return Fate::kNew;
     if (!placed.stays) return Fate::kMove;
+    // Of its spec a virtual machine's device has nothing but its type and its place.
+    if (slice.mechanism == Mechanism::kVgpu)
+      return IsThere(slice) && VgpuIsThere(placed) ? Fate::kKeep : Fate::kRestore;
     if (placed.before->digest != needs_[placed.need].digest) return Fate::kChange;
     return IsThere(slice) ? Fate::kKeep : Fate::kRestore;
+  }
+
+  // Whether sizes are mixed changes only while a GPU has no vGPUs: all there are made anew then.
+  void FindRemadeVgpus() {
+    for (const GpuView& view : views_) {
+      const auto tenants = VgpuTenants(view);
+      if (tenants.empty() || !view.gpu->vgpu->mixed || view.gpu->vgpu->functions == 0) continue;
+      if (HostStateFor(ByMig(view), tenants).mixed == *view.gpu->vgpu->mixed) continue;
+      for (size_t i = 0; i < slices_.size(); ++i) {
+        if (slices_[i].gpu_uuid == view.gpu->uuid && slices_[i].mechanism == Mechanism::kVgpu &&
+            fates_[i] == Fate::kKeep)
+          fates_[i] = Fate::kMove;
+      }
+    }
+  }
+
+  bool VgpuIsThere(const Placed& placed) const {
+    const Gpu& gpu = *views_[static_cast<size_t>(placed.gpus.front())].gpu;
+    return gpu.vgpu &&
+           std::any_of(gpu.vgpu->there.begin(), gpu.vgpu->there.end(), [&](const VgpuThere& there) {
+             return there.ours && there.type == placed.before->slice.vgpu_type &&
+                    there.workload == placed.before->workload &&
+                    there.replica == placed.before->replica;
+           });
+  }
+
+  // An MPS server divides the SMs among all its clients or among none, so when that changes they
+  // all go before the first one comes.
+  void FindNewKindsOfMps() {
+    for (size_t v = 0; v < views_.size(); ++v) {
+      const GpuView& view = views_[v];
+      if (WasPartitioned(view, deployment_) == view.mps_partitioned) continue;
+      for (size_t i = 0; i < slices_.size(); ++i) {
+        const bool here = slices_[i].gpu_uuid == view.gpu->uuid && !slices_[i].placement &&
+                          slices_[i].mechanism == Mechanism::kMps;
+        if (here && fates_[i] == Fate::kChange) fates_[i] = Fate::kMove;
+      }
+    }
   }
 
   void FindModeChanges() {
@@ -154,7 +206,8 @@ class Differ {
   bool Needed(const DeployedReplica& replica) const {
     const std::vector<std::string> uuids = UuidsOf(replica.slice);
     for (const std::string& uuid : uuids) {
-      if (modes_.count(uuid) > 0) return true;
+      if (modes_.count(uuid) > 0 || LetsOthersIn(uuid)) return true;
+      if (replica.slice.mechanism != Mechanism::kMps && IsKeptForMps(uuid)) return true;
     }
     for (size_t i = 0; i < slices_.size(); ++i) {
       const bool same = needs_[layout_.placed[i].need].workload->name == replica.workload &&
@@ -175,6 +228,9 @@ class Differ {
 
   // An old slice of a moved replica that its own new one overlaps is needed, too.
   bool OverlapsItself(const DeployedReplica& replica, const Slice& now) const {
+    // Of virtual GPUs there is one for a replica.
+    if (now.mechanism == Mechanism::kVgpu && replica.slice.mechanism == Mechanism::kVgpu)
+      return true;
     return now.gpu_uuid == replica.slice.gpu_uuid && now.placement && replica.slice.placement &&
            Excludes(now, *replica.slice.placement, replica.slice.profile);
   }
@@ -268,7 +324,11 @@ class Differ {
   void SwitchModes(bool after_making_room) {
     for (const GpuView& view : views_) {
       const auto mode = modes_.find(view.gpu->uuid);
-      if (mode == modes_.end() || HasOursToEnd(view.gpu->uuid) != after_making_room) continue;
+      // A compute mode that was set for MPS goes back first.
+      const bool later = HasOursToEnd(view.gpu->uuid) ||
+                         deployment_.FindComputeMode(view.gpu->uuid) != nullptr ||
+                         deployment_.FindVgpuHost(view.gpu->uuid) != nullptr;
+      if (mode == modes_.end() || later != after_making_room) continue;
       const auto& [on, who] = mode->second;
       list_.SwitchMig(view.gpu->uuid, on,
                       on ? fmt::format("{} gets a MIG slice of it; nothing else runs on it", who)
@@ -359,6 +419,9 @@ class Differ {
                      fates_[i] == Fate::kRestore
                          ? fmt::format("{} ran on it and it is gone", Tenants(i))
                          : fmt::format("for {}", Tenants(i)));
+      // While it is the only one that is free of its size: which one a vGPU gets is the driver's to
+      // choose.
+      if (slices_[i].mechanism == Mechanism::kVgpu) StartOne(i);
     }
     for (const Slice& slice : unheld_) {
       if (IsThere(slice)) continue;
@@ -367,8 +430,22 @@ class Differ {
     }
   }
 
+  // Virtual GPUs first, the largest of them first: where sizes are mixed each then finds a place
+  // that is aligned to its size.
   void Start() {
-    for (size_t i = 0; i < slices_.size(); ++i) {
+    std::vector<size_t> order(slices_.size());
+    std::iota(order.begin(), order.end(), size_t{0});
+    const auto rank = [&](size_t i) {
+      return slices_[i].mechanism == Mechanism::kVgpu ? slices_[i].memory : Bytes{};
+    };
+    std::stable_sort(order.begin(), order.end(),
+                     [&](size_t a, size_t b) { return rank(a) > rank(b); });
+    for (const size_t i : order) StartOne(i);
+  }
+
+  void StartOne(size_t i) {
+    if (!begun_.insert(i).second) return;
+    {
       const ReplicaNeed& need = needs_[layout_.placed[i].need];
       const std::string& workload = need.workload->name;
       const auto start = [&](Change change, std::string why) {
@@ -433,11 +510,59 @@ class Differ {
   void TakeAway() {
     for (Leaver& leaver : leavers_) Stop(leaver);
     Destroy(false);
+    SetComputeModesBack(false);
+    SetVgpuHostsBack(false);
     for (const GpuView& view : views_) {
       const SetTimeSlice* set = deployment_.FindTimeSlice(view.gpu->uuid);
       if (set == nullptr || TimeSliceWanted(view).has_value()) continue;
       list_.TimeSlices(Change::kDestroy, view.gpu->uuid, set->time_slice,
                        TimeSliceBefore(view.gpu->uuid), "no workload asks for one any more");
+    }
+  }
+
+  // Those of the new layout on it.
+  std::vector<const Workload*> VgpuTenants(const GpuView& view) const {
+    std::vector<const Workload*> tenants;
+    for (size_t i = 0; i < slices_.size(); ++i) {
+      if (slices_[i].gpu_uuid == view.gpu->uuid && slices_[i].mechanism == Mechanism::kVgpu)
+        tenants.push_back(needs_[layout_.placed[i].need].workload);
+    }
+    return tenants;
+  }
+
+  bool ByMig(const GpuView& view) const {
+    return std::any_of(slices_.begin(), slices_.end(), [&](const Slice& slice) {
+      return slice.gpu_uuid == view.gpu->uuid && slice.placement;
+    });
+  }
+
+  void SetVgpuHosts() {
+    for (const GpuView& view : views_) {
+      const auto tenants = VgpuTenants(view);
+      if (tenants.empty()) continue;
+      const VgpuHostState now = view.gpu->vgpu->state();
+      const VgpuHostState wanted = HostStateFor(ByMig(view), tenants);
+      const bool same = now.functions && now.mixed == wanted.mixed &&
+                        (!wanted.scheduler || now.scheduler == wanted.scheduler);
+      if (same) continue;
+      const bool first = deployment_.FindVgpuHost(view.gpu->uuid) == nullptr;
+      list_.VgpuHosts(first ? Change::kCreate : Change::kChange, view.gpu->uuid, now, wanted,
+                      now.functions
+                          ? "its vGPUs ask for it"
+                          : "its vGPUs need places, and the driver is bound anew for them");
+    }
+  }
+
+  // Of GPUs that have no vGPUs of ours any more; `for_mig`: whose MIG mode changes, which it does
+  // only without virtual functions.
+  void SetVgpuHostsBack(bool for_mig) {
+    for (const GpuView& view : views_) {
+      const SetVgpuHost* set = deployment_.FindVgpuHost(view.gpu->uuid);
+      if (set == nullptr || !VgpuTenants(view).empty()) continue;
+      if ((modes_.count(view.gpu->uuid) > 0) != for_mig) continue;
+      list_.VgpuHosts(Change::kDestroy, view.gpu->uuid, set->state,
+                      VgpuHostBefore(deployment_, *view.gpu),
+                      "no workload has a vGPU on it any more");
     }
   }
 
@@ -476,6 +601,65 @@ class Differ {
     }
   }
 
+  // Before the first client starts the server, which is then the one process there.
+  void SetComputeModes() {
+    constexpr ComputeMode kWanted = ComputeMode::kExclusiveProcess;
+    for (size_t v = 0; v < views_.size(); ++v) {
+      const Gpu& gpu = *views_[v].gpu;
+      if (!IsKeptForMps(gpu.uuid)) continue;
+      list_.ComputeModes(
+          deployment_.FindComputeMode(gpu.uuid) == nullptr ? Change::kCreate : Change::kChange,
+          gpu.uuid, gpu.compute_mode.value_or(ComputeMode::kDefault), kWanted,
+          "so that a program that does not find the MPS server is refused");
+    }
+  }
+
+  // What is not shared through MPS any more. `for_others`: before somebody else comes there, after
+  // the last client has gone; otherwise there is time until the end.
+  void SetComputeModesBack(bool for_others) {
+    for (size_t v = 0; v < views_.size(); ++v) {
+      const Gpu& gpu = *views_[v].gpu;
+      const SetComputeMode* set = deployment_.FindComputeMode(gpu.uuid);
+      if (set == nullptr || mps_[v].exclusive || LetsOthersIn(gpu.uuid) != for_others) continue;
+      // What somebody else has made of it since is theirs.
+      const bool as_set = !gpu.compute_mode || *gpu.compute_mode == set->compute_mode;
+      list_.ComputeModes(Change::kDestroy, gpu.uuid, set->compute_mode,
+                         as_set ? ComputeModeBefore(deployment_, gpu.uuid) : *gpu.compute_mode,
+                         "no MPS server has it to itself any more");
+    }
+  }
+
+  // Whether its compute mode is set for MPS, so that everybody else goes first.
+  bool IsKeptForMps(const std::string& uuid) const {
+    for (size_t v = 0; v < views_.size(); ++v) {
+      const Gpu& gpu = *views_[v].gpu;
+      if (gpu.uuid != uuid) continue;
+      return mps_[v].exclusive &&
+             !(gpu.compute_mode && *gpu.compute_mode == ComputeMode::kExclusiveProcess);
+    }
+    return false;
+  }
+
+  // Whether its compute mode goes back for somebody who comes, so that its MPS clients go first.
+  bool LetsOthersIn(const std::string& uuid) const {
+    for (size_t v = 0; v < views_.size(); ++v) {
+      if (views_[v].gpu->uuid != uuid) continue;
+      return deployment_.FindComputeMode(uuid) != nullptr && !mps_[v].exclusive && ComesTo(uuid);
+    }
+    return false;
+  }
+
+  // Whether anything of the layout comes to that GPU that was not there.
+  bool ComesTo(const std::string& uuid) const {
+    if (modes_.count(uuid) > 0) return true;
+    for (size_t i = 0; i < slices_.size(); ++i) {
+      const std::vector<std::string> uuids = UuidsOf(slices_[i]);
+      if (fates_[i] != Fate::kKeep && std::find(uuids.begin(), uuids.end(), uuid) != uuids.end())
+        return true;
+    }
+    return false;
+  }
+
   const NodeLayout& layout_;
   const std::vector<ReplicaNeed>& needs_;
   const std::vector<GpuView>& views_;
@@ -487,6 +671,8 @@ class Differ {
   std::vector<Fate> fates_;                                    // likewise
   std::map<std::string, std::pair<bool, std::string>> modes_;  // MIG as wanted, for whom; by GPU
   std::vector<Leaver> leavers_;
+  std::vector<MpsAccess> mps_;  // beside views_
+  std::set<size_t> begun_;      // slices whose replica a step starts, or that need none
 };
 
 }  // namespace
@@ -504,9 +690,11 @@ Slice SliceOf(const Placed& placed, const ReplicaNeed& need, const std::vector<G
     const GpuView& one = views[static_cast<size_t>(placed.gpus[g])];
     if (g > 0) slice.more_gpu_uuids.push_back(one.gpu->uuid);
     slice.memory += placed.option.mechanism == Mechanism::kExclusive ? UsableMemory(*one.gpu)
-                                                                     : placed.option.memory;
+                    : placed.option.vgpu >= 0 ? OfferOf(one, placed.option).framebuffer
+                                              : placed.option.memory;
   }
   slice.compute_fraction = std::min(1.0, placed.option.compute_fraction);
+  if (placed.option.vgpu >= 0) slice.vgpu_type = OfferOf(view, placed.option).name;
   if (placed.option.profile >= 0)
     slice.profile = view.geometry->profile(placed.option.profile).name;
   return slice;

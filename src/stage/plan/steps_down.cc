@@ -2,8 +2,10 @@
 
 #include <algorithm>
 
+#include "stage/plan/compute_modes.h"
 #include "stage/plan/step_list.h"
 #include "stage/plan/steps.h"
+#include "stage/plan/vgpu.h"
 
 namespace tranche::planning {
 namespace {
@@ -72,6 +74,21 @@ std::vector<Step> StepsDown(const Machine& machine, const Deployment& deployment
                     baseline != nullptr ? baseline->time_slice.value_or(TimeSlice::kDefault)
                                         : TimeSlice::kDefault,
                     "as it was before Tranche");
+  }
+  for (const SetComputeMode& set : deployment.compute_modes) {
+    const Gpu* gpu = machine.FindGpu(set.gpu_uuid);
+    if (gpu == nullptr) continue;
+    const ComputeMode before = ComputeModeBefore(deployment, set.gpu_uuid);
+    // Where somebody else has changed it since it is theirs, and only forgotten.
+    if (gpu->compute_mode && *gpu->compute_mode != set.compute_mode) continue;
+    list.ComputeModes(Change::kDestroy, set.gpu_uuid, set.compute_mode, before,
+                      "as it was before Tranche");
+  }
+  for (const SetVgpuHost& set : deployment.vgpu_hosts) {
+    const Gpu* gpu = machine.FindGpu(set.gpu_uuid);
+    if (gpu == nullptr) continue;
+    list.VgpuHosts(Change::kDestroy, set.gpu_uuid, set.state, VgpuHostBefore(deployment, *gpu),
+                   "as it was before Tranche");
   }
   for (const Gpu& gpu : machine.gpus) {
     const Baseline* baseline = BaselineOf(deployment, gpu.uuid);

@@ -171,6 +171,109 @@ void Do(const Step& step, const Spec& spec, World& world) {
       set.push_back({step.gpu_uuid, *step.time_slice});
       return;
     }
+    case StepKind::kSetComputeMode: {
+      ASSERT_NE(gpu, nullptr);
+      ASSERT_TRUE(step.compute_mode && step.compute_mode_before);
+      EXPECT_FALSE(gpu->mig_mode && gpu->mig_mode->current) << "it has none";
+      const bool exclusive = *step.compute_mode == ComputeMode::kExclusiveProcess;
+      for (const DeployedReplica& replica : world.deployment.replicas) {
+        if (replica.slice.gpu_uuid != step.gpu_uuid) continue;
+        EXPECT_EQ(replica.slice.mechanism == Mechanism::kMps, exclusive) << replica.workload;
+      }
+      gpu->compute_mode = *step.compute_mode;
+      auto& set = world.deployment.compute_modes;
+      std::erase_if(set, [&](const SetComputeMode& s) { return s.gpu_uuid == step.gpu_uuid; });
+      if (step.change == Change::kDestroy) return;
+      set.push_back({step.gpu_uuid, *step.compute_mode});
+      world.deployment.baselines.push_back(
+          {step.gpu_uuid, false, {}, {}, step.compute_mode_before});
+      return;
+    }
+    case StepKind::kCreateVgpu: {
+      ASSERT_NE(gpu, nullptr);
+      ASSERT_TRUE(gpu->vgpu);
+      GpuVgpu& vgpu = *gpu->vgpu;
+      EXPECT_GT(vgpu.functions, 0) << "there is no place for it";
+      EXPECT_EQ(world.deployment.FindReplica(step.workload, step.replica), nullptr);
+      const VgpuOffer* offer = vgpu.FindOffer(step.slice->vgpu_type);
+      ASSERT_NE(offer, nullptr);
+      double parts = 0;
+      for (const VgpuThere& there : vgpu.there) {
+        const VgpuOffer* other = vgpu.FindOffer(there.type);
+        ASSERT_NE(other, nullptr);
+        EXPECT_EQ(other->mig_slices > 0, offer->mig_slices > 0);
+        if (offer->mig_slices > 0) continue;
+        if (!*vgpu.mixed) {
+          EXPECT_EQ(other->framebuffer, offer->framebuffer) << "two sizes on one GPU";
+        }
+        parts += 1.0 / (*vgpu.mixed ? other->most_mixed : other->most);
+      }
+      if (offer->mig_slices > 0) {
+        ASSERT_TRUE(step.slice->placement);
+        ASSERT_NE(gpu->FindInstance(*step.slice->placement), nullptr);
+        EXPECT_EQ(gpu->FindInstance(*step.slice->placement)->profile, offer->mig_profile);
+      } else {
+        EXPECT_LE(parts + 1.0 / (*vgpu.mixed ? offer->most_mixed : offer->most), 1 + 1e-9);
+        EXPECT_FALSE(gpu->mig_mode && gpu->mig_mode->current);
+      }
+      VgpuThere& there = vgpu.there.emplace_back();
+      there.id = fmt::format("{}/{}", step.workload, step.replica);
+      there.type = offer->name;
+      there.framebuffer = offer->framebuffer;
+      there.mig_slices = offer->mig_slices;
+      there.ours = true;
+      there.workload = step.workload;
+      there.replica = step.replica;
+      const auto workload =
+          std::find_if(spec.workloads.begin(), spec.workloads.end(),
+                       [&](const Workload& w) { return w.name == step.workload; });
+      ASSERT_NE(workload, spec.workloads.end());
+      DeployedReplica replica;
+      replica.workload = step.workload;
+      replica.replica = step.replica;
+      replica.digest = WorkloadDigest(*workload);
+      replica.slice = *step.slice;
+      replica.route = workload->route;
+      replicas.push_back(std::move(replica));
+      return;
+    }
+    case StepKind::kDestroyVgpu: {
+      ASSERT_NE(gpu, nullptr);
+      const DeployedReplica* there = world.deployment.FindReplica(step.workload, step.replica);
+      ASSERT_NE(there, nullptr);
+      EXPECT_EQ(there->slice, *step.slice);
+      std::erase_if(gpu->vgpu->there, [&](const VgpuThere& one) {
+        return one.workload == step.workload && one.replica == step.replica;
+      });
+      replicas.erase(replicas.begin() + (there - replicas.data()));
+      return;
+    }
+    case StepKind::kSetVgpuHost: {
+      ASSERT_NE(gpu, nullptr);
+      GpuVgpu& vgpu = *gpu->vgpu;
+      if (step.vgpu_host->functions != (vgpu.functions > 0)) {
+        EXPECT_TRUE(gpu->mig_instances.empty()) << "they are lost";
+        vgpu.functions = step.vgpu_host->functions ? 32 : 0;
+        vgpu.mixed = false;
+      }
+      if (*vgpu.mixed != step.vgpu_host->mixed) {
+        EXPECT_TRUE(vgpu.there.empty()) << "only while there is none";
+      }
+      vgpu.mixed = step.vgpu_host->mixed;
+      if (step.vgpu_host->scheduler) vgpu.scheduler = *step.vgpu_host->scheduler;
+      auto& set = world.deployment.vgpu_hosts;
+      const bool first = world.deployment.FindVgpuHost(step.gpu_uuid) == nullptr;
+      std::erase_if(set, [&](const SetVgpuHost& s) { return s.gpu_uuid == step.gpu_uuid; });
+      if (step.change == Change::kDestroy) return;
+      set.push_back({step.gpu_uuid, *step.vgpu_host});
+      if (first) {
+        Baseline baseline;
+        baseline.gpu_uuid = step.gpu_uuid;
+        baseline.vgpu_host = step.vgpu_host_before;
+        world.deployment.baselines.push_back(baseline);
+      }
+      return;
+    }
     case StepKind::kRoute:
     case StepKind::kUnroute:
       return;
@@ -369,7 +472,12 @@ void ExpectSound(const Machine& machine, const Spec& spec, const Deployment& dep
                   workload.preemptible ? workload.memory->request : workload.memory->limit);
         if (workload.compute) time += workload.compute->request.value;
       }
-      memory += a->slice.mechanism == Mechanism::kExclusive ? gpu->memory_total : a->slice.memory;
+      // Types of virtual GPUs divide the board, a little more than NVML counts; their own rules
+      // are held step by step.
+      const bool vgpu = a->slice.mechanism == Mechanism::kVgpu;
+      memory += a->slice.mechanism == Mechanism::kExclusive ? gpu->memory_total
+                : vgpu                                      ? Bytes{}
+                                                            : a->slice.memory;
       if (a->slice.placement && a->slice.mechanism == Mechanism::kMps) {
         Bytes& of_instance = shared[*a->slice.placement];
         of_instance += a->slice.memory;

@@ -191,6 +191,19 @@ TEST(Tiers, AFixedLayoutIsMadeAsAWholeAndStays) {
   EXPECT_TRUE(both.feasible());
 }
 
+TEST(Tiers, WhoNeedsLittleTakesTheLeastOfALayoutsSlices) {
+  const Machine machine = MachineWith({kH100});
+  Spec spec = SpecOf({In(Hardware("small", GiB(20)), "t")});
+  spec.tiers = {TierOf("t", Mechanism::kMig, {Model(kH100)})};
+  for (const std::vector<std::string>& profiles :
+       {std::vector<std::string>{"4g.40gb", "3g.40gb"}, {"3g.40gb", "4g.40gb"}}) {
+    spec.tiers[0].profiles = profiles;
+    const Plan plan = PlanFor(machine, spec);
+    ASSERT_EQ(plan.assignments.size(), 1u);
+    EXPECT_EQ(plan.assignments[0].slice.profile, "3g.40gb");
+  }
+}
+
 TEST(Tiers, AForeignInstanceInTheWayOfALayoutIsTold) {
   Machine machine = MachineWith({kH100});
   PutInstance(machine, 0, "1g.10gb", 0);

@@ -26,6 +26,7 @@ class WorkloadCheck {
     CheckGpus();
     CheckMechanism();
     CheckProfile();
+    CheckVgpu();
     CheckEngine();
     CheckRouteAndPort();
   }
@@ -66,8 +67,9 @@ class WorkloadCheck {
 
   // What a whole slice of its own has need not be said twice.
   bool HasSliceOfItsOwn() const {
+    const Mechanism mechanism = workload_.mechanism.value_or(Mechanism::kMig);
     return Given("profile") != nullptr &&
-           workload_.mechanism.value_or(Mechanism::kMig) == Mechanism::kMig;
+           (mechanism == Mechanism::kMig || mechanism == Mechanism::kVgpu);
   }
 
   void CheckModel() {
@@ -194,7 +196,7 @@ class WorkloadCheck {
           remedy);
     }
     if (workload_.isolation.low_jitter && mechanism != Mechanism::kExclusive &&
-        mechanism != Mechanism::kMig) {
+        mechanism != Mechanism::kMig && mechanism != Mechanism::kVgpu) {
       Add(*at,
           fmt::format("under {} other tenants stretch kernels, and {} asks for jitter: low", name,
                       Called()),
@@ -211,7 +213,21 @@ class WorkloadCheck {
 
   void CheckProfile() {
     const YamlNode* at = Given("profile");
-    if (at == nullptr) return;
+    if (at == nullptr || IsBroken("mechanism")) return;
+    if (workload_.mechanism == Mechanism::kVgpu) {
+      if (IsVgpuType(workload_.profile)) return;
+      Add(*at,
+          fmt::format("{} is a MIG profile, and {} is to have a vGPU", workload_.profile, Called()),
+          "name a type, such as A40-8C or A100D-1-10C, or memory: 8GiB for the smallest that "
+          "leaves "
+          "so much");
+      return;
+    }
+    if (IsVgpuType(workload_.profile)) {
+      Add(*at, fmt::format("{} is a type of vGPU", workload_.profile),
+          "add mechanism: vgpu, or name a MIG profile such as 1g.10gb");
+      return;
+    }
     if (Given("mechanism") != nullptr && workload_.mechanism != Mechanism::kMig &&
         workload_.mechanism != Mechanism::kMps) {
       Add(*at,
@@ -228,6 +244,37 @@ class WorkloadCheck {
     if (gpu && !(*gpu)->mig_capable && workload_.mechanism != Mechanism::kMig) {
       Add(*at, fmt::format("{} has no MIG", workload_.gpu), "remove profile or gpu");
     }
+  }
+
+  // The machine is its user's: nothing is started in it, and nothing of it is reached.
+  void CheckVgpu() {
+    if (IsBroken("mechanism")) return;
+    const YamlNode* vgpu = Given("vgpu");
+    if (workload_.mechanism != Mechanism::kVgpu) {
+      if (vgpu != nullptr) {
+        Add(*vgpu,
+            fmt::format("vgpu says what a virtual GPU is like, and {} is to have none", Called()),
+            "add mechanism: vgpu, or remove vgpu");
+      }
+      return;
+    }
+    for (const char* key : {"command", "args", "image", "env", "env_from", "working_directory",
+                            "port", "route", "traffic", "slo", "lease"}) {
+      const YamlNode* at = Given(key);
+      if (at == nullptr) continue;
+      Add(*at,
+          fmt::format("{} is a virtual machine, which is yours: Tranche makes its vGPU, and "
+                      "starts nothing in it",
+                      Called()),
+          fmt::format("remove {}", key));
+    }
+    const YamlNode* series = vgpu != nullptr ? GivenIn(*vgpu, "series") : nullptr;
+    if (series == nullptr || Given("profile") == nullptr || !IsVgpuType(workload_.profile)) return;
+    const std::string letter = VgpuSeriesName(workload_.vgpu->series);
+    const std::string last = workload_.profile.substr(workload_.profile.rfind('-') + 1);
+    if (last.find(letter) != std::string::npos) return;
+    Add(*series, fmt::format("{} is not of series {}", workload_.profile, letter),
+        "remove series: a type says its own");
   }
 
   void CheckEngine() {
@@ -441,6 +488,7 @@ class SpecCheck {
       const YamlNode* at = Given(i, "profile");
       if (at == nullptr) continue;
       const Workload& workload = spec_.workloads[i];
+      if (workload.mechanism == Mechanism::kVgpu || IsVgpuType(workload.profile)) continue;
       std::vector<std::string> names, gpus;
       for (const FleetEntry& entry : spec_.fleet) {
         const Result<const CatalogGpu*> gpu = context_.catalog.FindGpu(entry.gpu);

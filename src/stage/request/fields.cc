@@ -186,6 +186,29 @@ Value<Mechanism> MechanismWord() {
                                          {"vgpu", Mechanism::kVgpu}});
 }
 
+template <typename E, size_t N>
+std::vector<std::pair<std::string, E>> Named(const std::array<E, N>& all, const char* (*name)(E)) {
+  std::vector<std::pair<std::string, E>> names;
+  for (const E value : all) names.emplace_back(name(value), value);
+  return names;
+}
+
+Value<VgpuAsk> VgpuValue() {
+  Fields<VgpuAsk> fields = {
+      Row("series", &VgpuAsk::series,
+          Enum<VgpuSeries>("a series of vGPUs", Named(kAllVgpuSeries, VgpuSeriesName)), "C",
+          "What it is licensed for: C computing, Q workstations, A applications, B desktops."),
+      Row("scheduler", &VgpuAsk::scheduler,
+          Enum<VgpuScheduler>("a vGPU scheduler", Named(kAllVgpuSchedulers, VgpuSchedulerName)),
+          "`equal-share` where `isolation` asks for compute; else as it is",
+          "How the vGPUs of a GPU take turns, all of them: `best-effort` promises none of its "
+          "time, `equal-share` 1 / those that run, `fixed-share` 1 / as many as there could be."),
+      Row("mixed_sizes", &VgpuAsk::mixed_sizes, Boolean(), "false",
+          "vGPUs of other sizes may be on its GPU, which then holds fewer of some."),
+  };
+  return Object<VgpuAsk>("a map that describes a virtual GPU", "{series: Q}", fields);
+}
+
 Value<GpuSelector> SelectorValue() {
   Fields<GpuSelector> fields = {
       Row("gpu", &GpuSelector::gpu, GpuName(), "not by model",
@@ -292,13 +315,6 @@ Value<FleetEntry> FleetValue() {
   return Object<FleetEntry>("a map that describes GPUs", "{gpu: H100-SXM5-80GB, count: 4}", fields);
 }
 
-template <typename E, size_t N>
-std::vector<std::pair<std::string, E>> Named(const std::array<E, N>& all, const char* (*name)(E)) {
-  std::vector<std::pair<std::string, E>> names;
-  for (const E value : all) names.emplace_back(name(value), value);
-  return names;
-}
-
 Fields<Workload> MakeWorkloadFields() {
   return {
       Row("name", &Workload::name, Label("a name", "chat"), "required",
@@ -329,7 +345,8 @@ Fields<Workload> MakeWorkloadFields() {
           "Only this way of sharing."),
       Row("profile", &Workload::profile, SliceProfile(), "any that is large enough",
           "Only an instance of this MIG profile, of its own; with `mechanism: mps` one that it "
-          "shares. `+me` and `+gfx` are profiles of their own, and only who asks for one gets it."),
+          "shares; with `vgpu` only this type (`A40-8C`, `A100D-1-10C`). `+me` and `+gfx` are "
+          "profiles of their own, and only who asks for one gets it."),
       Row("model", &Workload::model, Model(), "none",
           "The model it serves, from which its memory is worked out."),
       Row("traffic", &Workload::traffic, TrafficValue(), "unknown",
@@ -381,6 +398,8 @@ Fields<Workload> MakeWorkloadFields() {
           "The limiter holds it to its memory, so that it cannot take that of the others. Only "
           "with "
           "`time-slicing`."),
+      Row("vgpu", &Workload::vgpu, VgpuValue(), "series C, equal sizes",
+          "What a virtual GPU is like beside its size. Only with `vgpu`."),
       Row("on_unenforced", &Workload::on_unenforced,
           Enum("what may happen to an unlimited workload",
                std::vector<std::pair<std::string, OnUnenforced>>{{"stop", OnUnenforced::kStop},

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "model/spec_rules.h"
+#include "model/vgpu.h"
 #include "stage/request/readers.h"
 #include "stage/request/values.h"
 
@@ -138,13 +139,14 @@ Value<std::string> Argument(std::string example) {
 }
 
 Value<std::string> SliceProfile() {
-  Shape shape = FreeText("a MIG profile", "1g.10gb+me",
-                         "^[1-9][0-9]?g\\.[1-9][0-9]{0,3}gb(\\+me|\\+me\\.all|\\+gfx|-me)?$");
+  Shape shape = FreeText("a MIG profile or a type of vGPU", "1g.10gb+me",
+                         "^([1-9][0-9]?g\\.[1-9][0-9]{0,3}gb(\\+me|\\+me\\.all|\\+gfx|-me)?|"
+                         "[A-Za-z0-9 -]+-[1-9][0-9]{0,3}[CQAB](ME|[0-9])?)$");
   return {shape,
           [shape](ReadContext& context, const std::string& key,
                   const YamlNode& node) -> std::optional<std::string> {
             const auto name = ReadText(context, key, node, shape);
-            if (!name || IsMigProfile(*name)) return name;
+            if (!name || IsMigProfile(*name) || IsVgpuType(*name)) return name;
             std::vector<std::string> known;
             for (const CatalogGpu& gpu : context.catalog.gpus()) {
               for (const MigProfile& profile : gpu.mig_profiles) known.push_back(profile.name);

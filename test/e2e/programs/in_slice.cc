@@ -44,9 +44,10 @@ int main(int argc, char** argv) {
   waitpid(child, &status, 0);
   (*store)->Reap();
   for (size_t device = 0; device < limits.size(); ++device) {
-    std::printf("gpu %zu %lld %llu\n", device,
-                static_cast<long long>((*store)->ComputeUsed(device).value_or(Duration(-1)).count()),
-                static_cast<unsigned long long>((*store)->Used(device).value));
+    std::printf(
+        "gpu %zu %lld %llu\n", device,
+        static_cast<long long>((*store)->ComputeUsed(device).value_or(Duration(-1)).count()),
+        static_cast<unsigned long long>((*store)->Used(device).value));
   }
   return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }

@@ -112,6 +112,27 @@ Result<MigMode> FakeDriver::SetMigModeLocked(const std::string& gpu_uuid, bool e
   return mode;
 }
 
+Status FakeDriver::SetComputeMode(const std::string& gpu_uuid, ComputeMode mode) {
+  const std::lock_guard lock(mutex_);
+  Status status = SetComputeModeLocked(gpu_uuid, mode);
+  calls_.push_back(fmt::format("SetComputeMode {} {} -> {}", gpu_uuid, ComputeModeName(mode),
+                               status ? "ok" : ErrorCodeName(status.error().code)));
+  return status;
+}
+
+Status FakeDriver::SetComputeModeLocked(const std::string& gpu_uuid, ComputeMode mode) {
+  if (auto error = Scripted(Call::kSetComputeMode)) return tl::unexpected(*error);
+  const Result<Gpu*> found = Find(gpu_uuid);
+  if (!found) return tl::unexpected(found.error());
+  Gpu& gpu = **found;
+  if (gpu.mig_mode && gpu.mig_mode->current) {
+    return Fail(ErrorCode::kUnsupported,
+                fmt::format("gpu{} is in MIG mode, and has no compute mode", gpu.index));
+  }
+  gpu.compute_mode = mode;
+  return {};
+}
+
 Result<MigInstance> FakeDriver::CreateInstance(const std::string& gpu_uuid,
                                                const std::string& profile, MigPlacement placement) {
   const std::lock_guard lock(mutex_);

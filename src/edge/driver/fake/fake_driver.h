@@ -21,6 +21,7 @@ class FakeDriver final : public Driver {
   enum class Call {
     kRead,
     kSetMigMode,
+    kSetComputeMode,
     kCreateInstance,
     kDestroyInstance,
     kSetMemoryLimits,
@@ -34,6 +35,7 @@ class FakeDriver final : public Driver {
   Result<Machine> Read() override;
   Result<std::vector<GpuProcess>> ReadProcesses(const std::string& gpu_uuid) override;
   Result<MigMode> SetMigMode(const std::string& gpu_uuid, bool enabled) override;
+  Status SetComputeMode(const std::string& gpu_uuid, ComputeMode mode) override;
   Result<MigInstance> CreateInstance(const std::string& gpu_uuid, const std::string& profile,
                                      MigPlacement placement) override;
   Status DestroyInstance(const std::string& gpu_uuid, MigPlacement placement) override;
@@ -91,6 +93,7 @@ class FakeDriver final : public Driver {
   // The scripted failure that hits this call, if one does.
   std::optional<Error> Scripted(Call call);
   Result<Gpu*> Find(const std::string& gpu_uuid);
+  Status SetComputeModeLocked(const std::string& gpu_uuid, ComputeMode mode);
   Result<MigMode> SetMigModeLocked(const std::string& gpu_uuid, bool enabled);
   Result<MigInstance> CreateLocked(const std::string& gpu_uuid, const std::string& profile,
                                    MigPlacement placement);

@@ -29,6 +29,7 @@ constexpr const char* kMark = "TRANCHE_MPS_DEVICE";
 constexpr const char* kSimulated = "TRANCHE_SIM_DIR";
 // As the kernel keeps it: 15 characters.
 constexpr const char* kCommand = "nvidia-cuda-mps";
+constexpr int kFirstWithPartitions = 13010;
 constexpr Duration kAnswersWithin = std::chrono::seconds(10);
 
 std::optional<int> Number(const std::string& text) {
@@ -108,7 +109,17 @@ Result<int> MpsControl::Version() const {
 }
 
 Result<ProcessId> MpsControl::Start(const MpsDaemonFiles& files, const std::string& device,
-                                    bool ours) const {
+                                    bool ours, bool partitioned) const {
+  if (partitioned) {
+    const auto version = Version();
+    if (!version) return tl::unexpected(version.error());
+    if (*version < kFirstWithPartitions) {
+      return Fail(ErrorCode::kUnsupported,
+                  fmt::format("{} of CUDA {}.{} has no static partitions", kProgram,
+                              *version / 1000, *version % 1000 / 10),
+                  "they come with CUDA 13.1");
+    }
+  }
   if (const auto there = Daemon(files.pipe_directory)) {
     return Fail(ErrorCode::kBusy, fmt::format("an MPS daemon (pid {}) has {} already", there->pid,
                                               files.pipe_directory));
@@ -121,6 +132,7 @@ Result<ProcessId> MpsControl::Start(const MpsDaemonFiles& files, const std::stri
   }
   SpawnOptions options;
   options.argv = {program_, "-d"};
+  if (partitioned) options.argv.push_back("-S");
   options.environment = EnvironmentFor(files);
   options.environment.push_back("CUDA_VISIBLE_DEVICES=" + device);
   if (ours) options.environment.push_back(fmt::format("{}={}", kMark, device));
@@ -196,6 +208,31 @@ Status MpsControl::SetDefaults(const MpsDaemonFiles& files, const MpsDefaults& d
               fmt::format("the MPS daemon did not take its limits: {}", FirstLine(*answer)));
 }
 
+Status MpsControl::SetLimits(const MpsDaemonFiles& files, int server,
+                             const MpsDefaults& limits) const {
+  std::string lines;
+  if (limits.memory) {
+    lines +=
+        fmt::format("set_device_pinned_mem_limit {} 0 {}M\n", server, limits.memory->value >> 20);
+  }
+  if (limits.thread_percentage) {
+    lines += fmt::format("set_active_thread_percentage {0} {1}\nget_active_thread_percentage {0}\n",
+                         server, *limits.thread_percentage);
+  }
+  if (lines.empty()) return {};
+  const auto answer = Ask(files, lines);
+  if (!answer) return tl::unexpected<Error>(answer.error());
+  // It is silent about memory that it takes, and says a percentage twice.
+  const std::vector<std::string> said = Lines(*answer);
+  const bool took =
+      limits.thread_percentage
+          ? !said.empty() && said.back() == fmt::format("{}.0", *limits.thread_percentage)
+          : said.empty();
+  if (took) return {};
+  return Fail(ErrorCode::kFailed, fmt::format("the MPS server (pid {}) did not take its limits: {}",
+                                              server, FirstLine(*answer)));
+}
+
 Result<std::optional<int>> MpsControl::Server(const MpsDaemonFiles& files) const {
   const auto answer = Ask(files, "get_server_list\n");
   if (!answer) return tl::unexpected<Error>(answer.error());
@@ -217,6 +254,58 @@ Result<std::vector<int>> MpsControl::Clients(const MpsDaemonFiles& files, int se
     clients.push_back(*pid);
   }
   return clients;
+}
+
+Result<MpsPartitions> MpsControl::Partitions(const MpsDaemonFiles& files) const {
+  const auto answer = Ask(files, "lspart\n");
+  if (!answer) return tl::unexpected<Error>(answer.error());
+  MpsPartitions partitions;
+  for (const std::string& line : Lines(*answer)) {
+    // GPU, partition ("-": the GPU itself), chunks free and used, SMs free and used, in use.
+    std::istringstream text(line);
+    std::string gpu, partition;
+    int free_chunks = -1, used_chunks = -1, free_sms = -1, used_sms = -1;
+    text >> gpu >> partition >> free_chunks >> used_chunks >> free_sms >> used_sms;
+    if (gpu.rfind("GPU-", 0) != 0) continue;  // what the columns are
+    if (!text || free_chunks < 0 || used_chunks < 0 || free_sms < 0 || used_sms < 0)
+      return Fail(ErrorCode::kFailed, "the list of MPS partitions is not understood: " + line);
+    if (partition == "-") {
+      partitions.chunks = free_chunks + used_chunks;
+      partitions.sms = free_sms + used_sms;
+    } else {
+      const bool whole = partition.rfind(gpu + "/", 0) == 0;
+      partitions.list.push_back({whole ? partition : gpu + "/" + partition, used_chunks});
+    }
+  }
+  if (partitions.chunks > 0) return partitions;
+  return Fail(ErrorCode::kUnsupported,
+              "the MPS daemon has no static partitions: " + FirstLine(*answer));
+}
+
+Result<std::string> MpsControl::AddPartition(const MpsDaemonFiles& files,
+                                             const std::string& gpu_uuid, int chunks) const {
+  const auto answer = Ask(files, fmt::format("sm_partition add {} {}\n", gpu_uuid, chunks));
+  if (!answer) return tl::unexpected<Error>(answer.error());
+  // "Partition <uuid>/<name> created"; the name may have slashes itself.
+  std::istringstream text(*answer);
+  std::string what, name, made;
+  text >> what >> name >> made;
+  if (what == "Partition" && made == "created" && name.rfind(gpu_uuid + "/", 0) == 0) return name;
+  return Fail(ErrorCode::kDoesNotFit,
+              fmt::format("no MPS partition of {} chunks of SMs can be made: {}", chunks,
+                          FirstLine(*answer)));
+}
+
+Status MpsControl::RemovePartition(const MpsDaemonFiles& files, const std::string& name) const {
+  const size_t slash = name.find('/');
+  if (slash == std::string::npos)
+    return Fail(ErrorCode::kInvalid, "'" + name + "' is no MPS partition");
+  const auto answer = Ask(
+      files, fmt::format("sm_partition rm {} {}\n", name.substr(0, slash), name.substr(slash + 1)));
+  if (!answer) return tl::unexpected<Error>(answer.error());
+  if (answer->find("removed") != std::string::npos || Lines(*answer).empty()) return {};
+  return Fail(ErrorCode::kFailed,
+              fmt::format("the MPS partition {} is not removed: {}", name, FirstLine(*answer)));
 }
 
 Result<bool> MpsControl::IsFaulted(const MpsDaemonFiles& files, int server) const {

@@ -28,6 +28,16 @@ struct MpsDefaults {
   bool below_normal_priority = false;
 };
 
+// SMs that are divided for good, in chunks: what is a client's is nobody else's.
+struct MpsPartition {
+  std::string name;  // "GPU-.../7"
+  int chunks = 0;
+};
+struct MpsPartitions {
+  int chunks = 0, sms = 0;  // of the GPU, free or not
+  std::vector<MpsPartition> list;
+};
+
 class MpsControl {
  public:
   // Looks for the program in `path`, a list as in PATH. `environment`: "NAME=value", what it is
@@ -41,19 +51,29 @@ class MpsControl {
 
   // Starts a daemon for one device, a GPU's or a MIG instance's UUID, in the background, with both
   // directories made; its process. kBusy: there is one behind that directory.
-  // `ours`: what others see of it says that Tranche minds it.
-  Result<ProcessId> Start(const MpsDaemonFiles& files, const std::string& device,
-                          bool ours = true) const;
+  // `ours`: what others see of it says that Tranche minds it. `partitioned`: each client must name
+  // a static partition; kUnsupported where the program has none.
+  Result<ProcessId> Start(const MpsDaemonFiles& files, const std::string& device, bool ours = true,
+                          bool partitioned = false) const;
   // The daemon behind a pipe directory; absent when none runs.
   static std::optional<ProcessId> Daemon(const std::string& pipe_directory,
                                          const std::string& root = "/");
 
   // For the next server: those that run go on as they were started.
   Status SetDefaults(const MpsDaemonFiles& files, const MpsDefaults& defaults) const;
+  // For clients of a running server that come from now on; it keeps its clients' priority.
+  Status SetLimits(const MpsDaemonFiles& files, int server, const MpsDefaults& limits) const;
   // The server's pid; absent before the first client came.
   Result<std::optional<int>> Server(const MpsDaemonFiles& files) const;
   // pids of a server's clients.
   Result<std::vector<int>> Clients(const MpsDaemonFiles& files, int server) const;
+  // Static partitions: of a daemon that was started with them, else kUnsupported.
+  Result<MpsPartitions> Partitions(const MpsDaemonFiles& files) const;
+  // A new one, of so many chunks; what CUDA_MPS_SM_PARTITION says of it. kDoesNotFit: too few are
+  // free.
+  Result<std::string> AddPartition(const MpsDaemonFiles& files, const std::string& gpu_uuid,
+                                   int chunks) const;
+  Status RemovePartition(const MpsDaemonFiles& files, const std::string& name) const;
   // Clients on a GPU after a fault: the server takes no others until they have ended.
   Result<bool> IsFaulted(const MpsDaemonFiles& files, int server) const;
   // Ends the GPU work of a client, so that it may be killed without harm to the others.

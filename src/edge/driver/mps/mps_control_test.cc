@@ -28,10 +28,13 @@ class MpsControlTest : public testing::Test {
     std::string pattern = testing::TempDir() + "tranche_mps_XXXXXX";
     ASSERT_NE(mkdtemp(pattern.data()), nullptr);
     folder_ = pattern;
-    machine_ = folder_ + "/m";
     files_ = {folder_ + "/run/pipe", folder_ + "/run/log"};
-    const std::string command =
-        "'" TRANCHE_SIM "' create '" + machine_ + "' --gpu H100-SXM5-80GB:2 >/dev/null";
+    MakeMachine("580");
+  }
+  void MakeMachine(const std::string& driver) {
+    machine_ = folder_ + "/m" + driver;
+    const std::string command = "'" TRANCHE_SIM "' create '" + machine_ +
+                                "' --gpu H100-SXM5-80GB:2 --driver " + driver + " >/dev/null";
     ASSERT_EQ(system(command.c_str()), 0);
     auto control = MpsControl::Find(TRANCHE_SIM_PROGRAMS,
                                     {"TRANCHE_SIM_DIR=" + machine_, "CUDA_VISIBLE_DEVICES=none",
@@ -44,6 +47,18 @@ class MpsControlTest : public testing::Test {
     if (const auto daemon = MpsControl::Daemon(files_.pipe_directory)) kill(daemon->pid, SIGKILL);
     std::error_code ignored;
     std::filesystem::remove_all(folder_, ignored);
+  }
+
+  std::string UuidOfGpu(int index) {
+    const std::string command = "'" TRANCHE_SIM "' show '" + machine_ + "' -o json";
+    std::string text;
+    FILE* pipe = popen(command.c_str(), "r");
+    for (char some[4096]; pipe != nullptr && fgets(some, sizeof(some), pipe) != nullptr;)
+      text += some;
+    if (pipe != nullptr) pclose(pipe);
+    size_t at = 0;
+    for (int i = 0; i <= index; ++i) at = text.find("\"GPU-", at + 1);
+    return text.substr(at + 1, text.find('"', at + 1) - at - 1);
   }
 
   // A program that uses the GPU until it is ended.
@@ -144,6 +159,56 @@ TEST_F(MpsControlTest, NonsenseIsNotTakenForALimit) {
   const Status set = control_->SetDefaults(files_, {150, std::nullopt, false});
   ASSERT_FALSE(set);
   EXPECT_THAT(set.error().message, HasSubstr("did not take"));
+}
+
+TEST_F(MpsControlTest, LimitsOfARunningServerAreForWhoComesNext) {
+  ASSERT_TRUE(control_->Start(files_, "0"));
+  StartClient();
+  const int server = ServerOnceThere();
+  EXPECT_TRUE(control_->SetLimits(files_, server, {40, GiB(10), false}));
+  EXPECT_TRUE(control_->SetLimits(files_, server, {std::nullopt, GiB(10), false}));
+  EXPECT_FALSE(control_->SetLimits(files_, 1, {std::nullopt, GiB(10), false}));
+  const Status nonsense = control_->SetLimits(files_, server, {150, std::nullopt, false});
+  ASSERT_FALSE(nonsense);
+  EXPECT_THAT(nonsense.error().message, HasSubstr("did not take its limits"));
+  const Status gone = control_->SetLimits(files_, 1, {40, std::nullopt, false});
+  ASSERT_FALSE(gone);
+  EXPECT_THAT(gone.error().message, HasSubstr("Server not found"));
+}
+
+TEST_F(MpsControlTest, PartitionsAreMadeListedAndRemoved) {
+  MakeMachine("615");
+  const std::string uuid = UuidOfGpu(0);
+  ASSERT_TRUE(control_->Start(files_, uuid, true, true));
+  const auto empty = control_->Partitions(files_);
+  ASSERT_TRUE(empty) << empty.error().message;
+  EXPECT_EQ(empty->chunks, 16);
+  EXPECT_EQ(empty->sms, 128);
+  EXPECT_TRUE(empty->list.empty());
+  const auto first = control_->AddPartition(files_, uuid, 5);
+  ASSERT_TRUE(first) << first.error().message;
+  EXPECT_THAT(*first, testing::StartsWith(uuid + "/"));
+  const auto second = control_->AddPartition(files_, uuid, 11);
+  ASSERT_TRUE(second);
+  EXPECT_EQ(control_->AddPartition(files_, uuid, 1).error().code, ErrorCode::kDoesNotFit);
+  const auto both = control_->Partitions(files_);
+  ASSERT_EQ(both->list.size(), 2u);
+  EXPECT_EQ(both->list[0].name, *first);
+  EXPECT_EQ(both->list[0].chunks, 5);
+  EXPECT_EQ(both->chunks, 16);
+  EXPECT_TRUE(control_->RemovePartition(files_, *first));
+  EXPECT_FALSE(control_->RemovePartition(files_, *first));
+  EXPECT_FALSE(control_->RemovePartition(files_, "nonsense"));
+  EXPECT_TRUE(control_->AddPartition(files_, uuid, 5));
+}
+
+TEST_F(MpsControlTest, WithoutPartitionsItSaysSo) {
+  const auto old = control_->Start(files_, "0", true, true);
+  ASSERT_FALSE(old);
+  EXPECT_EQ(old.error().code, ErrorCode::kUnsupported);
+  EXPECT_THAT(old.error().message, HasSubstr("CUDA 13.0 has no static partitions"));
+  ASSERT_TRUE(control_->Start(files_, "0"));
+  EXPECT_EQ(control_->Partitions(files_).error().code, ErrorCode::kUnsupported);
 }
 
 TEST_F(MpsControlTest, AStrangersPidFileIsNoDaemon) {

@@ -36,6 +36,7 @@
   X(nvmlDeviceGetMemoryInfo_v2)                        \
   X(nvmlDeviceGetUtilizationRates)                     \
   X(nvmlDeviceGetComputeMode)                          \
+  X(nvmlDeviceSetComputeMode)                          \
   X(nvmlDeviceGetPersistenceMode)                      \
   X(nvmlDeviceGetFieldValues)                          \
   X(nvmlDeviceGetTotalEccErrors)                       \

@@ -164,6 +164,23 @@ Result<MigMode> ChangeMigMode(const NvmlLibrary& nvml, const FoundGpu& found, bo
   return tl::unexpected(NvmlError(activation, doing));
 }
 
+Status ChangeComputeMode(const NvmlLibrary& nvml, const FoundGpu& found, ComputeMode mode) {
+  const std::string doing = fmt::format("setting the compute mode of {} to {}", GpuLabel(found.gpu),
+                                        ComputeModeName(mode));
+  if (found.gpu.mig_mode && found.gpu.mig_mode->current)
+    return Fail(ErrorCode::kUnsupported, doing + ": it is in MIG mode, which has none");
+  const nvmlComputeMode_t wanted = mode == ComputeMode::kDefault ? NVML_COMPUTEMODE_DEFAULT
+                                   : mode == ComputeMode::kProhibited
+                                       ? NVML_COMPUTEMODE_PROHIBITED
+                                       : NVML_COMPUTEMODE_EXCLUSIVE_PROCESS;
+  const nvmlReturn_t rc = nvml.Call(nvml.nvmlDeviceSetComputeMode, found.device, wanted);
+  if (rc != NVML_SUCCESS) return tl::unexpected(NvmlError(rc, doing));
+  const Reading<ComputeMode> now = ReadComputeMode(nvml, found.device);
+  if (now && *now == mode) return {};
+  return Fail(ErrorCode::kFailed, fmt::format("{}: the driver took it, and then says {}", doing,
+                                              now ? ComputeModeName(*now) : now.reason()));
+}
+
 Result<MigInstance> MakeInstance(const NvmlLibrary& nvml, const FoundGpu& found,
                                  const std::string& profile_name, MigPlacement placement) {
   const Gpu& gpu = found.gpu;

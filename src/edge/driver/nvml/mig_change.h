@@ -17,6 +17,7 @@ struct FoundGpu {
 };
 
 Result<MigMode> ChangeMigMode(const NvmlLibrary& nvml, const FoundGpu& found, bool enabled);
+Status ChangeComputeMode(const NvmlLibrary& nvml, const FoundGpu& found, ComputeMode mode);
 Result<MigInstance> MakeInstance(const NvmlLibrary& nvml, const FoundGpu& found,
                                  const std::string& profile_name, MigPlacement placement);
 Status RemoveInstance(const NvmlLibrary& nvml, const FoundGpu& found, MigPlacement placement);

@@ -58,6 +58,7 @@ class NvmlDriver final : public Driver {
   Result<Machine> Read() override;
   Result<std::vector<GpuProcess>> ReadProcesses(const std::string& gpu_uuid) override;
   Result<MigMode> SetMigMode(const std::string& gpu_uuid, bool enabled) override;
+  Status SetComputeMode(const std::string& gpu_uuid, ComputeMode mode) override;
   Result<MigInstance> CreateInstance(const std::string& gpu_uuid, const std::string& profile,
                                      MigPlacement placement) override;
   Status DestroyInstance(const std::string& gpu_uuid, MigPlacement placement) override;
@@ -221,6 +222,14 @@ Result<MigMode> NvmlDriver::SetMigMode(const std::string& gpu_uuid, bool enabled
   const auto found = Find(**nvml, gpu_uuid);
   if (!found) return tl::unexpected(found.error());
   return ChangeMigMode(**nvml, *found, enabled);
+}
+
+Status NvmlDriver::SetComputeMode(const std::string& gpu_uuid, ComputeMode mode) {
+  const auto nvml = Nvml();
+  if (!nvml) return tl::unexpected(nvml.error());
+  const auto found = Find(**nvml, gpu_uuid);
+  if (!found) return tl::unexpected(found.error());
+  return ChangeComputeMode(**nvml, *found, mode);
 }
 
 Result<MigInstance> NvmlDriver::CreateInstance(const std::string& gpu_uuid,

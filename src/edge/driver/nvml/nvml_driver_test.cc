@@ -524,6 +524,40 @@ TEST(NvmlInstances, DestroyingInVainRestoresTheComputeInstances) {
   EXPECT_EQ(gpu.mig_instances[0].compute_instances[0].placement, (MigPlacement{0, 3}));
 }
 
+// ---- compute mode ----
+
+TEST(NvmlComputeMode, IsSetAndReadBack) {
+  const SimMachine machine("--gpu L40S");
+  const auto driver = Open(machine);
+  const std::string uuid = FirstGpu(*driver).uuid;
+  for (const ComputeMode mode :
+       {ComputeMode::kExclusiveProcess, ComputeMode::kProhibited, ComputeMode::kDefault}) {
+    ASSERT_TRUE(driver->SetComputeMode(uuid, mode));
+    EXPECT_EQ(FirstGpu(*driver).compute_mode, mode);
+  }
+  EXPECT_EQ(driver->SetComputeMode("GPU-none", ComputeMode::kDefault).error().code,
+            ErrorCode::kNotFound);
+}
+
+TEST(NvmlComputeMode, IsNotOfAGpuInMigMode) {
+  const SimMachine machine(kH100Mig);
+  const auto driver = Open(machine);
+  const Status set = driver->SetComputeMode(FirstGpu(*driver).uuid, ComputeMode::kExclusiveProcess);
+  ASSERT_FALSE(set);
+  EXPECT_EQ(set.error().code, ErrorCode::kUnsupported);
+  EXPECT_EQ(FirstGpu(*driver).compute_mode, ComputeMode::kDefault);
+}
+
+TEST(NvmlComputeMode, IsRootsToSet) {
+  const SimMachine machine("--gpu L40S");
+  setenv("TRANCHE_SIM_UID", "1234", 1);
+  const auto driver = Open(machine);
+  const Status set = driver->SetComputeMode(FirstGpu(*driver).uuid, ComputeMode::kExclusiveProcess);
+  unsetenv("TRANCHE_SIM_UID");
+  ASSERT_FALSE(set);
+  EXPECT_EQ(set.error().code, ErrorCode::kPermission);
+}
+
 // ---- MIG mode ----
 
 TEST(NvmlMigMode, IsImmediateOnHopper) {

@@ -146,22 +146,6 @@ Reading<double> ReadUtilization(const NvmlLibrary& nvml, nvmlDevice_t device, bo
   return utilization.gpu / 100.0;
 }
 
-Reading<ComputeMode> ReadComputeMode(const NvmlLibrary& nvml, nvmlDevice_t device) {
-  nvmlComputeMode_t mode = 0;
-  const nvmlReturn_t rc = nvml.Call(nvml.nvmlDeviceGetComputeMode, device, &mode);
-  if (rc != NVML_SUCCESS) return AbsentFor<ComputeMode>(rc);
-  switch (mode) {
-    case NVML_COMPUTEMODE_DEFAULT:
-      return ComputeMode::kDefault;
-    case NVML_COMPUTEMODE_PROHIBITED:
-      return ComputeMode::kProhibited;
-    case NVML_COMPUTEMODE_EXCLUSIVE_PROCESS:
-      return ComputeMode::kExclusiveProcess;
-    default:
-      return Reading<ComputeMode>::Absent(fmt::format("mode {} is not known", mode));
-  }
-}
-
 Reading<std::string> ReadVirtualization(const NvmlLibrary& nvml, nvmlDevice_t device) {
   nvmlGpuVirtualizationMode_t mode = 0;
   const nvmlReturn_t rc = nvml.Call(nvml.nvmlDeviceGetVirtualizationMode, device, &mode);
@@ -278,6 +262,22 @@ void ReadMig(const NvmlLibrary& nvml, nvmlDevice_t device, Gpu* gpu) {
 }
 
 }  // namespace
+
+Reading<ComputeMode> ReadComputeMode(const NvmlLibrary& nvml, nvmlDevice_t device) {
+  nvmlComputeMode_t mode = 0;
+  const nvmlReturn_t rc = nvml.Call(nvml.nvmlDeviceGetComputeMode, device, &mode);
+  if (rc != NVML_SUCCESS) return AbsentFor<ComputeMode>(rc);
+  switch (mode) {
+    case NVML_COMPUTEMODE_DEFAULT:
+      return ComputeMode::kDefault;
+    case NVML_COMPUTEMODE_PROHIBITED:
+      return ComputeMode::kProhibited;
+    case NVML_COMPUTEMODE_EXCLUSIVE_PROCESS:
+      return ComputeMode::kExclusiveProcess;
+    default:
+      return Reading<ComputeMode>::Absent(fmt::format("mode {} is not known", mode));
+  }
+}
 
 Reading<MigMode> ReadMigMode(const NvmlLibrary& nvml, nvmlDevice_t device) {
   unsigned int current = 0;

@@ -10,6 +10,7 @@ namespace tranche {
 // why. Its uuid is "" when not even that can be read.
 Gpu ReadGpu(const NvmlLibrary& nvml, nvmlDevice_t device, int index);
 
+Reading<ComputeMode> ReadComputeMode(const NvmlLibrary& nvml, nvmlDevice_t device);
 Reading<MigMode> ReadMigMode(const NvmlLibrary& nvml, nvmlDevice_t device);
 
 }  // namespace tranche

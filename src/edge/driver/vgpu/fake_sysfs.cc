@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <sstream>
 
 namespace tranche {
 namespace {
@@ -17,12 +18,116 @@ tl::unexpected<Error> NotThere(const std::string& path) {
 }  // namespace
 
 std::string FakeVgpuSysfs::FunctionAt(int i) const {
-  return fmt::format("0000:41:{:02x}.{:x}", (i + 4) / 8, (i + 4) % 8);
+  return fmt::format("{}{:02x}.{:x}", gpu_.substr(0, 8), (i + 4) / 8, (i + 4) % 8);
+}
+
+void FakeVgpuSysfs::EnableFunctions() {
+  enabled_ = true;
+  instances.clear();
+  if (lose_instances) lose_instances();
+  mixed = false;
+}
+
+void FakeVgpuSysfs::Reboot() {
+  enabled_ = mixed = false;
+  scheduler = "Best Effort";
+  made_.clear();
+  at_.clear();
+  where_.clear();
+}
+
+std::string FakeVgpuSysfs::Save() const {
+  std::string text = fmt::format("{} {} {}\n{}\n", enabled_, mixed, uuids_, scheduler);
+  for (const auto& [place, id] : made_) {
+    const auto function = where_.find(place);
+    text += fmt::format("{} {} {} {}\n", place, id, at_.at(place),
+                        function == where_.end() ? "-" : function->second);
+  }
+  return text;
+}
+
+void FakeVgpuSysfs::Load(const std::string& saved) {
+  std::istringstream in(saved);
+  std::string word;
+  in >> word;
+  enabled_ = word == "true";
+  in >> word;
+  mixed = word == "true";
+  in >> uuids_ >> std::ws;
+  std::getline(in, scheduler);
+  made_.clear();
+  at_.clear();
+  where_.clear();
+  std::string place, function;
+  uint32_t id = 0;
+  for (int at = 0; in >> place >> id >> at >> function;) {
+    made_[place] = id;
+    at_[place] = at;
+    if (function != "-") where_[place] = function;
+  }
+}
+
+Result<std::string> FakeVgpuSysfs::Run(const std::vector<std::string>& argv) {
+  std::string line;
+  for (const std::string& word : argv) line += (line.empty() ? "" : " ") + word;
+  const bool manage = argv.front() == "/usr/lib/nvidia/sriov-manage";
+  if (manage && argv.size() == 3 && argv[2] == gpu_) {
+    boundary("before " + line);
+    if (argv[1] == "-d" && !made_.empty())
+      return Fail(ErrorCode::kFailed, "sriov-manage: device is in use");
+    if (argv[1] == "-e")
+      EnableFunctions();
+    else
+      enabled_ = false;
+    boundary("after " + line);
+    return std::string();
+  }
+  if (!smi) return Fail(ErrorCode::kNotFound, "there is no nvidia-smi");
+  const std::string smi_for = "/usr/bin/nvidia-smi vgpu -i " + gpu_;
+  if (line == "/usr/bin/nvidia-smi -q -i " + gpu_) {
+    return fmt::format(
+        "    GPU Virtualization Mode\n        Virtualization Mode               : Host VGPU\n"
+        "        vGPU Heterogeneous Mode           : {}\n",
+        mixed ? "Enabled" : "Disabled");
+  }
+  if (line == smi_for + " -s -v") {
+    std::string text = fmt::format("GPU {}\n", gpu_);
+    for (const Type& type : types_) {
+      text += fmt::format(
+          "    vGPU Type ID                      : 0x{:x}\n        Name                          : "
+          "{}\n        Class                         : Compute\n        Max Instances             "
+          "    : {}\n        FB Memory                     : {} MiB\n",
+          type.id, type.name, type.most, type.gib * 1024);
+    }
+    return text;
+  }
+  if (line == smi_for + " -ss")
+    return fmt::format("GPU {}\n    Scheduler Policy : {}\n", gpu_, scheduler);
+  if (line == smi_for + " -shm 1" || line == smi_for + " -shm 0") {
+    boundary("before " + line);
+    if (!made_.empty()) return Fail(ErrorCode::kFailed, "In use by another client");
+    mixed = line.back() == '1';
+    boundary("after " + line);
+    return std::string();
+  }
+  const std::string set = "/usr/bin/nvidia-smi vgpu set-scheduler-state -i " + gpu_ + " -p ";
+  if (line.rfind(set, 0) == 0) {
+    boundary("before " + line);
+    for (const auto& [device, pids] : holders) {
+      if (!pids.empty()) return Fail(ErrorCode::kFailed, "In use by another client");
+    }
+    scheduler = line.back() == '2'   ? "Equal Share"
+                : line.back() == '3' ? "Fixed Share"
+                                     : "Best Effort";
+    boundary("after " + line);
+    return std::string();
+  }
+  return Fail(ErrorCode::kFailed, "unknown: " + line);
 }
 
 bool FakeVgpuSysfs::IsFunction(const std::string& address) const {
   // Mediated devices on a GPU without virtual functions are its own.
-  if (most_functions_ == 0) return address == kGpu;
+  if (most_functions_ == 0) return address == gpu_;
   for (int i = 0; enabled_ && i < most_functions_; ++i) {
     if (FunctionAt(i) == address) return true;
   }
@@ -44,28 +149,49 @@ const FakeVgpuSysfs::Type* FakeVgpuSysfs::Find(uint32_t id) const {
   return found == types_.end() ? nullptr : &*found;
 }
 
-bool FakeVgpuSysfs::Fits(const Type& type) const {
+int FakeVgpuSysfs::PlaceFor(const Type& type) const {
+  constexpr int kParts = 128;
   int same = 0, gib = 0;
+  std::vector<bool> taken(kParts, false);
+  std::set<int> held;
   for (const auto& [place, id] : made_) {
     const Type& other = *Find(id);
-    if ((other.slices != 0) != (type.slices != 0)) return false;
-    if (type.slices == 0 && !mixed && other.gib != type.gib) return false;
+    if ((other.slices != 0) != (type.slices != 0)) return -1;
+    if (type.slices == 0 && !mixed && other.gib != type.gib) return -1;
     same += id == type.id;
     gib += other.gib;
+    held.insert(at_.at(place));
+    if (other.slices != 0 || !mixed) continue;
+    for (int i = 0; i < kParts / other.most_mixed; ++i)
+      taken[static_cast<size_t>(at_.at(place) + i)] = true;
   }
-  if (type.slices == 0) return same < type.most && gib + type.gib <= gib_;
-  int free = 0;
-  for (const int slices : instances) free += slices == type.slices;
-  for (const auto& [place, id] : made_) free -= Find(id)->slices == type.slices;
-  return free > 0;
+  if (type.slices != 0) {
+    for (const Instance& instance : Instances()) {
+      if (instance.slices == type.slices && held.count(instance.id) == 0) return instance.id;
+    }
+    return -1;
+  }
+  if (gib + type.gib > gib_ || (mixed ? type.most_mixed == 0 : same >= type.most)) return -1;
+  if (!mixed) {
+    int at = 0;
+    while (held.count(at) != 0) ++at;
+    return at;
+  }
+  const int size = kParts / type.most_mixed;
+  for (int at = 0; at + size <= kParts; at += size) {
+    if (std::none_of(taken.begin() + at, taken.begin() + at + size, [](bool t) { return t; }))
+      return at;
+  }
+  return -1;
 }
 
 bool FakeVgpuSysfs::Exists(const std::string& path) const {
   if (path == "/usr/lib/nvidia/sriov-manage") return host_driver;
+  if (path == "/usr/bin/nvidia-smi") return smi;
   if (path.rfind(kMdevs, 0) == 0) return where_.count(path.substr(kMdevs.size())) != 0;
   std::string function, rest;
   if (!Split(path, &function, &rest)) return false;
-  if (rest.empty()) return function == kGpu || IsFunction(function);
+  if (rest.empty()) return function == gpu_ || IsFunction(function);
   if (!IsFunction(function)) return false;
   return rest == (interface_ == VgpuInterface::kVendorVfio ? "nvidia" : "mdev_supported_types");
 }
@@ -74,7 +200,7 @@ std::vector<std::string> FakeVgpuSysfs::List(const std::string& folder) const {
   std::vector<std::string> names;
   std::string function, rest;
   if (folder + "/" == kPci) {
-    names.push_back(kGpu);
+    names.push_back(gpu_);
     for (int i = 0; enabled_ && i < most_functions_; ++i) names.push_back(FunctionAt(i));
     return names;
   }
@@ -82,7 +208,7 @@ std::vector<std::string> FakeVgpuSysfs::List(const std::string& folder) const {
     if (folder.rfind(kMdevs, 0) == 0 && folder.ends_with("/vfio-dev")) return {};
     return names;
   }
-  if (function == kGpu && rest.empty()) {
+  if (function == gpu_ && rest.empty()) {
     for (int i = 0; enabled_ && i < most_functions_; ++i)
       names.push_back(fmt::format("virtfn{}", i));
   } else if (IsFunction(function) && rest == "mdev_supported_types") {
@@ -103,24 +229,26 @@ Result<std::string> FakeVgpuSysfs::Read(const std::string& path) const {
   if (read_fails.count(path) != 0) return Fail(ErrorCode::kFailed, "reading " + path + ": EIO");
   if (path == "/proc/sys/kernel/random/uuid")
     return fmt::format("00000000-0000-4000-8000-{:012d}", ++uuids_);
+  if (path == "/proc/driver/nvidia/params" && !params.empty()) return params;
   std::string function, rest;
   if (!Split(path, &function, &rest)) return NotThere(path);
   if (rest == "vendor") return std::string("0x10de");
   if (rest == "class") return std::string("0x030200");
-  if (function == kGpu && rest == "sriov_totalvfs") return std::to_string(most_functions_);
+  if (function == gpu_ && rest == "sriov_totalvfs") return std::to_string(most_functions_);
   if (!IsFunction(function)) return NotThere(path);
   const auto made = made_.find(function);
   if (rest == "nvidia/current_vgpu_type")
     return std::to_string(made == made_.end() ? 0 : made->second);
   if (rest == "nvidia/gpu_instance_id" || rest == "nvidia/placement_id") {
-    if (made == made_.end() || Find(made->second)->slices == 0)
+    const bool mig = made != made_.end() && Find(made->second)->slices != 0;
+    if (made == made_.end() || mig != (rest == "nvidia/gpu_instance_id"))
       return Fail(ErrorCode::kNotFound, path + ": No such device or address");
-    return std::to_string(Find(made->second)->slices);
+    return std::to_string(at_.at(function));
   }
   if (rest == "nvidia/creatable_vgpu_types") {
     std::string text = "ID    : vGPU Name\n";
     for (const Type& type : types_) {
-      if (made == made_.end() && Fits(type))
+      if (made == made_.end() && PlaceFor(type) >= 0)
         text += fmt::format("{:<5} : {}\n", type.id, type.name);
     }
     return text;
@@ -128,8 +256,13 @@ Result<std::string> FakeVgpuSysfs::Read(const std::string& path) const {
   for (const Type& type : types_) {
     const std::string folder = fmt::format("mdev_supported_types/nvidia-{}/", type.id);
     if (rest == folder + "name") return type.name;
+    if (rest == folder + "description") {
+      return fmt::format(
+          "num_heads=1, frl_config=60, framebuffer={}M, max_resolution=4096x2160, max_instance={}",
+          type.gib * 1024, type.most);
+    }
     if (rest != folder + "available_instances") continue;
-    if (!Fits(type)) return std::string("0");
+    if (PlaceFor(type) < 0) return std::string("0");
     if (most_functions_ == 0) {
       int same = 0;
       for (const auto& [place, id] : made_) same += id == type.id;
@@ -144,13 +277,22 @@ Result<std::string> FakeVgpuSysfs::Read(const std::string& path) const {
 
 Status FakeVgpuSysfs::Make(const std::string& place, uint32_t id) {
   const Type* type = Find(id);
-  if (type == nullptr || !Fits(*type))
-    return Fail(ErrorCode::kDoesNotFit, "writing: Input/output error");
-  if (!forgets) made_[place] = id;
+  const int at = type == nullptr ? -1 : PlaceFor(*type);
+  if (at < 0) return Fail(ErrorCode::kDoesNotFit, "writing: Input/output error");
+  if (forgets) return {};
+  made_[place] = id;
+  at_[place] = at;
   return {};
 }
 
 Status FakeVgpuSysfs::Write(const std::string& path, const std::string& text) {
+  boundary("before writing " + path);
+  Status written = WriteAll(path, text);
+  boundary("after writing " + path);
+  return written;
+}
+
+Status FakeVgpuSysfs::WriteAll(const std::string& path, const std::string& text) {
   if (write_fails.count(path) != 0)
     return Fail(ErrorCode::kBusy, "writing " + path + ": Device or resource busy");
   if (path.rfind(kMdevs, 0) == 0) {
@@ -181,9 +323,9 @@ Status FakeVgpuSysfs::Write(const std::string& path, const std::string& text) {
 
 std::string FakeVgpuSysfs::LinkName(const std::string& path) const {
   std::string function, rest;
-  if (Split(path, &function, &rest) && function == kGpu && rest.rfind("virtfn", 0) == 0)
+  if (Split(path, &function, &rest) && function == gpu_ && rest.rfind("virtfn", 0) == 0)
     return FunctionAt(std::stoi(rest.substr(6)));
-  if (function != kGpu && rest == "physfn") return kGpu;
+  if (function != gpu_ && rest == "physfn") return gpu_;
   if (path.rfind(kMdevs, 0) == 0 && path.ends_with("/iommu_group"))
     return "7" + path.substr(path.rfind('/') - 1, 1);
   return "";

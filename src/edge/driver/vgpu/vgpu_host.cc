@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cstdio>
+#include <sstream>
 
 #include "base/suggest.h"
 
@@ -13,6 +15,8 @@ namespace {
 constexpr const char* kPci = "/sys/bus/pci/devices";
 constexpr const char* kMdevs = "/sys/bus/mdev/devices";
 constexpr const char* kSriovManage = "/usr/lib/nvidia/sriov-manage";
+constexpr const char* kSmi = "/usr/bin/nvidia-smi";
+constexpr const char* kParams = "/proc/driver/nvidia/params";
 constexpr const char* kNvidia = "nvidia";  // the folder of the vendor's interface
 constexpr const char* kNvidiaVendor = "0x10de";
 constexpr const char* kDisplayClass = "0x03";
@@ -20,29 +24,98 @@ constexpr const char* kNoVgpu = "0";
 
 std::string Folder(const std::string& address) { return fmt::format("{}/{}", kPci, address); }
 
-// The name without its maker, as people write it: "A40-8C".
-std::string ShortName(const std::string& name) {
-  const size_t blank = name.find(' ');
-  const std::string maker = name.substr(0, blank);
-  return maker == "NVIDIA" || maker == "GRID" ? name.substr(blank + 1) : name;
-}
 bool IsCalled(const VgpuType& type, const std::string& name) {
-  return type.name == name || ShortName(type.name) == ShortName(name);
+  return type.name == name || ShortVgpuName(type.name) == ShortVgpuName(name);
+}
+
+void AddOnce(const VgpuType& type, std::vector<VgpuType>* types) {
+  if (std::find(types->begin(), types->end(), type) == types->end()) types->push_back(type);
+}
+
+std::string LowerCase(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return text;
+}
+
+// What follows the colon on the first line that speaks of `what`, in lower case. "" when none does.
+std::string ValueOf(const std::string& text, const std::string& what) {
+  std::istringstream lines(LowerCase(text));
+  for (std::string line; std::getline(lines, line);) {
+    const size_t colon = line.find(':');
+    if (line.find(what) == std::string::npos || colon == std::string::npos) continue;
+    const size_t from = line.find_first_not_of(" \t", colon + 1);
+    return from == std::string::npos ? ""
+                                     : line.substr(from, line.find_last_not_of(" \t\r") + 1 - from);
+  }
+  return "";
+}
+
+// What the driver was loaded with, of one GPU or else of all: "RmPVMRL=0x01".
+std::optional<VgpuScheduler> SchedulerInParams(const std::string& params, const std::string& gpu) {
+  const auto in = [](const std::string& text) -> std::optional<VgpuScheduler> {
+    const size_t at = text.find("rmpvmrl=");
+    if (at == std::string::npos) return std::nullopt;
+    unsigned value = 0;
+    if (std::sscanf(text.c_str() + at, "rmpvmrl=%x", &value) != 1) return std::nullopt;
+    switch (value & 0xff) {
+      case 0x00:
+        return VgpuScheduler::kBestEffort;
+      case 0x01:
+        return VgpuScheduler::kEqualShare;
+      case 0x11:
+        return VgpuScheduler::kFixedShare;
+      default:
+        return std::nullopt;
+    }
+  };
+  const std::string own = ValueOf(params, "registrydwordsperdevice");
+  const size_t here = own.find("pci=" + gpu);
+  if (here != std::string::npos) {
+    const size_t next = own.find("pci=", here + 4);
+    if (const auto found = in(own.substr(here, next == std::string::npos ? next : next - here)))
+      return found;
+  }
+  std::istringstream lines(LowerCase(params));
+  for (std::string line; std::getline(lines, line);) {
+    if (line.rfind("registrydwords:", 0) == 0) return in(line);
+  }
+  return std::nullopt;
+}
+
+const char* SchedulerNumber(VgpuScheduler scheduler) {
+  switch (scheduler) {
+    case VgpuScheduler::kEqualShare:
+      return "2";
+    case VgpuScheduler::kFixedShare:
+      return "3";
+    default:
+      return "1";
+  }
+}
+
+const char* SchedulerOption(VgpuScheduler scheduler) {
+  switch (scheduler) {
+    case VgpuScheduler::kEqualShare:
+      return "0x01";
+    case VgpuScheduler::kFixedShare:
+      return "0x11";
+    default:
+      return "0x00";
+  }
 }
 
 // Those that can be made at all, each once, by size.
 std::vector<std::string> Names(const VgpuGpu& gpu) {
   std::vector<VgpuType> types;
   for (const VgpuFunction& function : gpu.functions) {
-    for (const VgpuType& type : function.creatable) {
-      if (std::find(types.begin(), types.end(), type) == types.end()) types.push_back(type);
-    }
+    for (const VgpuType& type : function.creatable) AddOnce(type, &types);
   }
   std::stable_sort(types.begin(), types.end(), [](const VgpuType& a, const VgpuType& b) {
     return a.framebuffer > b.framebuffer;
   });
   std::vector<std::string> names;
-  for (const VgpuType& type : types) names.push_back(ShortName(type.name));
+  for (const VgpuType& type : types) names.push_back(ShortVgpuName(type.name));
   return names;
 }
 
@@ -133,7 +206,7 @@ void VgpuHost::FindDevice(VgpuDevice* device, const std::string& folder) const {
 
 Result<VgpuGpu> VgpuHost::ReadVendor(const std::string& gpu,
                                      const std::vector<std::string>& functions) const {
-  VgpuGpu out{gpu, VgpuInterface::kVendorVfio, {}, {}};
+  VgpuGpu out{gpu, VgpuInterface::kVendorVfio, {}, {}, {}};
   for (const std::string& address : functions) {
     const std::string folder = Folder(address) + "/" + kNvidia;
     const auto creatable = files_->Read(folder + "/creatable_vgpu_types");
@@ -148,7 +221,7 @@ Result<VgpuGpu> VgpuHost::ReadVendor(const std::string& gpu,
     if (*current != 0) {
       VgpuDevice device{address,
                         address,
-                        {static_cast<uint32_t>(*current), "", {}, {}, 0},
+                        {static_cast<uint32_t>(*current), "", {}, {}, 0, 0},
                         Number(folder + "/gpu_instance_id"),
                         Number(folder + "/placement_id"),
                         "",
@@ -165,11 +238,12 @@ Result<VgpuGpu> VgpuHost::ReadVendor(const std::string& gpu,
     }
     out.functions.push_back(std::move(function));
   }
+  for (const VgpuFunction& function : out.functions) {
+    for (const VgpuType& type : function.creatable) AddOnce(type, &out.types);
+  }
   for (VgpuDevice& device : out.devices) {
-    for (const VgpuFunction& function : out.functions) {
-      for (const VgpuType& type : function.creatable) {
-        if (device.type.name.empty() && type.id == device.type.id) device.type = type;
-      }
+    for (const VgpuType& type : out.types) {
+      if (device.type.name.empty() && type.id == device.type.id) device.type = type;
     }
   }
   return out;
@@ -177,7 +251,7 @@ Result<VgpuGpu> VgpuHost::ReadVendor(const std::string& gpu,
 
 Result<VgpuGpu> VgpuHost::ReadMdev(const std::string& gpu,
                                    const std::vector<std::string>& functions) const {
-  VgpuGpu out{gpu, VgpuInterface::kMdev, {}, {}};
+  VgpuGpu out{gpu, VgpuInterface::kMdev, {}, {}, {}};
   for (const std::string& address : functions) {
     const std::string folder = Folder(address) + "/mdev_supported_types";
     VgpuFunction function{address, {}, {}};
@@ -190,8 +264,11 @@ Result<VgpuGpu> VgpuHost::ReadMdev(const std::string& gpu,
       const std::string place = folder + "/" + name;
       const auto called = files_->Read(place + "/name");
       if (!called) return tl::unexpected(called.error());
-      const auto type = ParseVgpuTypeName(static_cast<uint32_t>(std::stoul(number)), *called);
+      auto type = ParseVgpuTypeName(static_cast<uint32_t>(std::stoul(number)), *called);
       if (!type) continue;
+      if (const auto says = files_->Read(place + "/description"))
+        ReadVgpuDescription(*says, &*type);
+      AddOnce(*type, &out.types);
       for (const std::string& uuid : files_->List(place + "/devices")) {
         const std::string device_folder = fmt::format("{}/{}", kMdevs, uuid);
         VgpuDevice device{uuid,
@@ -232,7 +309,7 @@ Result<VgpuGpu> VgpuHost::Read(const std::string& address) const {
   const auto most = Number(Folder(gpu) + "/sriov_totalvfs");
   if (most && *most > 0 && files_->Exists(kSriovManage)) {
     // None yet; which interface they will have shows then.
-    return VgpuGpu{gpu, VgpuInterface::kVendorVfio, {}, {}};
+    return VgpuGpu{gpu, VgpuInterface::kVendorVfio, {}, {}, {}};
   }
   return Fail(ErrorCode::kUnsupported,
               fmt::format("{} cannot be divided into vGPUs: {}", gpu,
@@ -247,7 +324,7 @@ Status VgpuHost::EnableFunctions(const std::string& address) {
   const auto gpu = Read(address);
   if (!gpu) return tl::unexpected(gpu.error());
   if (!gpu->functions.empty()) return {};
-  if (Status made = run_({kSriovManage, "-e", gpu->address}); !made)
+  if (const auto made = run_({kSriovManage, "-e", gpu->address}); !made)
     return FailedWhile("making the virtual functions of " + gpu->address, made.error());
   const auto after = Read(address);
   if (!after) return tl::unexpected(after.error());
@@ -258,47 +335,98 @@ Status VgpuHost::EnableFunctions(const std::string& address) {
               "look at the kernel's log");
 }
 
-Result<VgpuDevice> VgpuHost::CreateVendor(const VgpuFunction& function, const VgpuType& type) {
-  const std::string folder = Folder(function.address) + "/" + kNvidia;
-  const std::string file = folder + "/current_vgpu_type";
-  if (Status written = files_->Write(file, std::to_string(type.id)); !written)
-    return tl::unexpected(written.error());
-  const auto now = Number(file);
-  if (now != static_cast<int>(type.id)) {
-    (void)files_->Write(file, kNoVgpu);
-    return Fail(
-        ErrorCode::kFailed,
-        fmt::format("the driver took {} on {} and does not show it", type.name, function.address),
-        "look at the kernel's log");
+Status VgpuHost::DisableFunctions(const std::string& address) {
+  const auto gpu = Read(address);
+  if (!gpu) return tl::unexpected(gpu.error());
+  // A GPU without virtual functions has itself for one.
+  const bool none = gpu->functions.empty() || gpu->functions.front().address == gpu->address;
+  if (none) return {};
+  if (!gpu->devices.empty()) {
+    return Fail(ErrorCode::kBusy,
+                fmt::format("there are vGPUs on {}: {}", gpu->address, gpu->devices.front().id),
+                "take them away first");
   }
-  VgpuDevice device{function.address,
-                    function.address,
-                    type,
-                    Number(folder + "/gpu_instance_id"),
-                    Number(folder + "/placement_id"),
-                    "",
-                    {}};
-  FindDevice(&device, Folder(function.address));
-  return device;
+  if (const auto gone = run_({kSriovManage, "-d", gpu->address}); !gone) {
+    return FailedWhile("taking away the virtual functions of " + gpu->address, gone.error());
+  }
+  const auto after = Read(address);
+  if (after && !after->functions.empty()) {
+    return Fail(ErrorCode::kFailed,
+                fmt::format("{} -d {} is done, but the virtual functions are there", kSriovManage,
+                            gpu->address),
+                "look at the kernel's log");
+  }
+  return {};
 }
 
-Result<VgpuDevice> VgpuHost::CreateMdev(const VgpuFunction& function, const VgpuType& type) {
-  const auto uuid = files_->Read("/proc/sys/kernel/random/uuid");
-  if (!uuid) return tl::unexpected(uuid.error());
-  const std::string create =
-      fmt::format("{}/mdev_supported_types/nvidia-{}/create", Folder(function.address), type.id);
-  if (Status written = files_->Write(create, *uuid); !written)
-    return tl::unexpected(written.error());
-  const std::string folder = fmt::format("{}/{}", kMdevs, *uuid);
-  if (!files_->Exists(folder)) {
-    return Fail(
-        ErrorCode::kFailed,
-        fmt::format("the driver took {} on {} and does not show it", type.name, function.address),
-        "look at the kernel's log");
+std::vector<VgpuType> VgpuHost::Supported(const std::string& address) const {
+  const auto said = run_({kSmi, "vgpu", "-i", KernelPciAddress(address), "-s", "-v"});
+  return said ? ParseSupportedTypes(*said) : std::vector<VgpuType>();
+}
+
+Result<bool> VgpuHost::Mixed(const std::string& address) const {
+  const std::string gpu = KernelPciAddress(address);
+  const auto said = run_({kSmi, "-q", "-i", gpu});
+  if (!said) return tl::unexpected(said.error());
+  const std::string value = ValueOf(*said, "vgpu heterogeneous mode");
+  if (value == "enabled" || value == "disabled") return value == "enabled";
+  return Fail(ErrorCode::kUnsupported, "nvidia-smi does not say whether sizes may be mixed",
+              "drivers from R550 on do");
+}
+
+Status VgpuHost::SetMixed(const std::string& address, bool mixed) {
+  const auto gpu = Read(address);
+  if (!gpu) return tl::unexpected(gpu.error());
+  if (!gpu->devices.empty()) {
+    return Fail(ErrorCode::kBusy,
+                fmt::format("whether sizes are mixed on {} can only change while no vGPU is there, "
+                            "and there is {}",
+                            gpu->address, gpu->devices.front().id),
+                "take them away first");
   }
-  VgpuDevice device{*uuid,
-                    function.address,
-                    type,
+  const auto set = run_({kSmi, "vgpu", "-i", gpu->address, "-shm", mixed ? "1" : "0"});
+  if (!set) return FailedWhile("setting the sizes of vGPUs on " + gpu->address, set.error());
+  return {};
+}
+
+Result<VgpuScheduler> VgpuHost::Scheduler(const std::string& address) const {
+  const std::string gpu = KernelPciAddress(address);
+  const auto said = run_({kSmi, "vgpu", "-i", gpu, "-ss"});
+  const std::string value = said ? ValueOf(*said, "policy") : "";
+  if (value.find("equal") != std::string::npos) return VgpuScheduler::kEqualShare;
+  if (value.find("fixed") != std::string::npos) return VgpuScheduler::kFixedShare;
+  if (value.find("best") != std::string::npos) return VgpuScheduler::kBestEffort;
+  if (const auto params = files_->Read(kParams)) {
+    if (const auto loaded = SchedulerInParams(*params, gpu)) return *loaded;
+  }
+  return Fail(ErrorCode::kUnsupported,
+              fmt::format("neither nvidia-smi nor {} says how vGPUs take turns on {}{}", kParams,
+                          gpu, said ? "" : ": " + said.error().message),
+              "set it for good, which the second says: options nvidia "
+              "NVreg_RegistryDwords=\"RmPVMRL=0x01\" (0x00 best effort, 0x01 equal share, 0x11 "
+              "fixed share) in /etc/modprobe.d, then load the driver anew");
+}
+
+Status VgpuHost::SetScheduler(const std::string& address, VgpuScheduler scheduler) {
+  const std::string gpu = KernelPciAddress(address);
+  const auto set =
+      run_({kSmi, "vgpu", "set-scheduler-state", "-i", gpu, "-p", SchedulerNumber(scheduler)});
+  if (set) return {};
+  return Fail(set.error().code,
+              fmt::format("setting the vGPU scheduler of {} to {}: {}", gpu,
+                          VgpuSchedulerName(scheduler), set.error().message),
+              fmt::format("it changes only while no machine runs. For good: options nvidia "
+                          "NVreg_RegistryDwordsPerDevice=\"pci={};RmPVMRL={}\" in "
+                          "/etc/modprobe.d, then load the driver anew",
+                          gpu, SchedulerOption(scheduler)));
+}
+
+VgpuDevice VgpuHost::DeviceAt(const VgpuSpot& spot) const {
+  const bool vendor = spot.interface == VgpuInterface::kVendorVfio;
+  const std::string folder = vendor ? Folder(spot.function) : fmt::format("{}/{}", kMdevs, spot.id);
+  VgpuDevice device{spot.id,
+                    spot.function,
+                    spot.type,
                     Number(folder + "/nvidia/gpu_instance_id"),
                     Number(folder + "/nvidia/placement_id"),
                     "",
@@ -307,7 +435,15 @@ Result<VgpuDevice> VgpuHost::CreateMdev(const VgpuFunction& function, const Vgpu
   return device;
 }
 
-Result<VgpuDevice> VgpuHost::Create(const std::string& address, const std::string& type) {
+std::optional<VgpuDevice> VgpuHost::At(const VgpuSpot& spot) const {
+  const bool vendor = spot.interface == VgpuInterface::kVendorVfio;
+  const bool there = vendor ? Number(fmt::format("{}/{}/current_vgpu_type", Folder(spot.function),
+                                                 kNvidia)) == static_cast<int>(spot.type.id)
+                            : files_->Exists(fmt::format("{}/{}", kMdevs, spot.id));
+  return there ? std::optional(DeviceAt(spot)) : std::nullopt;
+}
+
+Result<VgpuSpot> VgpuHost::FindSpot(const std::string& address, const std::string& type) const {
   const auto gpu = Read(address);
   if (!gpu) return tl::unexpected(gpu.error());
   if (gpu->functions.empty()) {
@@ -320,19 +456,46 @@ Result<VgpuDevice> VgpuHost::Create(const std::string& address, const std::strin
         std::find_if(function.creatable.begin(), function.creatable.end(),
                      [&](const VgpuType& candidate) { return IsCalled(candidate, type); });
     if (found == function.creatable.end()) continue;
-    auto made = gpu->interface == VgpuInterface::kVendorVfio ? CreateVendor(function, *found)
-                                                             : CreateMdev(function, *found);
-    if (made) return made;
-    return FailedWhile(fmt::format("making {} on {}", ShortName(found->name), function.address),
-                       made.error());
+    if (gpu->interface == VgpuInterface::kVendorVfio)
+      return VgpuSpot{function.address, function.address, *found, gpu->interface};
+    const auto uuid = files_->Read("/proc/sys/kernel/random/uuid");
+    if (!uuid) return tl::unexpected(uuid.error());
+    return VgpuSpot{*uuid, function.address, *found, gpu->interface};
   }
   const std::vector<std::string> names = Names(*gpu);
-  const std::string similar = DidYouMean(ShortName(type), names);
+  const std::string similar = DidYouMean(ShortVgpuName(type), names);
   return Fail(ErrorCode::kDoesNotFit,
-              fmt::format("no {} can be made on {} now", ShortName(type), gpu->address),
+              fmt::format("no {} can be made on {} now", ShortVgpuName(type), gpu->address),
               names.empty() ? "it is full: remove a vGPU of it first"
                             : fmt::format("these can: {}{}", Listed(names),
                                           similar.empty() ? "" : "; " + similar));
+}
+
+Result<VgpuDevice> VgpuHost::CreateAt(const VgpuSpot& spot) {
+  const std::string folder = Folder(spot.function);
+  const bool vendor = spot.interface == VgpuInterface::kVendorVfio;
+  const std::string file = fmt::format("{}/{}/current_vgpu_type", folder, kNvidia);
+  const Status written =
+      vendor ? files_->Write(file, std::to_string(spot.type.id))
+             : files_->Write(
+                   fmt::format("{}/mdev_supported_types/nvidia-{}/create", folder, spot.type.id),
+                   spot.id);
+  if (!written) {
+    return FailedWhile(fmt::format("making {} on {}", ShortVgpuName(spot.type.name), spot.function),
+                       written.error());
+  }
+  if (auto device = At(spot)) return *std::move(device);
+  if (vendor) (void)files_->Write(file, kNoVgpu);
+  return Fail(
+      ErrorCode::kFailed,
+      fmt::format("the driver took {} on {} and does not show it", spot.type.name, spot.function),
+      "look at the kernel's log");
+}
+
+Result<VgpuDevice> VgpuHost::Create(const std::string& address, const std::string& type) {
+  const auto spot = FindSpot(address, type);
+  if (!spot) return tl::unexpected(spot.error());
+  return CreateAt(*spot);
 }
 
 Status VgpuHost::Remove(const VgpuDevice& expected, VgpuInterface interface) {

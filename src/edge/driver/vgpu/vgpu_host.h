@@ -38,19 +38,33 @@ struct VgpuGpu {
   std::string address;  // of the GPU
   VgpuInterface interface = VgpuInterface::kVendorVfio;
   std::vector<VgpuFunction> functions;  // by address; empty: none are enabled
-  std::vector<VgpuDevice> devices;      // by id
+  // The types that the driver names, whether there is room for them or not: of mediated devices
+  // all, of virtual functions those that could be made on one of them. Each once.
+  std::vector<VgpuType> types;
+  std::vector<VgpuDevice> devices;  // by id
 };
 
 // What to write into a VM's definition in libvirt. Tranche owns the device, its user the VM.
 std::string LibvirtDevice(const VgpuDevice& device, VgpuInterface interface);
 
+// Where a vGPU is to be, before it is there: what must be written down of it first, so that after a
+// crash it can be told whose it is.
+struct VgpuSpot {
+  std::string id;  // as VgpuDevice::id
+  std::string function;
+  VgpuType type;
+  VgpuInterface interface = VgpuInterface::kVendorVfio;
+};
+
 // Any thread, one change at a time.
 class VgpuHost {
  public:
-  // Runs a program with its arguments; kFailed with what it said unless it exits with 0.
-  using Run = std::function<Status(const std::vector<std::string>& argv)>;
+  // Runs a program with its arguments and returns what it printed; kFailed with what it said unless
+  // it exits with 0, kNotFound when there is none.
+  using Run = std::function<Result<std::string>(const std::vector<std::string>& argv)>;
 
-  // `run`: for NVIDIA's sriov-manage, which makes the virtual functions.
+  // `run`: for NVIDIA's sriov-manage, which makes the virtual functions, and nvidia-smi, for what
+  // is in no file.
   VgpuHost(std::unique_ptr<Sysfs> files, Run run)
       : files_(std::move(files)), run_(std::move(run)) {}
 
@@ -65,6 +79,31 @@ class VgpuHost {
   // instance on it: whoever wants vGPUs backed by MIG turns MIG mode on before and makes the
   // instances after. OK when they are there.
   Status EnableFunctions(const std::string& address);
+
+  // Takes them away again; OK when there are none. kBusy while there are vGPUs on them.
+  Status DisableFunctions(const std::string& address);
+
+  // The types that the driver supports on the GPU, whether there is room for them or not, and also
+  // before it has virtual functions; their numbers are not told. Empty where nvidia-smi does not
+  // say.
+  std::vector<VgpuType> Supported(const std::string& address) const;
+
+  // Whether vGPUs of several sizes may be on the GPU. kUnsupported where the driver does not say.
+  Result<bool> Mixed(const std::string& address) const;
+  // kBusy while there are any on it.
+  Status SetMixed(const std::string& address, bool mixed);
+  // As the driver tells, or as it was loaded. kUnsupported, with why, when neither says.
+  Result<VgpuScheduler> Scheduler(const std::string& address) const;
+  // Until the driver is loaded anew; the error says how it is set for good.
+  Status SetScheduler(const std::string& address, VgpuScheduler scheduler);
+
+  // Where one of that type (by its name, with or without "NVIDIA ") could be made now. kDoesNotFit
+  // names what would fit.
+  Result<VgpuSpot> FindSpot(const std::string& address, const std::string& type) const;
+  // Makes it and reads it back; nothing is left when that fails.
+  Result<VgpuDevice> CreateAt(const VgpuSpot& spot);
+  // What is there now, if it is of that type.
+  std::optional<VgpuDevice> At(const VgpuSpot& spot) const;
 
   // One vGPU of that type (by its name, with or without "NVIDIA "), read back. kDoesNotFit names
   // what would fit; nothing is left when it fails.
@@ -81,8 +120,7 @@ class VgpuHost {
   std::vector<std::string> FunctionsOf(const std::string& gpu) const;
   std::optional<int> Number(const std::string& path) const;
   void FindDevice(VgpuDevice* device, const std::string& folder) const;
-  Result<VgpuDevice> CreateVendor(const VgpuFunction& function, const VgpuType& type);
-  Result<VgpuDevice> CreateMdev(const VgpuFunction& function, const VgpuType& type);
+  VgpuDevice DeviceAt(const VgpuSpot& spot) const;
 
   std::unique_ptr<Sysfs> files_;
   Run run_;

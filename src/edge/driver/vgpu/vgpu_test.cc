@@ -18,10 +18,10 @@ using testing::IsEmpty;
 
 constexpr const char* kGpu = FakeVgpuSysfs::kGpu;
 
-const std::vector<FakeVgpuSysfs::Type> kA40 = {{557, "NVIDIA A40-48C", 48, 0, 1},
-                                               {558, "NVIDIA A40-24C", 24, 0, 2},
-                                               {559, "NVIDIA A40-8C", 8, 0, 6},
-                                               {563, "NVIDIA A40-8Q", 8, 0, 6}};
+const std::vector<FakeVgpuSysfs::Type> kA40 = {{557, "NVIDIA A40-48C", 48, 0, 1, 1},
+                                               {558, "NVIDIA A40-24C", 24, 0, 2, 2},
+                                               {559, "NVIDIA A40-8C", 8, 0, 6, 4},
+                                               {563, "NVIDIA A40-8Q", 8, 0, 6, 4}};
 const std::vector<FakeVgpuSysfs::Type> kA100 = {{468, "GRID A100D-80C", 80, 0, 1},
                                                 {473, "GRID A100D-3-40C", 40, 3, 2},
                                                 {475, "GRID A100D-1-10C", 10, 1, 7}};
@@ -31,8 +31,8 @@ struct Host {
       : files(new FakeVgpuSysfs(interface, gib, functions, std::move(types))),
         host(std::unique_ptr<Sysfs>(files), [this](const std::vector<std::string>& argv) {
           ran.push_back(argv);
-          if (!enable_fails) files->EnableFunctions();
-          return enable_fails ? Status(Fail(ErrorCode::kFailed, "cannot bind")) : Status();
+          if (enable_fails) return Result<std::string>(Fail(ErrorCode::kFailed, "cannot bind"));
+          return files->Run(argv);
         }) {}
 
   std::vector<std::string> Creatable() {
@@ -96,6 +96,23 @@ TEST(VgpuType, ListIsReadWithAndWithoutItsHeader) {
   }
 }
 
+TEST(VgpuType, SupportedOnesAreReadInFullAndInShort) {
+  Host a40(VgpuInterface::kVendorVfio, 48, 8, kA40);
+  // Before there are any functions.
+  const auto types = a40.host.Supported(kGpu);
+  ASSERT_EQ(types.size(), 4u);
+  EXPECT_EQ(types[2].name, "NVIDIA A40-8C");
+  EXPECT_EQ(types[2].most, 6);
+  EXPECT_EQ(types[3].series, VgpuSeries::kQ);
+  const auto in_short =
+      ParseSupportedTypes("GPU 0000:41:00.0\n    NVIDIA A40-8C\n    GRID T4-2B4\n");
+  ASSERT_EQ(in_short.size(), 2u);
+  EXPECT_EQ(in_short[1].framebuffer, GiB(2));
+  EXPECT_THAT(ParseSupportedTypes("No vGPU types found\nName : none\n"), IsEmpty());
+  a40.files->smi = false;
+  EXPECT_THAT(a40.host.Supported(kGpu), IsEmpty());
+}
+
 TEST(VgpuHost, SaysWhatIsMissing) {
   Host plain(VgpuInterface::kVendorVfio, 48, 8, kA40);
   plain.files->host_driver = false;
@@ -150,11 +167,11 @@ TEST(VgpuHost, WhatCanBeMadeShrinksAndComesBack) {
 
 TEST(VgpuHost, MigInstancesAreMadeAfterTheFunctions) {
   Host a100(VgpuInterface::kVendorVfio, 80, 20, kA100);
-  a100.files->instances = {3, 1};
+  a100.files->instances = {{3, 3}, {1, 1}};
   ASSERT_TRUE(a100.host.EnableFunctions(kGpu));
   EXPECT_THAT(a100.files->instances, IsEmpty()) << "enabling destroys them";
   EXPECT_FALSE(a100.host.Create(kGpu, "A100D-3-40C"));
-  a100.files->instances = {3, 1};
+  a100.files->instances = {{3, 3}, {1, 1}};
   const auto made = a100.host.Create(kGpu, "A100D-3-40C");
   ASSERT_TRUE(made) << made.error().message;
   EXPECT_EQ(made->gpu_instance, 3);
@@ -174,6 +191,8 @@ TEST(VgpuHost, MediatedDevicesLikewise) {
     const auto gpu = a40.host.Read(kGpu);
     ASSERT_EQ(gpu->devices.size(), 1u);
     EXPECT_EQ(gpu->devices[0].type.name, "NVIDIA A40-8C");
+    EXPECT_EQ(gpu->types.size(), 4u) << "those that do not fit any more are named, too";
+    EXPECT_EQ(gpu->devices[0].type.most, 6);
     EXPECT_THAT(LibvirtDevice(*made, gpu->interface), HasSubstr("type='mdev'"));
     EXPECT_THAT(LibvirtDevice(*made, gpu->interface), HasSubstr(made->id));
     for (int i = 1; i < 6; ++i) EXPECT_TRUE(a40.host.Create(kGpu, "A40-8C")) << i;
@@ -226,6 +245,80 @@ TEST(VgpuHost, NothingHalfMadeIsLeft) {
   EXPECT_THAT(a40.files->made(), IsEmpty());
   a40.files->read_fails.insert(file);
   EXPECT_FALSE(a40.host.Read(kGpu)) << "half a file is no answer";
+}
+
+TEST(VgpuHost, SizesAreMixedOnlyWhileTheGpuIsEmpty) {
+  Host a40(VgpuInterface::kVendorVfio, 48, 8, kA40);
+  ASSERT_TRUE(a40.host.EnableFunctions(kGpu));
+  EXPECT_EQ(*a40.host.Mixed(kGpu), false);
+  const auto made = a40.host.Create(kGpu, "A40-8C");
+  const Status busy = a40.host.SetMixed(kGpu, true);
+  ASSERT_FALSE(busy);
+  EXPECT_EQ(busy.error().code, ErrorCode::kBusy);
+  EXPECT_THAT(busy.error().message, HasSubstr(made->id));
+  ASSERT_TRUE(a40.host.Remove(*made, VgpuInterface::kVendorVfio));
+  ASSERT_TRUE(a40.host.SetMixed(kGpu, true));
+  EXPECT_EQ(*a40.host.Mixed(kGpu), true);
+  // A half and two quarters, each at a place of its own.
+  std::vector<int> places;
+  for (const char* type : {"A40-24C", "A40-8C", "A40-8Q"}) {
+    const auto one = a40.host.Create(kGpu, type);
+    ASSERT_TRUE(one) << type;
+    places.push_back(one->placement.value_or(-1));
+  }
+  EXPECT_THAT(places, ElementsAre(0, 64, 96));
+  EXPECT_FALSE(a40.host.Create(kGpu, "A40-8C")) << "six alone, four mixed";
+  // The driver forgets it with its functions, as it does MIG instances.
+  const auto full = a40.host.Read(kGpu);
+  for (const VgpuDevice& device : full->devices)
+    ASSERT_TRUE(a40.host.Remove(device, VgpuInterface::kVendorVfio));
+  ASSERT_TRUE(a40.host.DisableFunctions(kGpu));
+  EXPECT_THAT(a40.host.Read(kGpu)->functions, IsEmpty());
+  ASSERT_TRUE(a40.host.EnableFunctions(kGpu));
+  EXPECT_EQ(*a40.host.Mixed(kGpu), false);
+  a40.files->smi = false;
+  EXPECT_FALSE(a40.host.Mixed(kGpu)) << "unknown is not no";
+  EXPECT_FALSE(a40.host.SetMixed(kGpu, true));
+}
+
+TEST(VgpuHost, FunctionsStayWhileTheyAreUsed) {
+  Host a40(VgpuInterface::kVendorVfio, 48, 8, kA40);
+  ASSERT_TRUE(a40.host.EnableFunctions(kGpu));
+  ASSERT_TRUE(a40.host.Create(kGpu, "A40-8C"));
+  EXPECT_EQ(a40.host.DisableFunctions(kGpu).error().code, ErrorCode::kBusy);
+  EXPECT_TRUE(a40.files->enabled());
+}
+
+TEST(VgpuHost, SchedulerIsReadAndSet) {
+  Host a40(VgpuInterface::kVendorVfio, 48, 8, kA40);
+  ASSERT_TRUE(a40.host.EnableFunctions(kGpu));
+  EXPECT_EQ(*a40.host.Scheduler(kGpu), VgpuScheduler::kBestEffort);
+  for (const VgpuScheduler scheduler : kAllVgpuSchedulers) {
+    ASSERT_TRUE(a40.host.SetScheduler(kGpu, scheduler));
+    EXPECT_EQ(*a40.host.Scheduler(kGpu), scheduler);
+  }
+  // Not under a machine that runs; how else it is set is said.
+  a40.files->holders["/dev/vfio/devices/vfio4"] = {4242};
+  const Status refused = a40.host.SetScheduler(kGpu, VgpuScheduler::kEqualShare);
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().hint, HasSubstr("pci=0000:41:00.0;RmPVMRL=0x01"));
+  // Without nvidia-smi what the driver was loaded with is known.
+  a40.files->smi = false;
+  EXPECT_EQ(a40.host.Scheduler(kGpu).error().code, ErrorCode::kUnsupported);
+  const std::pair<const char*, VgpuScheduler> loaded[] = {
+      {"RegistryDwords: \"RmPVMRL=0x01\"\nRegistryDwordsPerDevice: \"\"",
+       VgpuScheduler::kEqualShare},
+      {"RegistryDwords: \"RmPVMRL=0x00030011\"", VgpuScheduler::kFixedShare},
+      {"RegistryDwords: \"RmPVMRL=0x11\"\n"
+       "RegistryDwordsPerDevice: \"pci=0000:41:00.0;RmPVMRL=0x00;pci=0000:42:00.0;RmPVMRL=0x01\"",
+       VgpuScheduler::kBestEffort}};
+  for (const auto& [params, scheduler] : loaded) {
+    a40.files->params = params;
+    ASSERT_TRUE(a40.host.Scheduler(kGpu)) << params;
+    EXPECT_EQ(*a40.host.Scheduler(kGpu), scheduler) << params;
+  }
+  a40.files->params = "RegistryDwords: \"RmPVMRL=0x77\"";
+  EXPECT_FALSE(a40.host.Scheduler(kGpu));
 }
 
 // Of real files, with what the kernel makes of errors.

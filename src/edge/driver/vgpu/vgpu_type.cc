@@ -6,13 +6,11 @@
 namespace tranche {
 namespace {
 
-constexpr VgpuSeries kAllSeries[] = {VgpuSeries::kC, VgpuSeries::kQ, VgpuSeries::kA,
-                                     VgpuSeries::kB};
 // No board is larger, nor has more slices.
 constexpr int kMostGib = 1024, kMostSlices = 7;
 
 std::optional<int> Number(const std::string& text, int most) {
-  if (text.empty() || text.size() > 4) return std::nullopt;
+  if (text.empty() || text.size() > 7) return std::nullopt;
   int number = 0;
   for (const char c : text) {
     if (std::isdigit(static_cast<unsigned char>(c)) == 0) return std::nullopt;
@@ -29,25 +27,36 @@ std::string Trimmed(const std::string& text) {
 
 }  // namespace
 
-char VgpuSeriesLetter(VgpuSeries series) {
-  switch (series) {
-    case VgpuSeries::kC:
-      return 'C';
-    case VgpuSeries::kQ:
-      return 'Q';
-    case VgpuSeries::kA:
-      return 'A';
-    case VgpuSeries::kB:
-      return 'B';
+std::vector<VgpuType> ParseSupportedTypes(const std::string& text) {
+  std::vector<VgpuType> types;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    const size_t colon = line.find(" : ");
+    const std::string key = colon == std::string::npos ? "" : Trimmed(line.substr(0, colon));
+    const std::string value = Trimmed(colon == std::string::npos ? line : line.substr(colon + 3));
+    if ((key.empty() || key == "Name") &&
+        (value.rfind("NVIDIA ", 0) == 0 || value.rfind("GRID ", 0) == 0)) {
+      if (const auto type = ParseVgpuTypeName(0, value)) types.push_back(*type);
+    } else if (!types.empty() && key == "Max Instances") {
+      types.back().most = Number(value, 256).value_or(0);
+    } else if (!types.empty() && key == "FB Memory") {
+      const auto mib = Number(value.substr(0, value.find(' ')), kMostGib * 1024);
+      if (mib) types.back().framebuffer = MiB(static_cast<uint64_t>(*mib));
+    }
   }
-  return '?';
+  return types;
 }
 
-std::optional<VgpuSeries> ParseVgpuSeries(const std::string& letter) {
-  for (const VgpuSeries series : kAllSeries) {
-    if (letter == std::string(1, VgpuSeriesLetter(series))) return series;
-  }
-  return std::nullopt;
+void ReadVgpuDescription(const std::string& text, VgpuType* type) {
+  const auto value = [&](const std::string& key, int most) -> std::optional<int> {
+    const size_t at = text.find(key + "=");
+    if (at == std::string::npos) return std::nullopt;
+    const size_t from = at + key.size() + 1;
+    return Number(text.substr(from, text.find_first_not_of("0123456789", from) - from), most);
+  };
+  if (const auto mib = value("framebuffer", kMostGib * 1024))
+    type->framebuffer = MiB(static_cast<uint64_t>(*mib));
+  if (const auto most = value("max_instance", 256)) type->most = *most;
 }
 
 Result<VgpuType> ParseVgpuTypeName(uint32_t id, const std::string& name) {
@@ -66,7 +75,7 @@ Result<VgpuType> ParseVgpuTypeName(uint32_t id, const std::string& name) {
   // "ME": with the media engines; "4": a B type with more displays.
   const std::string rest = last.substr(letter + 1);
   if (rest != "" && rest != "ME" && !Number(rest, 9)) return unknown();
-  VgpuType type{id, name, *series, GiB(*gib), 0};
+  VgpuType type{id, name, *series, GiB(static_cast<uint64_t>(*gib)), 0, 0};
   const std::string board = name.substr(0, dash);
   const size_t before = board.rfind('-');
   if (before != std::string::npos) {

@@ -7,12 +7,9 @@
 
 #include "base/result.h"
 #include "base/units.h"
+#include "model/vgpu.h"
 
 namespace tranche {
-
-// What a virtual GPU is licensed for, the letter in its type's name: C computing (what inference
-// and training ask for), Q workstations, A applications, B desktops.
-enum class VgpuSeries { kC, kQ, kA, kB };
 
 // A type of virtual GPU as the driver of this machine names it. Numbers change with the driver.
 struct VgpuType {
@@ -21,6 +18,7 @@ struct VgpuType {
   VgpuSeries series = VgpuSeries::kC;
   Bytes framebuffer;
   int mig_slices = 0;  // of the GPU instance that backs it; 0: it shares the GPU by time
+  int most = 0;        // of it on one GPU; 0: the kernel does not say
 
   bool operator==(const VgpuType&) const = default;
 };
@@ -30,8 +28,12 @@ Result<VgpuType> ParseVgpuTypeName(uint32_t id, const std::string& name);
 // `creatable_vgpu_types` of a virtual function: lines "<id> : <name>", with a header line or
 // without. Lines of types that are no vGPU of ours to make are left out.
 std::vector<VgpuType> ParseCreatableTypes(const std::string& text);
+// `nvidia-smi vgpu -s -v`: blocks of "Name : NVIDIA A40-8C", "Max Instances : 6", "FB Memory :
+// 8192 MiB", or without -v the names alone. Their numbers are left at 0.
+std::vector<VgpuType> ParseSupportedTypes(const std::string& text);
 
-char VgpuSeriesLetter(VgpuSeries series);
-std::optional<VgpuSeries> ParseVgpuSeries(const std::string& letter);
+// What a mediated device's type says of itself beside its name: "..., framebuffer=8192M,
+// max_resolution=4096x2160, max_instance=6". What is not in it stays as it is.
+void ReadVgpuDescription(const std::string& text, VgpuType* type);
 
 }  // namespace tranche
