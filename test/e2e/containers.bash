@@ -13,7 +13,8 @@ containers() {
   command -v podman >/dev/null || skip "there is no podman"
   sim exec "$M" --root -- true 2>"$DIR/why" || skip "$(head -n 1 "$DIR/why")"
   export CONTAINERS_CONF=$DIR/containers.conf CONTAINERS_STORAGE_CONF=$DIR/storage.conf
-  printf '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "none"\n' >"$CONTAINERS_CONF"
+  # With a place of its own for what it knows of running containers: another test may empty the host's.
+  printf '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "none"\ntmp_dir = "%s/tmp"\n' "$DIR" >"$CONTAINERS_CONF"
   if command -v runc >/dev/null; then echo 'runtime = "runc"' >>"$CONTAINERS_CONF"; fi
   printf '[storage]\ndriver = "vfs"\ngraphroot = "%s/store"\nrunroot = "%s/run"\n' "$DIR" "$DIR" >"$CONTAINERS_STORAGE_CONF"
   local file library

@@ -207,6 +207,8 @@ class ContainerTest : public testing::Test {
     if (access("/usr/bin/podman", X_OK) != 0) return "there is no podman";
     std::ofstream(*scratch_ + "/containers.conf")
         << "[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\n"
+        // Else what it knows of running containers is one place of the host, which a reset empties.
+        << "tmp_dir = \"" << *scratch_ << "/tmp\"\n"
         << (access("/usr/sbin/runc", X_OK) == 0 ? "runtime = \"runc\"\n" : "");
     std::ofstream(*scratch_ + "/storage.conf")
         << "[storage]\ndriver = \"vfs\"\ngraphroot = \"" << *scratch_ << "/store\"\nrunroot = \""
