@@ -126,4 +126,16 @@ const Json& JsonReader::Object(const char* key) {
   return member != nullptr ? *member : EmptyObject();
 }
 
+std::vector<std::string> JsonReader::Strings(const char* key) {
+  std::vector<std::string> strings;
+  for (const Json& item : Array(key)) {
+    if (!item.is_string()) {
+      Add(Fail(ErrorCode::kInvalid, where_ + "." + key + " holds something that is not a string"));
+      break;
+    }
+    strings.push_back(item.get<std::string>());
+  }
+  return strings;
+}
+
 }  // namespace tranche

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/json_fwd.h"
 #include "base/result.h"
@@ -35,6 +36,8 @@ class JsonReader {
   // An empty array or object stands for a missing one.
   const Json& Array(const char* key);
   const Json& Object(const char* key);
+  // All of an array, up to the first that is no string.
+  std::vector<std::string> Strings(const char* key);
 
   bool Has(const char* key) const;
   const std::string& where() const { return where_; }

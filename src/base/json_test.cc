@@ -43,6 +43,17 @@ TEST(JsonReader, TellsTheFirstMistake) {
   EXPECT_EQ(reader.status().error().message, "thing.below is not a number from 0 up");
 }
 
+TEST(JsonReader, ReadsAListOfWordsUpToTheFirstThatIsNone) {
+  const Json json = {{"words", {"a", "b"}}, {"mixed", {"a", 1, "b"}}, {"none", "a"}};
+  JsonReader reader(json, "list");
+  EXPECT_EQ(reader.Strings("words"), (std::vector<std::string>{"a", "b"}));
+  EXPECT_TRUE(reader.status());
+  EXPECT_EQ(reader.Strings("mixed"), std::vector<std::string>{"a"});
+  ASSERT_FALSE(reader.status());
+  EXPECT_EQ(reader.status().error().message, "list.mixed holds something that is not a string");
+  EXPECT_TRUE(JsonReader(json, "list").Strings("none").empty());
+}
+
 TEST(JsonReader, ReadsNothingFromWhatIsNoObject) {
   const Json json = Json::array();
   JsonReader reader(json, "thing");

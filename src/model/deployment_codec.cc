@@ -22,19 +22,6 @@ int IntIn(JsonReader& reader, const char* key, int low, int high) {
   return static_cast<int>(value);
 }
 
-std::vector<std::string> Strings(JsonReader& reader, const char* key) {
-  std::vector<std::string> strings;
-  for (const Json& item : reader.Array(key)) {
-    if (!item.is_string()) {
-      reader.Add(Fail(ErrorCode::kInvalid, fmt::format("{}.{} holds something that is not a string",
-                                                       reader.where(), key)));
-      break;
-    }
-    strings.push_back(item.get<std::string>());
-  }
-  return strings;
-}
-
 MigPlacement ReadPlacement(JsonReader& reader) {
   return {IntIn(reader, "placement_start", 0, kMostSlots),
           IntIn(reader, "placement_size", 1, kMostSlots)};
@@ -179,7 +166,7 @@ Result<Slice> SliceFromJson(const Json& json) {
   JsonReader reader(json, "slice");
   Slice slice;
   slice.gpu_uuid = reader.String("gpu_uuid");
-  if (reader.Has("more_gpu_uuids")) slice.more_gpu_uuids = Strings(reader, "more_gpu_uuids");
+  if (reader.Has("more_gpu_uuids")) slice.more_gpu_uuids = reader.Strings("more_gpu_uuids");
   const Result<Mechanism> mechanism = ParseMechanism(reader.String("mechanism"));
   if (mechanism) {
     slice.mechanism = *mechanism;
@@ -329,7 +316,7 @@ Result<Deployment> DeploymentFromJson(const Json& json) {
       reader.Add(set.status());
     }
   }
-  if (reader.Has("drained")) deployment.drained = Strings(reader, "drained");
+  if (reader.Has("drained")) deployment.drained = reader.Strings("drained");
   if (!reader.status()) return tl::unexpected(reader.status().error());
   return deployment;
 }

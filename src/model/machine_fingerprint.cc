@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "base/fnv.h"
 #include "model/machine.h"
 
 // What a plan rests on, as a digest, as a value and as sentences. The three must cover the same
@@ -13,13 +14,6 @@
 
 namespace tranche {
 namespace {
-
-// FNV-1a: the digest guards against change, not against forgery.
-uint64_t Digest(std::string_view text) {
-  uint64_t hash = 0xcbf29ce484222325u;
-  for (const unsigned char c : text) hash = (hash ^ c) * 0x100000001b3u;
-  return hash;
-}
 
 std::string ModeText(const Gpu& gpu) {
   return gpu.compute_mode ? ComputeModeName(*gpu.compute_mode) : "unknown";
@@ -203,7 +197,7 @@ const Gpu* Machine::FindGpu(const std::string& uuid) const {
 }
 
 std::string MachineFingerprint(const Machine& machine) {
-  return fmt::format("m1:{:016x}", Digest(CanonicalText(machine)));
+  return fmt::format("m1:{:016x}", Fnv1a(CanonicalText(machine)));
 }
 
 Machine MachineLayout(const Machine& machine) {

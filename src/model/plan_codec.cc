@@ -6,6 +6,7 @@
 #include <limits>
 #include <string_view>
 
+#include "base/fnv.h"
 #include "base/json.h"
 #include "model/plan.h"
 
@@ -72,19 +73,6 @@ std::optional<double> OptionalAmount(JsonReader& reader, const char* key, const 
 
 std::optional<double> OptionalMoney(JsonReader& reader, const char* key) {
   return OptionalAmount(reader, key, "an amount of money");
-}
-
-std::vector<std::string> Strings(JsonReader& reader, const char* key) {
-  std::vector<std::string> strings;
-  for (const Json& item : reader.Array(key)) {
-    if (!item.is_string()) {
-      reader.Add(Fail(ErrorCode::kInvalid, fmt::format("{}.{} holds something that is not a string",
-                                                       reader.where(), key)));
-      break;
-    }
-    strings.push_back(item.get<std::string>());
-  }
-  return strings;
 }
 
 template <typename T>
@@ -177,8 +165,8 @@ Assignment ReadAssignment(const Json& json, const std::string& where, JsonReader
   assignment.guarantee = ReadGuarantees(reader, "guarantee");
   assignment.cost_per_hour = OptionalMoney(reader, "cost_per_hour");
   if (reader.Has("vgpu")) assignment.vgpu = ReadVgpu(reader);
-  assignment.engine_flags = Strings(reader, "engine_flags");
-  assignment.reasons = Strings(reader, "reasons");
+  assignment.engine_flags = reader.Strings("engine_flags");
+  assignment.reasons = reader.Strings("reasons");
   parent.Add(reader.status());
   return assignment;
 }
@@ -270,11 +258,7 @@ const Assignment* Plan::FindAssignment(const std::string& workload, int replica)
 }
 
 std::string PlanDigest(const Plan& plan) {
-  uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
-  for (const char c : PrintJsonLine(WithoutId(plan))) {
-    hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  }
-  return fmt::format("p1:{:016x}", hash);
+  return fmt::format("p1:{:016x}", Fnv1a(PrintJsonLine(WithoutId(plan))));
 }
 
 Json ToJson(const Plan& plan) {
@@ -332,7 +316,7 @@ Result<Plan> PlanFromJson(const Json& json) {
       Take(reader, TierCapacityFromJson(item), &plan.tiers.back());
     }
   }
-  plan.notes = Strings(reader, "notes");
+  plan.notes = reader.Strings("notes");
   Take(reader, SpecFromJson(reader.Object("spec")), &plan.spec);
   Take(reader, MachineFromJson(reader.Object("machine_layout")), &plan.machine_layout);
   if (reader.Bool("feasible") != plan.feasible()) {

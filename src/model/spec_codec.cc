@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "base/fnv.h"
 #include "base/json.h"
 #include "base/suggest.h"
 #include "model/spec.h"
@@ -78,18 +79,6 @@ E ReadEnum(JsonReader& reader, const char* key, Result<E> (*parse)(std::string_v
   if (value) return *value;
   reader.Add(FailedWhile(fmt::format("{}.{}", reader.where(), key), value.error()));
   return E{};
-}
-
-std::vector<std::string> ReadStrings(JsonReader& reader, const char* key) {
-  std::vector<std::string> strings;
-  for (const Json& item : reader.Array(key)) {
-    if (!item.is_string()) {
-      Require(reader, false, key, "holds something that is not a string");
-      return {};
-    }
-    strings.push_back(item.get<std::string>());
-  }
-  return strings;
 }
 
 Json ToJson(const IsolationAsk& isolation) {
@@ -280,7 +269,7 @@ Tier TierFromJson(const Json& json, JsonReader& parent) {
   if (reader.Has("oversubscription")) {
     tier.oversubscription = ReadInt(reader, "oversubscription", 1, kMaxOversubscription);
   }
-  if (reader.Has("profiles")) tier.profiles = ReadStrings(reader, "profiles");
+  if (reader.Has("profiles")) tier.profiles = reader.Strings("profiles");
   if (reader.Has("time_slice")) tier.time_slice = ReadEnum(reader, "time_slice", ParseTimeSlice);
   if (reader.Has("memory_cap")) tier.memory_cap = reader.Bool("memory_cap");
   parent.Add(reader.status());
@@ -299,7 +288,7 @@ Json ToJson(const MaintenanceWindow& window) {
 MaintenanceWindow WindowFromJson(const Json& json, JsonReader& parent) {
   JsonReader reader(json, "spec.maintenance[]");
   MaintenanceWindow window;
-  for (const std::string& name : ReadStrings(reader, "days")) {
+  for (const std::string& name : reader.Strings("days")) {
     const Result<Weekday> day = ParseWeekday(name);
     if (day) window.days.push_back(*day);
     Require(reader, day.has_value(), "days", "holds something that is not a day of the week");
@@ -409,12 +398,8 @@ bool HasSomethingToRun(const Workload& workload) {
 }
 
 std::string WorkloadDigest(const Workload& workload) {
-  // FNV-1a: the digest tells changed from unchanged, it does not keep anybody out.
-  uint64_t hash = 0xcbf29ce484222325;
-  for (const char c : PrintJsonLine(MeaningToJson(workload))) {
-    hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  }
-  return fmt::format("w1:{:016x}", hash);
+  // The digest tells changed from unchanged, it does not keep anybody out.
+  return fmt::format("w1:{:016x}", Fnv1a(PrintJsonLine(MeaningToJson(workload))));
 }
 
 Json ToJson(const Workload& workload) {
@@ -505,8 +490,8 @@ Result<Workload> WorkloadFromJson(const Json& json) {
   }
   if (reader.Has("slo")) workload.slo = SloFromJson(reader);
   workload.engine = ReadEnum(reader, "engine", ParseServingEngine);
-  workload.command = ReadStrings(reader, "command");
-  workload.args = ReadStrings(reader, "args");
+  workload.command = reader.Strings("command");
+  workload.args = reader.Strings("args");
   Require(reader, !HasNul(workload.command) && !HasNul(workload.args), "command",
           "or args hold a NUL byte");
   workload.image = reader.String("image");

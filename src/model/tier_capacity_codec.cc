@@ -16,19 +16,6 @@ int CountIn(JsonReader& reader, const char* key) {
   return 0;
 }
 
-std::vector<std::string> Strings(JsonReader& reader, const char* key) {
-  std::vector<std::string> strings;
-  for (const Json& item : reader.Array(key)) {
-    if (!item.is_string()) {
-      reader.Add(Fail(ErrorCode::kInvalid, fmt::format("{}.{} holds something that is not a string",
-                                                       reader.where(), key)));
-      break;
-    }
-    strings.push_back(item.get<std::string>());
-  }
-  return strings;
-}
-
 }  // namespace
 
 Json ToJson(const TierCapacity& capacity) {
@@ -50,11 +37,11 @@ Result<TierCapacity> TierCapacityFromJson(const Json& json) {
   JsonReader reader(json, "tier");
   TierCapacity capacity;
   capacity.tier = reader.String("tier");
-  capacity.gpu_uuids = Strings(reader, "gpu_uuids");
+  capacity.gpu_uuids = reader.Strings("gpu_uuids");
   if (reader.Has("slices")) capacity.slices = CountIn(reader, "slices");
   capacity.used = CountIn(reader, "used");
   capacity.how = reader.String("how");
-  capacity.notes = Strings(reader, "notes");
+  capacity.notes = reader.Strings("notes");
   if (!reader.status()) return tl::unexpected(reader.status().error());
   return capacity;
 }

@@ -24,19 +24,6 @@ Json LaunchToJson(const Launch& launch) {
   return json;
 }
 
-std::vector<std::string> ReadStrings(JsonReader& reader, const char* key) {
-  std::vector<std::string> strings;
-  for (const Json& item : reader.Array(key)) {
-    if (item.is_string()) {
-      strings.push_back(item.get<std::string>());
-    } else {
-      reader.Add(Fail(ErrorCode::kInvalid,
-                      fmt::format("{}.{} holds something that is not text", reader.where(), key)));
-    }
-  }
-  return strings;
-}
-
 uint32_t ReadId(JsonReader& reader, const char* key) {
   const uint64_t value = reader.Unsigned(key);
   if (value > std::numeric_limits<uint32_t>::max()) {
@@ -51,7 +38,7 @@ Guarantees ReadGuarantees(JsonReader& reader) {
   Guarantees guarantees;
   Guarantee* const axes[] = {&guarantees.memory, &guarantees.compute, &guarantees.fault,
                              &guarantees.access};
-  const std::vector<std::string> names = ReadStrings(reader, "guarantee");
+  const std::vector<std::string> names = reader.Strings("guarantee");
   for (size_t i = 0; i < std::size(axes); ++i) {
     const Result<Guarantee> axis = ParseGuarantee(i < names.size() ? names[i] : "");
     if (axis) {
@@ -76,7 +63,7 @@ Launch ReadLaunch(const Json& json, const std::string& where, JsonReader& parent
   } else {
     reader.Add(FailedWhile(where, workload.error()));
   }
-  launch.engine_flags = ReadStrings(reader, "engine_flags");
+  launch.engine_flags = reader.Strings("engine_flags");
   launch.guarantee = ReadGuarantees(reader);
   launch.uid = ReadId(reader, "uid");
   launch.gid = ReadId(reader, "gid");
