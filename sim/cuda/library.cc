@@ -12,6 +12,7 @@
 #include "sim/machine/lifecycle.h"
 #include "sim/machine/mig.h"
 #include "sim/machine/mps.h"
+#include "sim/machine/sm_partitions.h"
 
 namespace tranche::sim::cuda {
 namespace {
@@ -32,6 +33,24 @@ ContextKind KindOf(uint64_t mps_server) { return mps_server == 0 ? kCompute : kM
 std::optional<std::string> Variable(const char* name) {
   const char* value = std::getenv(name);
   return value == nullptr ? std::nullopt : std::optional<std::string>(value);
+}
+
+// Through which the program is a client of MPS; the first client of a control daemon has it start a
+// server.
+std::string FindMpsDirectory(Machine* machine) {
+  std::string found;
+  for (const std::string& pipe : MpsPipeDirectories(Variable("CUDA_MPS_PIPE_DIRECTORY"))) {
+    MpsRoute route;
+    machine->Read([&](const MachineState& state) {
+      route = RouteMpsClient(state, pipe, machine->caller().uid);
+      return Rc::kOk;
+    });
+    if (route.daemon == 0 && route.server == 0) continue;
+    if (!route.up) AskForMpsServer(pipe, machine->caller().uid);
+    found = pipe;
+    break;
+  }
+  return found;
 }
 
 }  // namespace
@@ -59,10 +78,11 @@ CUresult Library::Init(unsigned int flags) {
   if ((*machine)->spec().driver.mismatched) return CUDA_ERROR_SYSTEM_DRIVER_MISMATCH;
   const auto list = Variable("CUDA_VISIBLE_DEVICES");
   devices_.clear();
-  EnsureMpsServer(machine->get());
+  const std::string pipe = FindMpsDirectory(machine->get());
   const Rc rc = (*machine)->Read([&](const MachineState& state) {
     if (!IsDriverLoaded((*machine)->spec(), state)) return Rc::kOk;
-    Connect((*machine)->spec(), state, VisibleDevices((*machine)->spec(), state, list));
+    Connect((*machine)->spec(), state, VisibleDevices((*machine)->spec(), state, list), pipe,
+            (*machine)->caller().uid);
     return Rc::kOk;
   });
   if (rc != Rc::kOk) return ToCuda(rc);
@@ -74,21 +94,12 @@ CUresult Library::Init(unsigned int flags) {
   return CUDA_SUCCESS;
 }
 
-void Library::EnsureMpsServer(Machine* machine) {
-  const std::string pipe = MpsPipeDirectory(Variable("CUDA_MPS_PIPE_DIRECTORY"));
-  bool starts = false;
-  machine->Read([&](const MachineState& state) {
-    const MpsServer* server = FindMpsServer(state, pipe);
-    starts = server != nullptr && !IsMpsServerUp(*server);
-    return Rc::kOk;
-  });
-  if (starts) AskForMpsServer(pipe);
-}
-
 void Library::Connect(const MachineSpec& spec, const MachineState& state,
-                      const std::vector<Target>& targets) {
-  const MpsServer* server =
-      FindMpsServer(state, MpsPipeDirectory(Variable("CUDA_MPS_PIPE_DIRECTORY")));
+                      const std::vector<Target>& targets, const std::string& pipe_directory,
+                      uint32_t uid) {
+  const MpsRoute route =
+      pipe_directory.empty() ? MpsRoute{} : RouteMpsClient(state, pipe_directory, uid);
+  const MpsServer* server = FindMpsServer(state, route.server);
   std::vector<std::string> uuids;
   for (const Target& target : targets) {
     // A server's clients see what it serves.
@@ -102,28 +113,51 @@ void Library::Connect(const MachineSpec& spec, const MachineState& state,
     uuids.emplace_back(ci == nullptr ? spec.gpus[target.gpu].uuid : ci->uuid);
   }
   if (server == nullptr) return;
-  mps_server_ = server->serial;
-  const uint32_t percentage =
-      ThreadPercentage(server->thread_percentage, Variable("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"));
-  const std::vector<uint64_t> limits =
+  mps_server_ = route.server;
+  mps_namespace_ = route.name_space;
+  LimitDevices(spec, state, *server, uuids);
+}
+
+void Library::LimitDevices(const MachineSpec& spec, const MachineState& state,
+                           const MpsServer& server, const std::vector<std::string>& uuids) {
+  const auto wished_percentage = Variable("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE");
+  const auto limits =
       MemoryLimits(Variable("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT").value_or(""), uuids);
+  const MpsNamespace* in = FindMpsNamespace(state, mps_namespace_);
+  double percentage = 100;
+  bool below_normal = server.below_normal != 0;
+  if (in == nullptr) {
+    percentage = ThreadPercentage(server.thread_percentage, wished_percentage);
+  } else {
+    percentage = ThreadPercentageIn(
+        in->thread_percentage > 0 ? std::optional(in->thread_percentage) : std::nullopt,
+        wished_percentage);
+    below_normal = in->below_normal != 0;
+  }
+  below_normal = BelowNormal(below_normal, Variable("CUDA_MPS_CLIENT_PRIORITY"));
   for (size_t i = 0; i < devices_.size(); ++i) {
     Device& device = devices_[i];
-    const uint64_t of_server = server->memory_limits[device.target.gpu];
+    const uint32_t gpu = device.target.gpu;
+    device.below_normal = below_normal;
     device.sms = SmsOfClient(SmsOf(spec, state, device.target), percentage);
-    device.below_normal = BelowNormal(server->below_normal, Variable("CUDA_MPS_CLIENT_PRIORITY"));
-    if (server->must_be_in_partition != 0 || server->partition_count > 0) {
-      const uint32_t in =
-          PartitionOf(Variable("CUDA_MPS_SM_PARTITION"), uuids[i], server->partition_count);
-      const bool there = in != 0 && server->partition_sms[in - 1] != 0 &&
-                         (server->partition_gpu[in - 1] == 0 ||
-                          server->partition_gpu[in - 1] == device.target.gpu + 1);
-      device.partition = there ? in : 0;
-      device.must_be_in_one = !there;
-      if (there) device.sms = std::min(device.sms, server->partition_sms[in - 1]);
+    const auto variable = Variable("CUDA_MPS_SM_PARTITION");
+    if (server.must_be_in_partition != 0 || UsedChunks(state, server.serial, gpu) > 0) {
+      const SmPartition* partition =
+          FindSmPartition(state, server.serial, gpu, PartitionOn(variable, uuids[i], uuids));
+      device.must_be_in_one = partition == nullptr;
+      if (partition != nullptr) {
+        device.partition = partition->serial;
+        device.sms = partition->sms;
+      }
     }
-    device.memory_limit = std::min(of_server == 0 ? kNoLimit : of_server, limits[i]);
+    if (!limits) continue;
+    const uint64_t given = in == nullptr ? server.memory_limits[gpu] : in->memory_limit;
+    device.memory_limit = std::min(given == 0 ? kNoLimit : given, (*limits)[i]);
   }
+}
+
+MpsClient Library::AsMpsClient(const Device& device) const {
+  return {mps_server_, device.memory_limit, mps_namespace_, device.partition};
 }
 
 CUresult Library::Check() const {
@@ -154,8 +188,7 @@ CUresult Library::CreateContext(int device, unsigned int flags, bool primary, CU
   const uint64_t overhead = kContextBase + kContextPerSm * sm_count;
   uint64_t serial = 0;
   if (rc == Rc::kOk)
-    rc = machine_->CreateContext(target, KindOf(mps_server_), overhead,
-                                 {mps_server_, on.memory_limit}, &serial);
+    rc = machine_->CreateContext(target, KindOf(mps_server_), overhead, AsMpsClient(on), &serial);
   if (rc != Rc::kOk) return ToCuda(rc);
   if (on.sms != 0 && (sms == 0 || sms > on.sms)) sms = on.sms;
   const double part = sms == 0 || sms >= sm_count ? 1 : static_cast<double>(sms) / sm_count;
@@ -164,7 +197,8 @@ CUresult Library::CreateContext(int device, unsigned int flags, bool primary, CU
   SharedGpu* gpu = SharedGpu::Get(machine_->dir(), target.gpu, target.ci, sm_count);
   uint32_t place = 0;
   if (slot == nullptr || legacy == nullptr || gpu == nullptr ||
-      !gpu->Attach({mps_server_, on.partition, part, on.below_normal}, &place)) {
+      !gpu->Attach({mps_server_, static_cast<uint32_t>(on.partition), part, on.below_normal},
+                   &place)) {
     machine_->DestroyContext(serial);
     return CUDA_ERROR_OUT_OF_MEMORY;
   }
@@ -225,8 +259,8 @@ void Library::Discharge(uint64_t serial, uint64_t bytes, bool counted) {
 CUresult Library::Holder(int device, uint64_t* serial) {
   Device& of = devices_[static_cast<size_t>(device)];
   if (of.holder == 0) {
-    const Rc rc = machine_->CreateContext(of.target, KindOf(mps_server_), 0,
-                                          {mps_server_, of.memory_limit}, &of.holder);
+    const Rc rc =
+        machine_->CreateContext(of.target, KindOf(mps_server_), 0, AsMpsClient(of), &of.holder);
     if (rc != Rc::kOk) return ToCuda(rc);
   }
   *serial = of.holder;

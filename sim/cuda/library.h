@@ -57,7 +57,7 @@ class Library {
     // Of MPS: how many of the SMs the process sees (0 = all), and what it may hold.
     uint32_t sms = 0;
     uint64_t memory_limit = kNoLimit;
-    uint32_t partition = 0;       // static, of the server's
+    uint64_t partition = 0;       // serial of its static partition; 0 = it is in none
     bool must_be_in_one = false;  // ... and it is in none: no context is to be had
     bool below_normal = false;
     // The primary context: made when first retained, destroyed with the last release.
@@ -113,18 +113,20 @@ class Library {
   size_t ContentsHeld() const;
 
  private:
-  // The first client of a control daemon has it start a server.
-  static void EnsureMpsServer(Machine* machine);
   // Connects to MPS where the environment's directory has a server, and leaves only its devices.
   void Connect(const MachineSpec& spec, const MachineState& state,
-               const std::vector<Target>& targets);
+               const std::vector<Target>& targets, const std::string& pipe_directory, uint32_t uid);
+  // ... and what a device gives to it there.
+  void LimitDevices(const MachineSpec& spec, const MachineState& state, const MpsServer& server,
+                    const std::vector<std::string>& uuids);
+  MpsClient AsMpsClient(const Device& device) const;
 
   mutable std::mutex mutex_;
   bool initialised_ = false;
   std::atomic<bool> forked_{false};   // this is a child of the process that initialised
   std::shared_ptr<Machine> machine_;  // all below: guarded by mutex_
   std::vector<Device> devices_;
-  uint64_t mps_server_ = 0;
+  uint64_t mps_server_ = 0, mps_namespace_ = 0;
   std::map<uint64_t, Context> contexts_;
   std::map<CUdeviceptr, Allocation> allocations_;
   std::map<uint64_t, uint64_t> host_memory_;

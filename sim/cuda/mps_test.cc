@@ -8,6 +8,7 @@
 
 #include "sim/machine/lifecycle.h"
 #include "sim/machine/memory_limits.h"
+#include "sim/machine/sm_partitions.h"
 #include "sim/test/cuda_fixture.h"
 
 namespace tranche::sim {
@@ -22,9 +23,20 @@ class CudaMps : public CudaProcess {
     server.gpus = 1;
     if (server.uid == 0) server.uid = geteuid();
     ASSERT_EQ(machine_->Update([&](MachineState& state) {
-      return StartMpsServer(machine_->spec(), &state, server);
+      return StartMpsServer(machine_->spec(), &state, server, &server_);
     }),
               Rc::kOk);
+  }
+  // Its name for clients.
+  std::string Divide(uint32_t chunks) {
+    SmPartition wanted;
+    wanted.server = server_;
+    wanted.chunks = chunks;
+    EXPECT_EQ(machine_->Update([&](MachineState& state) {
+      return AddSmPartition(machine_->spec(), &state, wanted, &wanted.serial);
+    }),
+              Rc::kOk);
+    return std::string(machine_->spec().gpus[0].uuid) + "/" + SmPartitionId(wanted);
   }
   // A client, which may fail to have a context.
   void AsClient(const std::function<void()>& body) {
@@ -50,6 +62,8 @@ class CudaMps : public CudaProcess {
               CUDA_SUCCESS);
     return sms;
   }
+
+  uint64_t server_ = 0;
 };
 
 TEST_F(CudaMps, AClientSeesItsSmsAndTheWholeMemory) {
@@ -167,32 +181,48 @@ TEST_F(CudaMps, AServerHasRoomForSoManyClients) {
   EXPECT_EQ(machine_->Update([&](MachineState& state) {
     const MpsClient client{state.mps_servers[0].serial, kNoLimit};
     for (uint32_t i = 0; i < 48; ++i) {
-      EXPECT_EQ(AdmitMpsClient(machine_->spec(), &state, client, {0, 0}, geteuid()), Rc::kOk) << i;
+      EXPECT_EQ(AdmitMpsClient(machine_->spec(), state, client, {0, 0}, geteuid()), Rc::kOk) << i;
       state.contexts[i].serial = 1000 + i;
       state.contexts[i].pid = 100000 + i;
       state.contexts[i].mps_server = client.server;
       state.contexts[i].kind = kMps;
     }
-    EXPECT_EQ(AdmitMpsClient(machine_->spec(), &state, client, {0, 0}, geteuid()), Rc::kMpsFull);
+    EXPECT_EQ(AdmitMpsClient(machine_->spec(), state, client, {0, 0}, geteuid()), Rc::kMpsFull);
     return Rc::kInvalid;  // as if it had not been
   }),
             Rc::kInvalid);
 }
 
 TEST_F(CudaMps, AStaticPartitionIsWhatAClientSees) {
-  MpsServer server;
-  server.partition_count = 2;
-  server.partition_sms[0] = 32;
-  server.partition_sms[1] = 96;
-  Start(server);
+  Start();
+  const std::string first = Divide(4), last = Divide(12);
   const std::string uuid = machine_->spec().gpus[0].uuid;
   AsClient([&] {
-    setenv("CUDA_MPS_SM_PARTITION", (uuid + "/2").c_str(), 1);
+    setenv("CUDA_MPS_SM_PARTITION", first.c_str(), 1);
+    setenv("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", "10", 1);
     EXPECT_EQ(cuInit(0), CUDA_SUCCESS);
-    EXPECT_EQ(Sms(), 96);
+    EXPECT_EQ(Sms(), 32) << "whatever the percentage is";
     EXPECT_EQ(MakeContext(), CUDA_SUCCESS);
+    EXPECT_EQ(machine_->Update([&](MachineState& state) {
+      const Context* mine = nullptr;
+      for (const Context& context : state.contexts) {
+        if (context.pid == static_cast<uint32_t>(getpid())) mine = &context;
+      }
+      return mine == nullptr ? Rc::kNotFound : RemoveSmPartition(&state, mine->mps_partition);
+    }),
+              Rc::kInUse)
+        << "this client is in it";
   });
-  for (const std::string& name : {std::string("none"), uuid + "/3", uuid + "/", uuid + "/1x"}) {
+  // In full, or by as much of the UUID as there is no other one with.
+  for (const std::string& name : {last, "GPU-" + uuid.substr(4, 8) + last.substr(uuid.size())}) {
+    AsClient([&] {
+      setenv("CUDA_MPS_SM_PARTITION", name.c_str(), 1);
+      EXPECT_EQ(cuInit(0), CUDA_SUCCESS);
+      EXPECT_EQ(Sms(), 100) << "the last one has the 4 SMs that make no chunk";
+      EXPECT_EQ(MakeContext(), CUDA_SUCCESS);
+    });
+  }
+  for (const std::string& name : {std::string("none"), uuid + "/3", uuid + "/", last + "x"}) {
     AsClient([&] {
       setenv("CUDA_MPS_SM_PARTITION", name.c_str(), 1);
       EXPECT_EQ(cuInit(0), CUDA_SUCCESS);
@@ -203,14 +233,73 @@ TEST_F(CudaMps, AStaticPartitionIsWhatAClientSees) {
     EXPECT_EQ(cuInit(0), CUDA_SUCCESS);
     EXPECT_EQ(MakeContext(), CUDA_ERROR_INVALID_RESOURCE_CONFIGURATION) << "none is named";
   });
-  // More than there is.
-  server.partition_sms[1] = 104;
-  std::strcpy(server.pipe_directory, "/mps/other");
-  server.gpus = 1;
-  EXPECT_EQ(machine_->Update([&](MachineState& state) {
-    return StartMpsServer(machine_->spec(), &state, server);
+}
+
+TEST_F(CudaMps, PartitionsAreMadeOfChunksThatAreFree) {
+  Start();
+  const auto add = [&](uint32_t chunks, uint32_t protocol, bool remainder) {
+    SmPartition wanted;
+    wanted.server = server_;
+    wanted.chunks = chunks;
+    wanted.protocol = protocol;
+    wanted.asked_remainder = remainder ? 1 : 0;
+    Rc rc = machine_->Update([&](MachineState& state) {
+      return AddSmPartition(machine_->spec(), &state, wanted, &wanted.serial);
+    });
+    return std::pair(rc, SmPartitionId(wanted));
+  };
+  EXPECT_EQ(add(17, 2, false).first, Rc::kInsufficientResources);
+  EXPECT_EQ(add(0, 2, false).first, Rc::kInsufficientResources);
+  const auto text = add(4, 2, false), named = add(8, 3, true);
+  EXPECT_EQ(add(1, 3, true).first, Rc::kInsufficientResources) << "the remainder is taken";
+  EXPECT_EQ(add(5, 3, false).first, Rc::kInsufficientResources);
+  EXPECT_EQ(add(4, 3, false).first, Rc::kOk);
+  EXPECT_EQ(text.second.size(), 36u);
+  EXPECT_NE(text.second.substr(1), named.second.substr(1)) << "each protocol has its own";
+  machine_->Read([&](const MachineState& state) {
+    EXPECT_EQ(UsedChunks(state, server_, 0), 16u);
+    EXPECT_EQ(FindSmPartition(state, server_, 0, named.second)->sms, 68u);
+    EXPECT_EQ(FindSmPartition(state, server_ + 1, 0, named.second), nullptr);
+    return Rc::kOk;
+  });
+}
+
+TEST_F(CudaMps, AGpuThatIsNotSeenMakesAllMemoryLimitsVoid) {
+  MpsServer server;
+  server.memory_limits[0] = 2048 * kMiB;
+  Start(server);
+  AsClient([] {
+    setenv("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", "0=1G,7=1G", 1);
+    EXPECT_EQ(cuInit(0), CUDA_SUCCESS);
+    EXPECT_EQ(MakeContext(), CUDA_SUCCESS);
+    CUdeviceptr pointer = 0;
+    EXPECT_EQ(cuMemAlloc_v2(&pointer, 4096 * kMiB), CUDA_SUCCESS) << "the server's as well";
+  });
+}
+
+TEST_F(CudaMps, AnExclusiveGpuHasOneServer) {
+  Start();
+  ASSERT_EQ(machine_->Update([](MachineState& state) {
+    state.gpus[0].compute_mode = 3;
+    return Rc::kOk;
   }),
-            Rc::kInsufficientResources);
+            Rc::kOk);
+  AsClient([&] {
+    EXPECT_EQ(cuInit(0), CUDA_SUCCESS);
+    EXPECT_EQ(MakeContext(), CUDA_SUCCESS);
+    const pid_t second = fork();
+    if (second == 0) {
+      uint64_t context = 0;
+      auto machine = Machine::Open(dir_);
+      _exit((*machine)->CreateContext({0, 0}, kCompute, 0, {server_ + 1000, kNoLimit}, &context) ==
+                    Rc::kExclusive
+                ? 0
+                : 1);
+    }
+    int status = 0;
+    EXPECT_EQ(waitpid(second, &status, 0), second);
+    EXPECT_EQ(status, 0) << "another server's process";
+  });
 }
 
 TEST_F(CudaMps, TheKernelsMemoryLimitsHold) {

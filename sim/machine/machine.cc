@@ -271,7 +271,7 @@ Rc Machine::CreateContext(const Target& target, ContextKind kind, uint64_t overh
   PlaceInCgroup(&self);
   return Update([&](MachineState& state) {
     const Rc admitted =
-        kind != kMps ? Rc::kOk : AdmitMpsClient(*spec_, &state, mps, target, self.uid);
+        kind != kMps ? Rc::kOk : AdmitMpsClient(*spec_, state, mps, target, self.uid);
     if (admitted != Rc::kOk) return admitted;
     return sim::CreateContext(*spec_, &state, target, self, kind, overhead_bytes, WallNs(), mps,
                               context);

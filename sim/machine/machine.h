@@ -39,6 +39,8 @@ struct MemoryInfo {
 struct MpsClient {
   uint64_t server = 0;               // its serial; 0 = it does not
   uint64_t memory_limit = kNoLimit;  // of the GPU in question, for all its contexts there
+  uint64_t name_space = 0;           // serials; 0 = it is in none
+  uint64_t partition = 0;
 };
 
 struct Caller {

@@ -16,7 +16,11 @@ inline constexpr uint32_t kMaxContexts = 512;
 inline constexpr uint32_t kMaxEvents = 256;    // a ring: older ones are lost to slow listeners
 inline constexpr uint32_t kMaxAccounts = 256;  // a ring over all GPUs
 inline constexpr uint32_t kMaxMemoryLimits = 64;
-inline constexpr uint32_t kMaxMpsServers = 16;
+inline constexpr uint32_t kMaxMpsDaemons = 16;
+inline constexpr uint32_t kMaxMpsServers = 32;
+inline constexpr uint32_t kMaxMpsNamespaces = 256;         // of all servers
+inline constexpr uint32_t kMaxMpsNamespacesOfServer = 64;  // its "default" among them
+inline constexpr uint32_t kMaxSmPartitions = 64;           // of all servers
 inline constexpr uint32_t kMaxSlow = 8;
 inline constexpr uint32_t kMaxMissingSymbols = 16;
 inline constexpr uint32_t kMaxFailingCalls = 16;
@@ -84,11 +88,13 @@ struct Context {
   uint64_t memory_bytes = 0;     // what it holds, its own overhead included
   uint64_t unlimited_bytes = 0;  // of it, what the kernel's memory limits do not count
   uint64_t limit_bytes = kNoLimit;
-  uint64_t mps_server = 0;  // serial of the MPS server that it is a client of; 0 = of none
-  double load = 0;          // share of its device's SMs that it keeps busy
-  double memory_load = 0;   // share of its device's memory bandwidth
-  uint32_t kind = 0;        // ContextKind
-  uint32_t fault_xid = 0;   // not 0: the context is dead with this XID; only destroying it works
+  uint64_t mps_server = 0;     // serial of the MPS server that it is a client of; 0 = of none
+  uint64_t mps_namespace = 0;  // ... of the namespace there; 0 = the server has none
+  uint64_t mps_partition = 0;  // ... of the static partition that it is in; 0 = in none
+  double load = 0;             // share of its device's SMs that it keeps busy
+  double memory_load = 0;      // share of its device's memory bandwidth
+  uint32_t kind = 0;           // ContextKind
+  uint32_t fault_xid = 0;      // not 0: the context is dead with this XID; only destroying it works
 };
 
 struct Event {
@@ -120,37 +126,69 @@ struct MemoryLimit {
   uint64_t hard_bytes = kNoLimit;  // never more
 };
 
-inline constexpr uint32_t kMaxSmPartitions = 16;
-
 // A process that is watched, by pid and start time; pid 0 = none.
 struct Watched {
   uint32_t pid = 0;
   uint64_t start_ticks = 0;
 };
 
-// An MPS control daemon with its server: contexts of its clients share a GPU at the same time, and
-// its faults.
+// nvidia-cuda-mps-control.
+struct MpsDaemon {
+  uint64_t serial = 0;  // 0 = a free entry
+  Watched process;
+  uint32_t protocol = 2;  // 2: lines of text, one server; 3: commands, servers with names
+  uint32_t any_user = 0;
+  char pipe_directory[160] = {};
+};
+
+// What clients connect to: contexts of one server share a GPU at the same time, and its faults.
 struct MpsServer {
   uint64_t serial = 0;  // 0 = a free entry
-  // nvidia-cuda-mps-control and what it started for its first client. Without a daemon
-  // (`tranche-sim mps`) the server has no process and is always there.
-  Watched daemon, server;
+  // The daemon that started it; 0: there is none (`tranche-sim mps`), nor a process, and it is
+  // always there. That of protocol 2 is there as long as its daemon, with a process or without.
+  uint64_t daemon = 0;
+  Watched process;
+  uint32_t ready = 0;     // the process has its contexts
   uint32_t quitting = 0;  // takes no new clients
   uint32_t uid = 0;
   uint32_t any_user = 0;  // whose clients it takes: all, or that uid's
   uint32_t gpus = 0;      // bit i: GPU i
   uint64_t ci = 0;        // serial of the one compute instance that it serves; 0 = whole GPUs
-  uint32_t thread_percentage = 100;  // of a GPU's SMs, for each client
-  uint32_t faulted = 0;              // bit i: takes no client on GPU i until those there have ended
-  uint32_t below_normal = 0;         // its clients' priority, unless they say otherwise
-  // Static partitions, by their SMs (0: it was removed) and their GPU + 1 (0: one on each). With
-  // any, or where the daemon was started for them, a client must be in one.
-  uint32_t must_be_in_partition = 0;
-  uint32_t partition_count = 0;
-  uint32_t partition_sms[kMaxSmPartitions] = {};
-  uint32_t partition_gpu[kMaxSmPartitions] = {};
-  uint64_t memory_limits[kMaxGpus] = {};  // of each client, by GPU; 0 = none
+  uint32_t faulted = 0;   // bit i: takes no client on GPU i until those there have ended
+  // For each client, but of protocol 3, which has namespaces for that.
+  double thread_percentage = 100;         // of a GPU's SMs
+  uint32_t below_normal = 0;              // their priority, unless they say otherwise
+  uint64_t memory_limits[kMaxGpus] = {};  // by GPU; 0 = none
+  uint32_t must_be_in_partition = 0;      // the daemon was started for static partitions
+  uint32_t locality_domains = 0;
+  char name[68] = {};              // of protocol 3
+  char allowed_devices[704] = {};  // as it was told; empty = all of the daemon's
   char pipe_directory[160] = {};
+};
+
+// Clients of a server of protocol 3 that have limits in common, each for itself.
+struct MpsNamespace {
+  uint64_t serial = 0;  // 0 = a free entry
+  uint64_t server = 0;
+  double thread_percentage = 0;  // 0 = not set
+  uint64_t memory_limit = 0;     // of each GPU; 0 = not set
+  uint32_t priority_is_set = 0;
+  uint32_t below_normal = 0;
+  char memory_as_set[24] = {};  // "4G"
+  char name[68] = {};
+};
+
+// SMs of a GPU that those clients of a server share who name it, and nobody else has.
+struct SmPartition {
+  uint64_t serial = 0;  // 0 = a free entry
+  uint64_t server = 0;
+  uint32_t protocol = 2;  // of whose daemon it is
+  uint32_t gpu = 0;
+  uint32_t chunks = 0;
+  uint32_t sms = 0;
+  uint32_t asked_remainder = 0;  // --include-remainder
+  uint32_t has_remainder = 0;    // also the SMs of the GPU that make no whole chunk
+  char name[68] = {};            // of protocol 3
 };
 
 struct SlowCall {
@@ -178,7 +216,10 @@ struct MachineState {
   Event events[kMaxEvents];
   Account accounts[kMaxAccounts];
   MemoryLimit memory_limits[kMaxMemoryLimits];
+  MpsDaemon mps_daemons[kMaxMpsDaemons];
   MpsServer mps_servers[kMaxMpsServers];
+  MpsNamespace mps_namespaces[kMaxMpsNamespaces];
+  SmPartition sm_partitions[kMaxSmPartitions];
   SlowCall slow[kMaxSlow];
   FailingCall failing[kMaxFailingCalls];
   char missing_symbols[kMaxMissingSymbols][72] = {};

@@ -197,7 +197,7 @@ Rc CreateContext(const MachineSpec& spec, MachineState* state, const Target& tar
   if (gpu.compute_mode == kProhibited) return Rc::kExclusive;
   if (gpu.compute_mode == kExclusiveProcess) {
     for (const Context* other : ContextsOn(*state, target.gpu, target.ci)) {
-      const bool through_mps = mps.server != 0 && other->mps_server != 0;
+      const bool through_mps = mps.server != 0 && other->mps_server == mps.server;
       if (other->pid != owner.pid && !through_mps) return Rc::kExclusive;
     }
   }
@@ -230,6 +230,8 @@ Rc CreateContext(const MachineSpec& spec, MachineState* state, const Target& tar
   slot->kind = kind;
   slot->memory_bytes = overhead_bytes;
   slot->mps_server = mps.server;
+  slot->mps_namespace = mps.name_space;
+  slot->mps_partition = mps.partition;
   slot->limit_bytes = mps.memory_limit;
   *context = slot->serial;
   OpenAccount(state, target.gpu, owner.pid, wall_ns);

@@ -5,133 +5,41 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <climits>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <ctime>
 #include <fstream>
-#include <sstream>
+#include <memory>
 
 #include "sim/cuda/visible_devices.h"
-#include "sim/machine/process_table.h"
+#include "sim/mps/log.h"
+#include "sim/mps/named_protocol.h"
+#include "sim/mps/sockets.h"
+#include "sim/mps/text_protocol.h"
 
 namespace tranche::sim::mps {
 namespace {
 
-// Taken to be what the server holds of each GPU.
-constexpr uint64_t kServerBytes = uint64_t{30} << 20;
 constexpr int kLookMs = 100;
-
-bool AddressOf(const std::string& pipe_directory, sockaddr_un* address) {
-  const std::string path = pipe_directory + "/control";
-  *address = {};
-  address->sun_family = AF_UNIX;
-  if (path.size() >= sizeof(address->sun_path)) return false;
-  path.copy(address->sun_path, path.size());
-  return true;
-}
-
-std::string FolderOfProgram() {
-  char path[PATH_MAX];
-  const ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
-  const std::string self(path, n > 0 ? static_cast<size_t>(n) : 0);
-  return self.substr(0, self.rfind('/'));
-}
-
-class Log {
- public:
-  explicit Log(const std::string& folder) : file_(folder + "/control.log", std::ios::app) {}
-  void Say(const std::string& text) {
-    timespec now = {};
-    clock_gettime(CLOCK_REALTIME, &now);
-    tm broken = {};
-    localtime_r(&now.tv_sec, &broken);
-    char time[64];
-    std::strftime(time, sizeof(time), "%Y-%m-%d %H:%M:%S", &broken);
-    char row[96];
-    std::snprintf(row, sizeof(row), "[%s.%03ld Control %5d] ", time, now.tv_nsec / 1000000,
-                  static_cast<int>(getpid()));
-    file_ << row << text << std::endl;
-  }
-
- private:
-  std::ofstream file_;
-};
-
-// A server as a process of its own, which has its contexts when this returns. `daemon`: what it
-// reads from until the daemon has ended.
-Watched Fork(const std::string& machine_dir, uint64_t serial, int daemon) {
-  int ready[2];
-  if (pipe2(ready, 0) != 0) return {};
-  const std::string program = FolderOfProgram() + "/nvidia-cuda-mps-server";
-  const std::string number = std::to_string(serial), fd = std::to_string(ready[1]),
-                    alive = std::to_string(daemon);
-  const pid_t child = fork();
-  if (child == 0) {
-    // The daemon reads its signals; the server takes them.
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, nullptr);
-    close(ready[0]);
-    execl(program.c_str(), "nvidia-cuda-mps-server", machine_dir.c_str(), number.c_str(),
-          fd.c_str(), alive.c_str(), nullptr);
-    _exit(127);
-  }
-  close(ready[1]);
-  char byte = 0;
-  const bool runs = child > 0 && read(ready[0], &byte, 1) == 1;
-  close(ready[0]);
-  Process server;
-  if (runs && DescribeProcess(static_cast<uint32_t>(child), &server))
-    return {server.pid, server.start_ticks};
-  if (child > 0) waitpid(child, nullptr, 0);
-  return {};
-}
-
-// The lines of one connection; false when its user may not give commands.
-std::string Answer(Commands* commands, Log* log, int fd) {
-  ucred peer = {};
-  socklen_t size = sizeof(peer);
-  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return "";
-  std::string text;
-  char some[512];
-  for (ssize_t n; text.size() < 65536 && (n = read(fd, some, sizeof(some))) > 0;)
-    text.append(some, static_cast<size_t>(n));
-  std::istringstream lines(text);
-  std::string answer;
-  for (std::string line; std::getline(lines, line);) {
-    if (line.rfind("client ", 0) == 0) {
-      log->Say("NEW CLIENT " + std::to_string(peer.pid) + " from user " + std::to_string(peer.uid));
-      answer += commands->Admit(peer.uid);
-      log->Say("Server " + std::to_string(commands->server_pid()) + ": " +
-               answer.substr(0, answer.find('\n')));
-    } else if (peer.uid == geteuid() || peer.uid == 0) {
-      log->Say("NEW UI");
-      answer += commands->Execute(line);
-    } else {
-      answer += "Operation not permitted\n";
-    }
-  }
-  return answer;
-}
+constexpr size_t kLongestRequest = 65536;
+// How a request of the control program begins, and that of a program's libcuda: "client UID".
+constexpr char kClient[] = "client ";
+constexpr char kLines[] = "lines\n", kCommand[] = "command\n", kQuit[] = "quit\n";
 
 int Refuse(const std::string& why) {
   std::fprintf(stderr, "%s\n", why.c_str());
   return 1;
 }
 
-}  // namespace
-
-std::vector<Target> DevicesOf(Machine* machine) {
-  const char* list = std::getenv("CUDA_VISIBLE_DEVICES");
+// By CUDA_VISIBLE_DEVICES, as for any program.
+std::vector<Target> VisibleToDaemon(Machine* machine) {
   std::vector<Target> devices;
+  const char* list = std::getenv("CUDA_VISIBLE_DEVICES");
   machine->Read([&](const MachineState& state) {
     devices = cuda::VisibleDevices(
         machine->spec(), state, list == nullptr ? std::nullopt : std::optional<std::string>(list));
@@ -140,127 +48,171 @@ std::vector<Target> DevicesOf(Machine* machine) {
   return devices;
 }
 
+std::string ReadAll(int fd) {
+  std::string text;
+  char some[512];
+  for (ssize_t n; text.size() < kLongestRequest && (n = read(fd, some, sizeof(some))) > 0;)
+    text.append(some, static_cast<size_t>(n));
+  return text;
+}
+
+std::string Between(const std::string& text, size_t first, char end) {
+  return text.substr(first, text.find(end, first) - first);
+}
+
+bool Begins(const std::string& text, const std::string& with) { return text.rfind(with, 0) == 0; }
+
+bool MayCommand(const ucred& peer) { return peer.uid == geteuid() || peer.uid == 0; }
+
+// From the control program: what it is told begins with its exit code.
+std::string AnswerToUser(Protocol* protocol, const std::string& request, const ucred& peer) {
+  Answer answer;
+  if (!MayCommand(peer)) {
+    answer = No("Operation not permitted");
+  } else if (Begins(request, kCommand)) {
+    answer = protocol->Command(Split(request.substr(sizeof(kCommand) - 1), '\0'), peer.uid);
+  } else if (Begins(request, kQuit)) {
+    answer = protocol->Quit();
+  } else if (Begins(request, kLines)) {
+    answer = protocol->Lines(request.substr(sizeof(kLines) - 1));
+  } else {
+    return "";
+  }
+  return (answer.ok ? "0" : "1") + answer.text;
+}
+
+// One connection, to the socket in a directory.
+void Serve(Protocol* protocol, Log* log, const std::string& directory, int fd) {
+  const timeval patience = {2, 0};
+  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+  ucred peer = {};
+  socklen_t size = sizeof(peer);
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return;
+  const std::string request = ReadAll(fd);
+  std::string answer;
+  if (Begins(request, kClient)) {
+    // Whoever may do everything here may also be somebody else (TRANCHE_SIM_UID).
+    const auto claimed = Number(Between(request, sizeof(kClient) - 1, '\n'));
+    const bool believed = claimed && *claimed < kNoId && MayCommand(peer);
+    const uint32_t uid = believed ? static_cast<uint32_t>(*claimed) : peer.uid;
+    answer = protocol->Admit(directory, uid);
+    log->Say("NEW CLIENT " + std::to_string(peer.pid) + " from user " + std::to_string(uid) + ": " +
+             answer.substr(0, answer.find('\n')));
+  } else if (!request.empty()) {
+    log->Say("NEW UI");
+    answer = AnswerToUser(protocol, request, peer);
+  }
+  [[maybe_unused]] const ssize_t sent = send(fd, answer.data(), answer.size(), MSG_NOSIGNAL);
+}
+
+int TakeSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int signal : {SIGCHLD, SIGTERM, SIGINT}) sigaddset(&signals, signal);
+  sigprocmask(SIG_BLOCK, &signals, nullptr);
+  return signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+void Loop(Protocol* protocol, Sockets* sockets, Log* log, int signals) {
+  bool ends = false;
+  while (!ends && !protocol->MayEnd()) {
+    std::vector<pollfd> fds = {{signals, POLLIN, 0}};
+    for (const auto& [fd, directory] : sockets->listening()) fds.push_back({fd, POLLIN, 0});
+    poll(fds.data(), fds.size(), kLookMs);
+    signalfd_siginfo got;
+    while (read(signals, &got, sizeof(got)) == sizeof(got)) ends = ends || got.ssi_signo != SIGCHLD;
+    for (pid_t child; (child = waitpid(-1, nullptr, WNOHANG)) > 0;) {
+      log->Say("Server " + std::to_string(child) + " exited");
+      protocol->ServerEnded(static_cast<uint32_t>(child));
+      sockets->Keep(protocol->Directories());
+    }
+    for (size_t i = 1; i < fds.size(); ++i) {
+      const auto listener = sockets->listening().find(fds[i].fd);
+      if ((fds[i].revents & POLLIN) == 0 || listener == sockets->listening().end()) continue;
+      const int client = accept4(listener->first, nullptr, nullptr, SOCK_CLOEXEC);
+      if (client < 0) continue;
+      const std::string directory = listener->second;
+      Serve(protocol, log, directory, client);
+      // Its sockets are there before whoever asked goes on.
+      sockets->Keep(protocol->Directories());
+      close(client);
+    }
+  }
+}
+
+// Whoever started it in the background may go on, and may read until the last one has closed.
+void TellReady(int ready) {
+  if (ready < 0) return;
+  [[maybe_unused]] const ssize_t told = write(ready, "1", 1);
+  close(ready);
+  const int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+  dup2(null, 2);
+  close(null);
+}
+
+std::optional<Answer> Tell(const std::string& pipe_directory, const std::string& request) {
+  const auto said = Ask(pipe_directory, request);
+  if (!said || said->empty()) return std::nullopt;
+  return Answer{said->front() == '0', said->substr(1)};
+}
+
+}  // namespace
+
 int Serve(const std::string& machine_dir, Settings settings, int ready) {
   auto machine = Machine::Open(machine_dir);
   if (!machine) return Refuse(machine.error().message);
-  settings.devices = DevicesOf(machine->get());
+  settings.devices = VisibleToDaemon(machine->get());
   const std::string pipe = settings.pipe_directory;
   for (const std::string& folder : {pipe, settings.log_directory}) {
     if (mkdir(folder.c_str(), 0777) != 0 && errno != EEXIST)
       return Refuse("Cannot create " + folder + ": " + std::strerror(errno));
   }
-  sockaddr_un address;
-  if (!AddressOf(pipe, &address)) return Refuse("The pipe directory's name is too long");
-  if (Ask(pipe, "")) return Refuse("An instance of this daemon is already running");
-  Log log(settings.log_directory);
-
-  sigset_t signals;
-  sigemptyset(&signals);
-  for (const int signal : {SIGCHLD, SIGTERM, SIGINT}) sigaddset(&signals, signal);
-  sigprocmask(SIG_BLOCK, &signals, nullptr);
-  const int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
-  const int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  unlink(address.sun_path);
-  if (bind(listener, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 ||
-      listen(listener, 64) != 0)
-    return Refuse(std::string("Cannot listen: ") + std::strerror(errno));
-  // Programs of other users connect as well, and are told what they may.
-  chmod(address.sun_path, 0777);
-  // However the daemon ends, that closes the one end that nobody else has.
-  int alive[2];
-  if (pipe2(alive, 0) != 0) return Refuse("Out of descriptors");
-  fcntl(alive[1], F_SETFD, FD_CLOEXEC);
-  uint64_t serial = 0;
-  Commands commands(machine->get(), settings,
-                    [&](uint32_t) { return Fork(machine_dir, serial, alive[0]); });
-  if (commands.Begin(geteuid()) != Rc::kOk) {
-    unlink(address.sun_path);
-    return Refuse("The daemon cannot serve these devices");
+  if (!FitsSocket(pipe)) return Refuse("The pipe directory's name is too long: " + pipe);
+  if (const int other = ConnectTo(pipe); other >= 0) {
+    close(other);
+    return Refuse("An instance of this daemon is already running");
   }
-  serial = commands.serial();
+  Log log(settings.log_directory + "/control.log", "Control");
+  const int signals = TakeSignals();
+  Processes processes(machine_dir);
+  std::unique_ptr<Protocol> protocol;
+  if (settings.protocol == 3) {
+    protocol = std::make_unique<NamedProtocol>(machine->get(), settings, &processes);
+  } else {
+    protocol = std::make_unique<TextProtocol>(machine->get(), settings, &processes);
+  }
+  if (const Answer begun = protocol->Begin(); !begun.ok) {
+    std::fputs(begun.text.c_str(), stderr);
+    return 1;
+  }
+  Sockets sockets;
+  if (!sockets.Keep(protocol->Directories())) {
+    const std::string why = std::strerror(errno);
+    protocol->End();
+    return Refuse("Cannot listen: " + why);
+  }
   std::ofstream(pipe + "/nvidia-cuda-mps-control.pid") << getpid() << "\n";
   log.Say("Starting control daemon using socket " + pipe + "/control");
   log.Say("To connect CUDA applications to this daemon, set env CUDA_MPS_PIPE_DIRECTORY=" + pipe);
-  if (ready >= 0) {
-    [[maybe_unused]] const ssize_t told = write(ready, "1", 1);
-    close(ready);
-    // Whoever started it may read until the last one has closed.
-    const int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-    dup2(null, 2);
-    close(null);
-  }
-  bool ends = false;
-  while (!ends && !commands.MayEnd()) {
-    pollfd fds[] = {{listener, POLLIN, 0}, {signal_fd, POLLIN, 0}};
-    poll(fds, 2, kLookMs);
-    signalfd_siginfo got;
-    while (read(signal_fd, &got, sizeof(got)) == sizeof(got))
-      ends = ends || got.ssi_signo != SIGCHLD;
-    for (pid_t child; (child = waitpid(-1, nullptr, WNOHANG)) > 0;) {
-      if (static_cast<uint32_t>(child) != commands.server_pid()) continue;
-      log.Say("Server " + std::to_string(child) + " exited");
-      commands.ServerEnded();
-    }
-    if ((fds[0].revents & POLLIN) == 0) continue;
-    const int client = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
-    if (client < 0) continue;
-    const timeval patience = {2, 0};
-    setsockopt(client, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-    const std::string answer = Answer(&commands, &log, client);
-    [[maybe_unused]] const ssize_t sent = send(client, answer.data(), answer.size(), MSG_NOSIGNAL);
-    close(client);
-  }
-  commands.End();
+  TellReady(ready);
+  Loop(protocol.get(), &sockets, &log, signals);
+  protocol->End();
+  sockets.Keep({});
   log.Say("Exit with status 0");
-  unlink(address.sun_path);
   unlink((pipe + "/nvidia-cuda-mps-control.pid").c_str());
   return 0;
 }
 
-int BeServer(const std::string& machine_dir, uint64_t serial, int ready, int daemon) {
-  auto machine = Machine::Open(machine_dir);
-  if (!machine) return Refuse(machine.error().message);
-  MpsServer entry;
-  (*machine)->Read([&](const MachineState& state) {
-    const MpsServer* found = FindMpsServer(state, serial);
-    if (found != nullptr) entry = *found;
-    return Rc::kOk;
-  });
-  for (uint32_t gpu = 0; gpu < (*machine)->spec().gpu_count; ++gpu) {
-    if ((entry.gpus >> gpu & 1) == 0) continue;
-    uint64_t context = 0;
-    const Rc rc = (*machine)->CreateContext({gpu, entry.ci}, kCompute, kServerBytes,
-                                            {serial, kNoLimit}, &context);
-    if (rc != Rc::kOk) return Refuse(std::string("The server has no context: ") + RcName(rc));
-  }
-  [[maybe_unused]] const ssize_t told = write(ready, "1", 1);
-  close(ready);
-  char byte = 0;
-  while (read(daemon, &byte, 1) < 0 && errno == EINTR) {
-  }
-  // The daemon is gone, and its clients must be told.
-  (*machine)->Update([&](MachineState& state) {
-    EndMpsClients(&state, serial, 0, kMpsServerDied);
-    return Rc::kOk;
-  });
-  return 0;
+std::optional<Answer> TellLines(const std::string& pipe_directory, const std::string& lines) {
+  return Tell(pipe_directory, kLines + lines);
 }
 
-std::optional<std::string> Ask(const std::string& pipe_directory, const std::string& lines) {
-  sockaddr_un address;
-  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  std::optional<std::string> answer;
-  if (AddressOf(pipe_directory, &address) &&
-      connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0 &&
-      send(fd, lines.data(), lines.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(lines.size()) &&
-      shutdown(fd, SHUT_WR) == 0) {
-    answer.emplace();
-    char some[512];
-    for (ssize_t n; (n = read(fd, some, sizeof(some))) > 0;)
-      answer->append(some, static_cast<size_t>(n));
-  }
-  close(fd);
-  return answer;
+std::optional<Answer> TellCommand(const std::string& pipe_directory, const Words& words) {
+  return Tell(pipe_directory, kCommand + Join(words, std::string(1, '\0')));
+}
+
+std::optional<Answer> TellToQuit(const std::string& pipe_directory) {
+  return Tell(pipe_directory, kQuit);
 }
 
 }  // namespace tranche::sim::mps

@@ -1,10 +1,13 @@
 #pragma once
 
+#include <optional>
 #include <string>
+#include <vector>
 
-#include "sim/mps/commands.h"
+#include "sim/mps/protocol.h"
 
-// nvidia-cuda-mps-control as a process: its files, its socket, its server, its log.
+// nvidia-cuda-mps-control as a process: its files, its sockets, its log. What it does when it is
+// told something is the Protocol's.
 namespace tranche::sim::mps {
 
 // Serves until it is told to quit; its exit code. `ready`: a descriptor that is written to and
@@ -12,15 +15,10 @@ namespace tranche::sim::mps {
 // nobody waits. What went wrong before that is said on stderr.
 int Serve(const std::string& machine_dir, Settings settings, int ready);
 
-// nvidia-cuda-mps-server: is a process on the GPUs of that daemon's entry until the daemon ends,
-// which closes `daemon`.
-int BeServer(const std::string& machine_dir, uint64_t serial, int ready, int daemon);
-
-// Sends lines to the daemon behind a pipe directory; what it answered, or absent when there is
-// none.
-std::optional<std::string> Ask(const std::string& pipe_directory, const std::string& lines);
-
-// By CUDA_VISIBLE_DEVICES, as for any program.
-std::vector<Target> DevicesOf(Machine* machine);
+// What the control program tells the daemon behind a pipe directory, and its answer; absent when
+// there is none.
+std::optional<Answer> TellLines(const std::string& pipe_directory, const std::string& lines);
+std::optional<Answer> TellCommand(const std::string& pipe_directory, const Words& words);
+std::optional<Answer> TellToQuit(const std::string& pipe_directory);
 
 }  // namespace tranche::sim::mps

@@ -7,6 +7,8 @@
  * done), threads (two threads that each wait after each).
  *
  *   gpu_sharer look FUNCTION 0 0: what cuGetProcAddress answers, its code and its status.
+ *   gpu_sharer see 0 0 MILLISECONDS: with a context, prints how many GPUs there are, and of the
+ *     first one the SMs, whether MPS is in between, and the MiB that are free; then waits.
  */
 #include <dlfcn.h>
 #include <pthread.h>
@@ -85,6 +87,21 @@ static unsigned long Deep(void) {
   return count;
 }
 
+static int See(double milliseconds) {
+  int count = 0, sms = 0, mps = 0;
+  size_t free_bytes = 0, total = 0;
+  Need(DRIVER(cuInit)(0), "init");
+  Need(DRIVER(cuCtxCreate_v2)(&context, 0, 0), "context");
+  Need(DRIVER(cuDeviceGetCount)(&count), "count");
+  Need(DRIVER(cuDeviceGetAttribute)(&sms, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, 0), "SMs");
+  Need(DRIVER(cuDeviceGetAttribute)(&mps, CU_DEVICE_ATTRIBUTE_MPS_ENABLED, 0), "MPS");
+  Need(DRIVER(cuMemGetInfo_v2)(&free_bytes, &total), "memory");
+  printf("%d %d %d %lu\n", count, sms, mps, (unsigned long)(free_bytes >> 20));
+  fflush(stdout);
+  usleep((useconds_t)(milliseconds * 1e3));
+  return 0;
+}
+
 int main(int argc, char** argv) {
   if (argc != 5) return 64;
   driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_GLOBAL);
@@ -92,6 +109,7 @@ int main(int argc, char** argv) {
     fprintf(stderr, "%s\n", dlerror());
     return 2;
   }
+  if (strcmp(argv[1], "see") == 0) return See(strtod(argv[4], NULL));
   if (strcmp(argv[1], "look") == 0) {
     void* found = NULL;
     CUdriverProcAddressQueryResult status = CU_GET_PROC_ADDRESS_SUCCESS;

@@ -19,6 +19,8 @@ says() {
   [[ $out == *"$text"* ]] || { echo "FAILED: $what: '$out' has no '$text'"; failed=1; }
 }
 is() { [[ $2 == "$3" ]] || { echo "FAILED: $1: '$2', not '$3'"; failed=1; }; }
+# like WHAT SAID PATTERN
+like() { [[ $2 =~ $3 ]] || { echo "FAILED: $1: '$2' is not like '$3'"; failed=1; }; }
 eventually() {
   for _ in $(seq 100); do
     if "$@"; then return 0; fi
@@ -94,16 +96,30 @@ says "its client" "806" cat "$scratch/told"
 on "$sharer" sync 1000 132 1 >/dev/null || { echo "FAILED: not even without MPS"; failed=1; }
 
 # Partitions are made of chunks, and nobody runs outside them.
-on nvidia-cuda-mps-control -d -S
+CUDA_VISIBLE_DEVICES=0 on nvidia-cuda-mps-control -d -S
 uuid=$("$sim" show "$m" -o json | sed -n 's/.*"uuid": "\(GPU[^"]*\)".*/\1/p' | head -1)
-is "made" "$(control "sm_partition add $uuid 4")" "Partition $uuid/1 created"
-is "and another" "$(control "sm_partition add $uuid 12")" "Partition $uuid/2 created"
+is "the GPU, by whole chunks" "$(control lspart | awk 'NR > 2 { $1 = $1; print }')" "${uuid:0:12} - 16 0 128 0 -"
+made=$(control "sm_partition add $uuid 4")
+like "made" "$made" "^Partition $uuid/[A-Za-z0-9+/]{36} created$"
+one=${made#*/} one=${one% created}
+made=$(control "sm_partition add ${uuid:0:9} 12")
+like "and another, by a part of its UUID" "$made" "^Partition $uuid/[A-Za-z0-9+/]{36} created$"
+two=${made#*/} two=${two% created}
 says "no more chunks" "Not enough" control "sm_partition add $uuid 1"
-says "what there is" "$uuid" control lspart
+says "no such GPU" "Invalid GPU" control "sm_partition add GPU-0000 1"
 says "in none" "915" on "$sharer" sync 1000 132 1
-CUDA_MPS_SM_PARTITION=$uuid/1 on "$sharer" sync 1000 132 1 >/dev/null || { echo "FAILED: in a partition"; failed=1; }
-is "removed" "$(control "sm_partition rm $uuid 1")" "Partition $uuid/1 removed"
-is "its place is taken again" "$(control "sm_partition add $uuid 2")" "Partition $uuid/1 created"
+CUDA_MPS_SM_PARTITION=$uuid/$one "$sim" exec "$m" -- "$sharer" sync 1000 132 60000 >/dev/null 2>&1 &
+eventually has_clients
+is "what there is, and who is where" "$(control lspart | awk 'NR > 2 { $1 = $1; print }')" "${uuid:0:12} - 0 16 0 128 -
+${uuid:0:12} $one - 4 - 32 Yes
+${uuid:0:12} $two - 12 - 100 -"
+says "not while somebody is in it" "in use" control "sm_partition rm $uuid $one"
+kill -9 $!
+wait $! 2>/dev/null || true
+is "removed" "$(control "sm_partition rm ${uuid:0:9} $one")" "Partition $uuid/$one removed"
+says "only once" "not found" control "sm_partition rm $uuid $one"
+says "its name is no other one's" "915" env CUDA_MPS_SM_PARTITION="$uuid/$one" "$sim" exec "$m" -- "$sharer" sync 1000 132 1
+like "its place is taken again" "$(control "sm_partition add $uuid 2")" "created"
 control "quit -t 1"
 "$sim" create "$scratch/old" --gpu H100-SXM5-80GB --driver 580.95 >/dev/null
 says "an old one knows none" "usage" "$sim" exec "$scratch/old" -- nvidia-cuda-mps-control -d -S

@@ -68,17 +68,33 @@ together "CUDA_MPS_PIPE_DIRECTORY=$pipe CUDA_MPS_ACTIVE_THREAD_PERCENTAGE=25 -- 
 is "a quarter of the SMs" "${said[0]}" 92 101
 # A static partition, whose clients share it; and one below normal priority, which gets what the other leaves.
 machine
-uuid=$("$sim" mps "$m" --pipe "$pipe" --sm-partition 4 12 | sed -n 's|/1 .*||p')
-together "CUDA_MPS_PIPE_DIRECTORY=$pipe CUDA_MPS_SM_PARTITION=$uuid/1 -- deep 1000 132 800" \
-  "CUDA_MPS_PIPE_DIRECTORY=$pipe CUDA_MPS_SM_PARTITION=$uuid/1 -- deep 1000 132 800" \
-  "CUDA_MPS_PIPE_DIRECTORY=$pipe CUDA_MPS_SM_PARTITION=$uuid/2 -- deep 1000 132 800"
+partitions=$("$sim" mps "$m" --pipe "$pipe" --sm-partition 4 12)
+first=$(awk 'NR == 1 { print $1 }' <<<"$partitions") last=$(awk 'NR == 2 { print $1 }' <<<"$partitions")
+together "CUDA_MPS_PIPE_DIRECTORY=$pipe CUDA_MPS_SM_PARTITION=$first -- deep 1000 132 800" \
+  "CUDA_MPS_PIPE_DIRECTORY=$pipe CUDA_MPS_SM_PARTITION=$first -- deep 1000 132 800" \
+  "CUDA_MPS_PIPE_DIRECTORY=$pipe CUDA_MPS_SM_PARTITION=$last -- deep 1000 132 800"
 is "a partition of 32 SMs for two" "$((said[0] + said[1]))" 50 194
-is "a partition of 96 SMs for one" "${said[2]}" 500 590
+is "a partition of 96 SMs and the 4 that are left over for one" "${said[2]}" 520 612
 machine
 "$sim" mps "$m" --pipe "$pipe" >/dev/null
 together "CUDA_MPS_PIPE_DIRECTORY=$pipe CUDA_MPS_CLIENT_PRIORITY=1 -- sync 1000 132 400" \
   "CUDA_MPS_PIPE_DIRECTORY=$pipe -- deep 1000 66 400"
 is "below normal, half is left" "${said[0]}" 190 202
+# As a namespace says of those who do not say it themselves.
+machine --driver 615
+export CUDA_MPS_LOG_DIRECTORY=$m/mps
+(
+  export CUDA_MPS_PIPE_DIRECTORY=$m/mps
+  control() { "$sim" exec "$m" -- nvidia-cuda-mps-control "$@"; }
+  control -d -p 3
+  control server create one
+  control namespace create low --server=one
+  control namespace set low --server=one --client-priority=1
+)
+together "CUDA_MPS_PIPE_DIRECTORY=$m/mps/one/low -- sync 1000 132 400" \
+  "CUDA_MPS_PIPE_DIRECTORY=$m/mps/one -- deep 1000 66 400"
+is "a namespace below normal, half is left" "${said[0]}" 190 202
+CUDA_MPS_PIPE_DIRECTORY=$m/mps "$sim" exec "$m" -- nvidia-cuda-mps-control -q
 # Beside one that does not use it, the clients together are one of two.
 machine
 "$sim" mps "$m" --pipe "$pipe" >/dev/null

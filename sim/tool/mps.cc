@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "sim/machine/sm_partitions.h"
 #include "sim/tool/commands.h"
 
 namespace tranche::sim {
@@ -23,28 +24,28 @@ Status Stop(Machine* machine, const std::string& pipe) {
   }
 }
 
-// All GPUs of a server are taken to be of one kind.
-Status Divide(const MachineSpec& spec, const std::vector<uint32_t>& chunks, MpsServer* server) {
-  if (chunks.size() > kMaxSmPartitions)
-    return Fail(ErrorCode::kInvalid, "too many SM partitions",
-                "at most " + std::to_string(kMaxSmPartitions));
-  uint32_t gpu = 0;
-  while (gpu + 1 < spec.gpu_count && (server->gpus >> gpu & 1) == 0) ++gpu;
-  for (const uint32_t count : chunks) {
-    if (count == 0) return Fail(ErrorCode::kInvalid, "an SM partition has at least one chunk");
-    server->partition_sms[server->partition_count++] =
-        std::min(count, 1024u) * SmsOfChunk(spec.gpus[gpu]);
+// On each of the server's GPUs, in those chunks.
+Rc Divide(const MachineSpec& spec, const std::vector<uint32_t>& chunks, uint64_t server,
+          MachineState* state) {
+  for (uint32_t gpu = 0; gpu < spec.gpu_count; ++gpu) {
+    if ((FindMpsServer(*state, server)->gpus >> gpu & 1) == 0) continue;
+    for (const uint32_t count : chunks) {
+      SmPartition wanted;
+      wanted.server = server;
+      wanted.gpu = gpu;
+      wanted.chunks = count;
+      const Rc rc = AddSmPartition(spec, state, wanted, nullptr);
+      if (rc != Rc::kOk) return rc;
+    }
   }
-  return {};
+  return Rc::kOk;
 }
 
-void PrintPartitions(const MachineSpec& spec, const std::vector<uint32_t>& chunks,
-                     const MpsServer& server) {
+void PrintPartitions(const MachineSpec& spec, const MachineState& state, uint64_t server) {
   for (uint32_t gpu = 0; gpu < spec.gpu_count; ++gpu) {
-    if ((server.gpus >> gpu & 1) == 0) continue;
-    for (uint32_t i = 0; i < server.partition_count; ++i)
-      std::printf("%s/%u  %u chunks, %u SMs\n", spec.gpus[gpu].uuid, i + 1, chunks[i],
-                  server.partition_sms[i]);
+    for (const SmPartition* one : SmPartitionsOn(state, server, gpu))
+      std::printf("%s/%s  %u chunks, %u SMs\n", spec.gpus[gpu].uuid, SmPartitionId(*one).c_str(),
+                  one->chunks, one->sms);
   }
 }
 
@@ -84,18 +85,25 @@ Status Mps(const MpsOptions& options) {
     if (!target) return tl::unexpected(target.error());
     server.ci = target->ci;
   }
-  Status divided = Divide(spec, options.partitions, &server);
-  if (!divided) return divided;
-  const Rc rc =
-      (*machine)->Update([&](MachineState& state) { return StartMpsServer(spec, &state, server); });
+  for (const uint32_t count : options.partitions) {
+    if (count == 0) return Fail(ErrorCode::kInvalid, "an SM partition has at least one chunk");
+  }
+  server.must_be_in_partition = options.partitions.empty() ? 0 : 1;
+  const Rc rc = (*machine)->Update([&](MachineState& state) {
+    const Rc started = StartMpsServer(spec, &state, server, &server.serial);
+    return started == Rc::kOk ? Divide(spec, options.partitions, server.serial, &state) : started;
+  });
   if (rc == Rc::kOk) {
-    PrintPartitions(spec, options.partitions, server);
+    (*machine)->Read([&](const MachineState& state) {
+      PrintPartitions(spec, state, server.serial);
+      return Rc::kOk;
+    });
     return {};
   }
   if (rc == Rc::kNotSupported)
     return Fail(ErrorCode::kInvalid, "a MIG device, or a GPU before Ampere, has no SM partitions");
-  if (rc == Rc::kInsufficientResources && server.partition_count > 0)
-    return Fail(ErrorCode::kInvalid, "the partitions have more SMs than a GPU");
+  if (rc == Rc::kInsufficientResources && !options.partitions.empty())
+    return Fail(ErrorCode::kInvalid, "the partitions have more SMs than a GPU, or are too many");
   if (rc == Rc::kInvalid)
     return Fail(ErrorCode::kInvalid, "another MPS server has the pipe directory " + options.pipe);
   return Fail(ErrorCode::kFailed, "starting an MPS server: " + std::string(RcName(rc)));

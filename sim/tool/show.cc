@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "sim/machine/lifecycle.h"
 #include "sim/machine/mig.h"
+#include "sim/machine/mps.h"
 #include "sim/machine/usage.h"
 #include "sim/tool/commands.h"
 
@@ -136,6 +137,23 @@ void PrintGpu(const MachineSpec& spec, const MachineState& state, uint32_t index
   if (!gpu.mig_mode) PrintContexts(state, ContextsOn(state, index), "  ");
 }
 
+void PrintMps(const MachineState& state) {
+  for (const MpsServer& server : state.mps_servers) {
+    if (server.serial == 0) continue;
+    std::printf("MPS server in %s, for %s", server.pipe_directory,
+                server.any_user ? "everybody" : ("user " + std::to_string(server.uid)).c_str());
+    const std::vector<const MpsNamespace*> namespaces = MpsNamespacesOf(state, server.serial);
+    if (namespaces.empty()) std::printf(", %.15g%% of the SMs", server.thread_percentage);
+    std::printf("\n");
+    for (const MpsNamespace* one : namespaces) {
+      std::printf("  namespace %s", one->name);
+      if (one->thread_percentage > 0) std::printf(", %.15g%% of the SMs", one->thread_percentage);
+      if (one->memory_limit > 0) std::printf(", %s of memory", one->memory_as_set);
+      std::printf("\n");
+    }
+  }
+}
+
 }  // namespace
 
 Status Show(const std::string& dir, const std::string& format) {
@@ -169,12 +187,7 @@ Status Show(const std::string& dir, const std::string& format) {
     std::printf("fails: %s answers %u%s\n", failing.name, failing.code,
                 failing.nth == 0 ? "" : (", call " + std::to_string(failing.nth)).c_str());
   }
-  for (const MpsServer& server : state->mps_servers) {
-    if (server.serial == 0) continue;
-    std::printf("MPS server in %s, for %s, %u%% of the SMs\n", server.pipe_directory,
-                server.any_user ? "everybody" : ("user " + std::to_string(server.uid)).c_str(),
-                server.thread_percentage);
-  }
+  PrintMps(*state);
   for (const auto& symbol : state->missing_symbols) {
     if (symbol[0] != 0) std::printf("missing: %s\n", symbol);
   }

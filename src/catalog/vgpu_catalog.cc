@@ -38,10 +38,17 @@ VgpuOffer ReadOffer(const YamlNode& node, bool mig, catalog::Mistakes* mistakes)
   if (!IsVgpuType(offer.name)) fields.Wrong("type", "is no name of a type");
   offer.framebuffer = MiB(static_cast<uint64_t>(fields.Int("mib", 256, kMostMib)));
   if (mig) {
-    offer.most = fields.Int("most", 1, kMostSlices);
+    offer.most = fields.Int("most", 1, kMostOfOne);
     offer.mig_slices = fields.Int("slices", 1, kMostSlices);
     const YamlNode* profile = fields.Optional("profile");
     if (profile != nullptr && !profile->IsNull()) offer.mig_profile = profile->scalar;
+    if (fields.Has("per_instance")) {
+      offer.most_per_instance = fields.Int("per_instance", 1, kMostOfOne);
+      if (offer.most % offer.most_per_instance != 0)
+        fields.Wrong("per_instance", "must divide most");
+    } else if (offer.most > kMostSlices) {
+      fields.Wrong("most", "must be 7 at most where each has an instance");
+    }
   } else {
     offer.most = fields.Int("alone", 1, kMostOfOne);
     offer.most_mixed = fields.IntOrNull("mixed", 1, offer.most).value_or(0);
@@ -49,23 +56,44 @@ VgpuOffer ReadOffer(const YamlNode& node, bool mig, catalog::Mistakes* mistakes)
   return offer;
 }
 
-// The instance that a type is made on: of its slices, with or without media, and of those the one
-// whose memory is nearest. Names differ between drivers, so the catalog's is only a hint.
+// What of a name says which variant of a profile it is.
+constexpr const char* kGraphics = "+gfx";
+
+// The instance that a type is made on: of its slices, with or without media or graphics, and of
+// those the one whose memory is nearest. Names differ between drivers, so the catalog's is only a
+// hint.
 std::string BackingProfile(const VgpuOffer& offer, const std::vector<MigProfile>& profiles) {
-  const bool media = offer.name.ends_with("ME");
+  const MigVariant variant = offer.name.ends_with("ME")               ? MigVariant::kMedia
+                             : offer.mig_profile.ends_with(kGraphics) ? MigVariant::kGraphics
+                                                                      : MigVariant::kPlain;
+  const uint64_t memory =
+      offer.framebuffer.value * static_cast<uint64_t>(std::max(1, offer.most_per_instance));
   const auto distance = [&](const MigProfile& profile) {
-    const uint64_t a = profile.memory.value, b = offer.framebuffer.value;
-    return a > b ? a - b : b - a;
+    const uint64_t of_it = profile.memory.value;
+    return of_it > memory ? of_it - memory : memory - of_it;
   };
   const MigProfile* best = nullptr;
   for (const MigProfile& profile : profiles) {
-    const bool fits = profile.compute_slices == offer.mig_slices &&
-                      profile.variant == (media ? MigVariant::kMedia : MigVariant::kPlain);
-    if (!fits) continue;
+    if (profile.compute_slices != offer.mig_slices || profile.variant != variant) continue;
     if (profile.name == offer.mig_profile) return profile.name;
     if (best == nullptr || distance(profile) < distance(*best)) best = &profile;
   }
   return best != nullptr ? best->name : "";
+}
+
+// Where the types of a board are made on instances with graphics, all of them are.
+std::string GraphicsProfileOf(int slices, const VgpuBoard* board) {
+  for (const VgpuOffer& offer : board != nullptr ? board->offers : std::vector<VgpuOffer>()) {
+    if (offer.mig_slices == slices && offer.mig_profile.ends_with(kGraphics))
+      return offer.mig_profile;
+  }
+  return "";
+}
+
+// What a driver says of how its types stand in MIG's instances counts more than what is known.
+void TakeWord(const VgpuOffer& driver, VgpuOffer* offer) {
+  if (driver.most_per_instance > 0) offer->most_per_instance = driver.most_per_instance;
+  if (!driver.mig_profile.empty()) offer->mig_profile = driver.mig_profile;
 }
 
 }  // namespace
@@ -132,9 +160,12 @@ std::vector<VgpuOffer> VgpuCatalog::OffersOf(const std::string& gpu, Bytes memor
   const VgpuBoard* board = FindBoard(gpu);
   std::vector<VgpuOffer> offers = board != nullptr ? board->offers : std::vector<VgpuOffer>();
   for (const VgpuOffer& one : named) {
-    const bool known = std::any_of(offers.begin(), offers.end(),
-                                   [&](const VgpuOffer& offer) { return offer.name == one.name; });
-    if (known) continue;
+    const auto known = std::find_if(offers.begin(), offers.end(),
+                                    [&](const VgpuOffer& offer) { return offer.name == one.name; });
+    if (known != offers.end()) {
+      TakeWord(one, &*known);
+      continue;
+    }
     VgpuOffer offer = one;
     // Another series of the same size is as many; otherwise as many as its memory holds.
     const auto alike = std::find_if(offers.begin(), offers.end(), [&](const VgpuOffer& other) {
@@ -144,12 +175,18 @@ std::vector<VgpuOffer> VgpuCatalog::OffersOf(const std::string& gpu, Bytes memor
       offer.most = alike->most;
       offer.most_mixed = alike->most_mixed;
       offer.mig_profile = alike->mig_profile;
+      offer.most_per_instance = alike->most_per_instance;
+      TakeWord(one, &offer);
     } else if (one.mig_slices == 0) {
       // NVML counts what ECC leaves; a board's own figure is what the types divide.
       const double whole = static_cast<double>(memory.value) *
                            (board != nullptr && board->ecc ? kWholeOfEcc : kWholeOfOthers);
       const double fit = whole / static_cast<double>(std::max<uint64_t>(1, one.framebuffer.value));
       offer.most = std::max({1, one.most, static_cast<int>(fit)});
+    } else {
+      // One for each instance, unless the driver says otherwise.
+      offer.most_per_instance = std::max(1, one.most_per_instance);
+      if (offer.mig_profile.empty()) offer.mig_profile = GraphicsProfileOf(one.mig_slices, board);
     }
     offer.reserved = ReservedOf(offer.framebuffer, offer.most, board == nullptr || board->ecc);
     offers.push_back(std::move(offer));

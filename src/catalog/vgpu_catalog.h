@@ -47,8 +47,9 @@ class VgpuCatalog {
   // Of the framebuffer, what the guest does not get, at most.
   Bytes ReservedOf(Bytes framebuffer, int most, bool ecc) const;
   // The types of a GPU: what the catalog knows, and `named` by its driver, which may be of other
-  // series or newer. Those that MIG backs, with the profile of the GPU that does. The largest
-  // first.
+  // series or newer; its word on their MIG profile ("": not said) and how many of them an instance
+  // holds (0: not said) counts more. Those that MIG backs, with the profile of the GPU that does.
+  // The largest first.
   std::vector<VgpuOffer> OffersOf(const std::string& gpu, Bytes memory,
                                   const std::vector<MigProfile>& profiles,
                                   const std::vector<VgpuOffer>& named) const;

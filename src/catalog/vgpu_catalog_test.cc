@@ -28,6 +28,8 @@ TEST(VgpuCatalog, EmbeddedDataFitsTheGpus) {
       EXPECT_GT(offer.guest().value, 0u) << offer.name;
       EXPECT_LT(offer.guest(), offer.framebuffer) << offer.name;
       EXPECT_LE(offer.most_mixed, offer.most) << offer.name;
+      EXPECT_GE(offer.most_per_instance, 1) << offer.name;
+      EXPECT_TRUE(offer.mig_slices > 0 || offer.most_per_instance == 1) << offer.name;
       // As many as there may be have room; a board's own GiB are a little more than NVML counts.
       const uint64_t all = offer.framebuffer.value * static_cast<uint64_t>(offer.most);
       EXPECT_LE(all, (*gpu)->memory->value / 100 * 107) << offer.name;
@@ -36,7 +38,12 @@ TEST(VgpuCatalog, EmbeddedDataFitsTheGpus) {
       if (offer.mig_profile.empty()) continue;
       const bool known = std::any_of(
           (*gpu)->mig_profiles.begin(), (*gpu)->mig_profiles.end(), [&](const MigProfile& profile) {
-            return profile.name == offer.mig_profile && profile.compute_slices == offer.mig_slices;
+            const uint64_t in_it =
+                offer.framebuffer.value * static_cast<uint64_t>(offer.most_per_instance);
+            return profile.name == offer.mig_profile &&
+                   profile.compute_slices == offer.mig_slices &&
+                   profile.max_instances * offer.most_per_instance >= offer.most &&
+                   (offer.most_per_instance == 1 || in_it <= profile.memory.value / 100 * 107);
           });
       EXPECT_TRUE(known) << offer.name << " " << offer.mig_profile;
     }
@@ -100,6 +107,47 @@ TEST(VgpuCatalog, TypesThatMigBacksNameAProfileOfTheGpu) {
   EXPECT_EQ(profile_of("A100X-1-5C", {}), "none") << "without MIG there are none";
 }
 
+TEST(VgpuCatalog, SeveralInAnInstanceWhereTheBoardOrTheDriverSaysSo) {
+  const auto catalog = Catalog::Load();
+  const auto offer_of = [&](const char* key, const std::string& name,
+                            const std::vector<VgpuOffer>& named) {
+    const CatalogGpu& gpu = **(*catalog)->FindGpu(key);
+    for (const VgpuOffer& offer :
+         BuiltInVgpuCatalog().OffersOf(gpu.key, *gpu.memory, gpu.mig_profiles, named)) {
+      if (offer.name == name) return offer;
+    }
+    return VgpuOffer();
+  };
+  const char* const pro = "RTX-PRO-6000-SERVER";
+  const std::string dc = "RTX Pro 6000 Blackwell DC-";
+  const VgpuOffer half = offer_of(pro, dc + "1-12C", {});
+  EXPECT_EQ(half.mig_profile, "1g.24gb+gfx");
+  EXPECT_EQ(half.most_per_instance, 2);
+  EXPECT_EQ(half.most, 8);
+  EXPECT_EQ(offer_of(pro, dc + "1-24C", {}).most_per_instance, 1);
+  // The same size of another series, which the driver names without a word of its own.
+  VgpuOffer named{dc + "1-12Q", VgpuSeries::kQ, GiB(12), {}, 1, "", 1, 0, 0};
+  EXPECT_EQ(offer_of(pro, named.name, {named}).most_per_instance, 2);
+  EXPECT_EQ(offer_of(pro, named.name, {named}).mig_profile, "1g.24gb+gfx");
+  // A size that is not known: one for each instance, until the driver says more.
+  named = {dc + "1-2Q", VgpuSeries::kQ, GiB(2), {}, 1, "", 1, 0, 0};
+  EXPECT_EQ(offer_of(pro, named.name, {named}).most_per_instance, 1);
+  EXPECT_EQ(offer_of(pro, named.name, {named}).mig_profile, "1g.24gb+gfx");
+  named.most = 48;
+  named.most_per_instance = 12;
+  named.mig_profile = "1g.24gb";
+  EXPECT_EQ(offer_of(pro, named.name, {named}).most_per_instance, 12);
+  EXPECT_EQ(offer_of(pro, named.name, {named}).mig_profile, "1g.24gb");
+  // Less than its instance has, on a board where each has one: it has it all the same.
+  named = {"A100X-1-4C", VgpuSeries::kC, GiB(4), {}, 1, "", 7, 0, 0};
+  EXPECT_EQ(offer_of("A100-SXM4-40GB", named.name, {named}).most_per_instance, 1);
+  EXPECT_EQ(offer_of("A100-SXM4-40GB", named.name, {named}).mig_profile, "1g.5gb");
+  // The driver's word on a type that is known.
+  named = {dc + "1-12C", VgpuSeries::kC, GiB(12), {}, 1, "1g.24gb", 1, 0, 1};
+  EXPECT_EQ(offer_of(pro, named.name, {named}).most_per_instance, 1);
+  EXPECT_EQ(offer_of(pro, named.name, {named}).mig_profile, "1g.24gb");
+}
+
 TEST(VgpuCatalog, MistakesAreTold) {
   const char* const text =
       "reserved: {fraction: 0.1, fixed_mib: 1, per_gpu_mib: 1, ecc_fraction: 0, source: s, "
@@ -125,6 +173,15 @@ TEST(VgpuCatalog, MistakesAreTold) {
   EXPECT_FALSE(with("gpu", "A40-8C", "A40-8X"));
   EXPECT_FALSE(with("gpu", "mixed: 4", "mixed: 7")) << "more than alone";
   EXPECT_FALSE(with("gpu", "alone: 6, ", ""));
+  const auto backed = [&](const std::string& counts) {
+    return with("gpu", "mixed: 4}]",
+                "mixed: 4}], mig_backed: [{type: A40-1-8C, mib: 8192, slices: 1, profile: null, " +
+                    counts + "}]");
+  };
+  EXPECT_TRUE(backed("most: 7"));
+  EXPECT_TRUE(backed("most: 12, per_instance: 3"));
+  EXPECT_FALSE(backed("most: 12")) << "more than there can be instances";
+  EXPECT_THAT(backed("most: 12, per_instance: 5").error().message, HasSubstr("must divide"));
 }
 
 }  // namespace

@@ -11,6 +11,27 @@ namespace {
 
 constexpr Duration kRetryInterval = std::chrono::seconds(30);
 
+// What holds a slice as a whole, and what each of its processes for itself.
+std::vector<std::string> WhoHolds(const char* memory, const std::optional<MpsCeilings>& ceilings) {
+  if (!ceilings) return {fmt::format("each slice: {}", memory), "no MPS daemon runs"};
+  if (ceilings->partitioned) {
+    return {
+        fmt::format("each slice: {}, SMs by its static partition", memory),
+        fmt::format("each process: at most {} by the server", FormatBytes(*ceilings->most.memory))};
+  }
+  const std::string slice = fmt::format("each slice: {}, time by the limiter", memory);
+  if (ceilings->apart) {
+    return {slice,
+            "each process: at most its slice's memory and share of the SMs by the server, in a "
+            "namespace of its slice's own"};
+  }
+  return {slice,
+          fmt::format("each process: at most {} and {} % of the SMs by the server; less where its "
+                      "slice's share is less, by its environment",
+                      FormatBytes(*ceilings->most.memory),
+                      ceilings->most.thread_percentage.value_or(100))};
+}
+
 std::string KeyOf(const std::string& gpu_uuid) { return "compute mode of " + gpu_uuid; }
 
 }  // namespace
@@ -68,13 +89,6 @@ void EngineImpl::AddMps(const Machine& machine, SystemStatus* status) {
     return std::tie(a.gpu_index, a.device_uuid) < std::tie(b.gpu_index, b.device_uuid);
   });
   const std::vector<Lease> leases = leases_.List();
-  const Installation installed = installation();
-  std::set<std::string> partitioned;
-  for (const ReplicaStatus& replica : status->replicas) {
-    const Launch* launch = installed.FindLaunch(replica.workload, replica.replica);
-    if (launch != nullptr && FractionSlices::HasPartition(launch->workload, replica.slice))
-      partitioned.insert(replica.device_uuid);
-  }
   for (MpsDevice& device : devices) {
     const Gpu* gpu = machine.FindGpu(device.gpu_uuid);
     if (device.device_uuid != device.gpu_uuid) {
@@ -85,24 +99,12 @@ void EngineImpl::AddMps(const Machine& machine, SystemStatus* status) {
       device.fails_open =
           fmt::format("the compute mode of its GPU is {}", ComputeModeName(*gpu->compute_mode));
     }
-    const MpsDefaults most =
-        mps_.MostSetOn(device.device_uuid).value_or(MostOfTenants(leases, device.device_uuid));
     const bool kernel = std::all_of(leases.begin(), leases.end(), [&](const Lease& lease) {
       return lease.device() != device.device_uuid || !lease.cgroup.empty();
     });
     const char* memory = kernel ? "memory by the limiter in its processes and by the kernel"
                                 : "memory by the limiter in its processes";
-    if (partitioned.count(device.device_uuid) != 0) {
-      device.held = {
-          fmt::format("each slice: {}, SMs by its static partition", memory),
-          fmt::format("each process: at most {} by the server", FormatBytes(*most.memory))};
-      continue;
-    }
-    device.held = {
-        fmt::format("each slice: {}, time by the limiter", memory),
-        fmt::format("each process: at most {} and {} % of the SMs by the server; less where its "
-                    "slice's share is less, by its environment",
-                    FormatBytes(*most.memory), most.thread_percentage.value_or(100))};
+    device.held = WhoHolds(memory, mps_.CeilingsOn(device.device_uuid));
   }
   status->mps = std::move(devices);
 }

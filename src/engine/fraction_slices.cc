@@ -83,6 +83,17 @@ Result<Bytes> FractionSlices::ContextCost(const LimiterFiles& files, const std::
 
 Result<LimiterUse> FractionSlices::Make(const ReplicaLaunch& start, const Launch& launch,
                                         const Slice& slice) {
+  auto made = MakeSlice(start, launch, slice);
+  if (!made) LeaveMps(start);
+  return made;
+}
+
+void FractionSlices::LeaveMps(const ReplicaLaunch& start) {
+  mps_.Leave(start.device_uuid, LeaseBook::IdOfReplica(start.mark.workload, start.mark.replica));
+}
+
+Result<LimiterUse> FractionSlices::MakeSlice(const ReplicaLaunch& start, const Launch& launch,
+                                             const Slice& slice) {
   const Workload& workload = launch.workload;
   if (workload.on_unenforced == OnUnenforced::kStop) {
     if (Status held = CheckCanBeHeld(start); !held) {
@@ -132,6 +143,7 @@ Result<LimiterUse> FractionSlices::Make(const ReplicaLaunch& start, const Launch
   const auto lease = leases_.GrantToReplica(workload.team, start.mark.workload, start.mark.replica,
                                             request, *gpu, start.uid, instance);
   if (!lease) return tl::unexpected(lease.error());
+  mps_.Arrive(start.device_uuid, lease->id);
   if (lease->guarantee().memory < workload.isolation.axes.memory) {
     leases_.End(lease->id);
     return Fail(ErrorCode::kUnsupported,
@@ -155,23 +167,22 @@ Result<std::map<std::string, std::string>> FractionSlices::MpsEnvironment(
                     lease.workload.empty() ? lease.id : "workload " + lease.workload, lease.uid),
         "run them as one user, or put them on different GPUs");
   }
-  const MpsDefaults own = MostOfProcess(slice.memory, compute);
-  MpsDefaults most = MostOfTenants(leases, start.device_uuid);
-  most.memory = std::max(*most.memory, *own.memory);
-  most.thread_percentage = std::max(*most.thread_percentage, *own.thread_percentage);
-  const bool partitioned = HasPartition(workload, slice);
-  // What is divided for good needs no ceiling.
-  if (partitioned) most.thread_percentage.reset();
-  const auto files = mps_.Ensure(start.device_uuid, most, partitioned);
-  if (!files) return tl::unexpected(files.error());
-  std::map<std::string, std::string> env = {
-      {"CUDA_MPS_PIPE_DIRECTORY", files->pipe_directory},
-      {"CUDA_MPS_LOG_DIRECTORY", files->log_directory},
-      // For each of its processes; the limiter holds all of them together.
-      {"CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", fmt::format("0={}M", own.memory->value >> 20)},
-  };
+  const std::string id = LeaseBook::IdOfReplica(start.mark.workload, start.mark.replica);
+  MpsDefaults own = MostOfProcess(slice.memory, compute);
   // A hint: its kernels wait for those of others where both could start.
-  if (workload.preemptible) env["CUDA_MPS_CLIENT_PRIORITY"] = "1";
+  own.below_normal_priority = workload.preemptible;
+  const bool partitioned = HasPartition(workload, slice);
+  mps_.Settle(start.device_uuid, MpsTenantsOf(leases, start.device_uuid));
+  const auto place = mps_.Ensure(start.device_uuid, {id, start.uid, own}, partitioned);
+  if (!place) return tl::unexpected(place.error());
+  std::map<std::string, std::string> env = {
+      {"CUDA_MPS_PIPE_DIRECTORY", place->files.pipe_directory},
+      {"CUDA_MPS_LOG_DIRECTORY", place->files.log_directory},
+  };
+  if (place->apart) return env;
+  // For each of its processes; the limiter holds all of them together.
+  env["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] = fmt::format("0={}M", own.memory->value >> 20);
+  if (own.below_normal_priority) env["CUDA_MPS_CLIENT_PRIORITY"] = "1";
   if (partitioned) {
     const auto partition = PartitionFor(start, slice, gpu, leases);
     if (!partition) return tl::unexpected(partition.error());
@@ -212,8 +223,9 @@ void FractionSlices::Hold(const ReplicaMark& mark, ProcessId process) {
   leases_.SetRunner(LeaseBook::IdOfReplica(mark.workload, mark.replica), process);
 }
 
-void FractionSlices::GiveBack(const ReplicaMark& mark) {
-  leases_.End(LeaseBook::IdOfReplica(mark.workload, mark.replica));
+void FractionSlices::GiveBack(const ReplicaLaunch& start) {
+  leases_.End(LeaseBook::IdOfReplica(start.mark.workload, start.mark.replica));
+  LeaveMps(start);
 }
 
 }  // namespace tranche

@@ -35,9 +35,12 @@ class FractionSlices {
   // The started process has it now.
   void Hold(const ReplicaMark& mark, ProcessId process);
   // Nobody was started.
-  void GiveBack(const ReplicaMark& mark);
+  void GiveBack(const ReplicaLaunch& start);
 
  private:
+  Result<LimiterUse> MakeSlice(const ReplicaLaunch& start, const Launch& launch,
+                               const Slice& slice);
+  void LeaveMps(const ReplicaLaunch& start);
   Result<Bytes> ContextCost(const LimiterFiles& files, const std::string& libcuda,
                             const std::string& gpu_uuid, const ReplicaLaunch& start,
                             const std::map<std::string, std::string>& as_client);

@@ -91,7 +91,7 @@ Status Supervisor::Start(const ReplicaKey& key, Entry& entry) {
   }
   const Result<ReplicaStart> started = runtime_.Start(launch);
   if (fraction && started) fractions_.Hold(launch.mark, started->process);
-  if (fraction && !started) fractions_.GiveBack(launch.mark);
+  if (fraction && !started) fractions_.GiveBack(launch);
   if (!started) return tl::unexpected(started.error());
   entry.record.process = started->process;
   entry.access = started->access;

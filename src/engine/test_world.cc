@@ -233,23 +233,27 @@ Result<std::unique_ptr<Engine>> World::TryOpen() {
 }
 
 void World::AddVgpuHost() {
-  vgpus = std::make_shared<FakeVgpuSysfs>(
-      VgpuInterface::kVendorVfio, 80, 16,
-      std::vector<FakeVgpuSysfs::Type>{{801, "NVIDIA H100XM-80C", 80, 0, 1, 1},
-                                       {802, "NVIDIA H100XM-40C", 40, 0, 2, 2},
-                                       {803, "NVIDIA H100XM-20C", 20, 0, 4, 4},
-                                       {804, "NVIDIA H100XM-16C", 16, 0, 5, 4},
-                                       {805, "NVIDIA H100XM-10C", 10, 0, 8, 8},
-                                       {811, "NVIDIA H100XM-3-40C", 40, 3, 2},
-                                       {812, "NVIDIA H100XM-1-10C", 10, 1, 7}},
-      "0000:10:00.0");
+  AddVgpuHost(80, {{801, "NVIDIA H100XM-80C", 80, 0, 1, 1},
+                   {802, "NVIDIA H100XM-40C", 40, 0, 2, 2},
+                   {803, "NVIDIA H100XM-20C", 20, 0, 4, 4},
+                   {804, "NVIDIA H100XM-16C", 16, 0, 5, 4},
+                   {805, "NVIDIA H100XM-10C", 10, 0, 8, 8},
+                   {811, "NVIDIA H100XM-3-40C", 40, 3, 2},
+                   {812, "NVIDIA H100XM-1-10C", 10, 1, 7}});
+}
+
+void World::AddVgpuHost(int gib, std::vector<FakeVgpuSysfs::Type> types, VgpuInterface interface,
+                        int functions) {
+  vgpus =
+      std::make_shared<FakeVgpuSysfs>(interface, gib, functions, std::move(types), "0000:10:00.0");
   const std::shared_ptr<FakeDriver> hardware = driver;
   vgpus->instances_of = [hardware] {
     std::vector<FakeVgpuSysfs::Instance> instances;
     const Machine machine = hardware->machine();
     for (const MigInstance& instance : machine.gpus.front().mig_instances) {
       const MigProfile* profile = machine.gpus.front().FindProfile(instance.profile);
-      instances.push_back({instance.id, profile != nullptr ? profile->compute_slices : 0});
+      instances.push_back({instance.id, profile != nullptr ? profile->compute_slices : 0,
+                           profile != nullptr ? profile->id : -1});
     }
     return instances;
   };

@@ -135,6 +135,8 @@ class World {
 
   // Puts GPU 0 under a vGPU host driver, with some types of H100.
   void AddVgpuHost();
+  void AddVgpuHost(int gib, std::vector<FakeVgpuSysfs::Type> types,
+                   VgpuInterface interface = VgpuInterface::kVendorVfio, int functions = 16);
 
   // Plans for `spec` and applies the plan; fails the test when there is no receipt.
   Receipt Apply(const Spec& spec);

@@ -77,7 +77,10 @@ void EngineImpl::CheckMps() {
   const Duration now = clock_->Monotonic();
   if (mps_checked_ >= Duration{0} && now - mps_checked_ < kMpsInterval) return;
   mps_checked_ = now;
-  for (const MpsTrouble& trouble : mps_.Look(MpsDevices())) {
+  const std::set<std::string> devices = MpsDevices();
+  const std::vector<Lease> leases = leases_.List();
+  for (const std::string& device : devices) mps_.Settle(device, MpsTenantsOf(leases, device));
+  for (const MpsTrouble& trouble : mps_.Look(devices)) {
     Note(trouble.device_uuid, trouble.what);
     supervisor_.DeviceFailed(trouble.device_uuid, trouble.what);
   }

@@ -51,6 +51,8 @@ std::optional<VgpuBook::Record> VgpuBook::ReadRecord(const std::string& id) cons
   record.spot.interface = mediated ? VgpuInterface::kMdev : VgpuInterface::kVendorVfio;
   record.owner = reader.String("owner");
   record.made = !reader.Has("made") || reader.Bool("made");
+  if (reader.Has("holds_place")) record.holds = reader.Bool("holds_place");
+  if (reader.Has("boot_id")) record.boot = reader.String("boot_id");
   if (reader.Has("workload")) {
     record.workload = reader.String("workload");
     record.replica = static_cast<int>(reader.Int("replica"));
@@ -72,6 +74,8 @@ Status VgpuBook::WriteRecord(const Record& record) const {
       {"owner", record.owner},
       {"made", record.made},
       {"created_at", FormatTime(record.since.value_or(clock_.Now()))}};
+  if (record.holds) json["holds_place"] = true;
+  if (!record.boot.empty()) json["boot_id"] = record.boot;
   if (!record.workload.empty()) {
     json["workload"] = record.workload;
     json["replica"] = record.replica;
@@ -88,21 +92,32 @@ void VgpuBook::DropRecord(const std::string& id) const {
   std::filesystem::remove(RecordOf(id), error);
 }
 
-std::vector<VgpuBook::Record> VgpuBook::RecordsFor(const std::string& workload, int replica) const {
+std::vector<VgpuBook::Record> VgpuBook::RecordsFor(const std::string& workload, int replica,
+                                                   bool holds) const {
   std::vector<Record> records;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(folder_, error)) {
     if (entry.path().extension() != ".json") continue;
     const auto record = ReadRecord(entry.path().stem());
-    if (record && record->workload == workload && record->replica == replica)
-      records.push_back(*record);
+    const bool of_it = record && record->workload == workload && record->replica == replica;
+    if (of_it && record->holds == holds) records.push_back(*record);
   }
   return records;
+}
+
+bool VgpuBook::IsOfThisBoot(const Record& record) const {
+  const std::string now = host_.BootId();
+  return record.boot.empty() || now.empty() || record.boot == now;
+}
+
+std::optional<VgpuDevice> VgpuBook::There(const Record& record) const {
+  return IsOfThisBoot(record) ? host_.At(record.spot) : std::nullopt;
 }
 
 void VgpuBook::Recognise(KnownVgpu* vgpu) const {
   const auto record = ReadRecord(vgpu->device.id);
   if (!record || !record->made || record->spot.type.id != vgpu->device.type.id) return;
+  if (!IsOfThisBoot(*record)) return;
   vgpu->ours = true;
   vgpu->owner = record->owner;
   vgpu->since = record->since;
@@ -126,14 +141,20 @@ Result<KnownVgpus> VgpuBook::Read(const std::string& gpu) const {
 
 Result<std::pair<KnownVgpu, VgpuInterface>> VgpuBook::Find(const std::string& id) const {
   std::vector<std::string> ids;
+  std::optional<Error> unread;
   for (const std::string& gpu : host_.Gpus()) {
     const auto known = Read(gpu);
-    if (!known) continue;
+    if (!known) {
+      if (known.error().code != ErrorCode::kUnsupported) unread = known.error();
+      continue;
+    }
     for (const KnownVgpu& vgpu : known->vgpus) {
       if (vgpu.device.id == id) return std::pair(vgpu, known->gpu.interface);
       ids.push_back(vgpu.device.id);
     }
   }
+  // It may be on the one that does not say.
+  if (unread) return FailedWhile(fmt::format("looking for the vGPU {}", id), *unread);
   return Fail(ErrorCode::kNotFound, fmt::format("there is no vGPU {}", id),
               ids.empty() ? "there is none at all" : "there are " + Listed(ids));
 }
@@ -168,7 +189,7 @@ Result<KnownVgpu> VgpuBook::Create(const std::string& gpu, const Wish& wish,
 // and a function that had no vGPU a moment ago has ours or none.
 Result<KnownVgpu> VgpuBook::Make(const VgpuSpot& spot, const std::string& owner,
                                  const std::string& workload, int replica) {
-  Record record{spot, owner, workload, replica, false, clock_.Now()};
+  Record record{spot, owner, workload, replica, false, false, host_.BootId(), clock_.Now()};
   if (const Status written = WriteRecord(record); !written) return tl::unexpected(written.error());
   const auto made = host_.CreateAt(spot);
   if (!made) {
@@ -186,8 +207,8 @@ Result<KnownVgpu> VgpuBook::Make(const VgpuSpot& spot, const std::string& owner,
 }
 
 std::optional<KnownVgpu> VgpuBook::FindFor(const std::string& workload, int replica) const {
-  for (const Record& record : RecordsFor(workload, replica)) {
-    if (const auto device = host_.At(record.spot))
+  for (const Record& record : RecordsFor(workload, replica, false)) {
+    if (const auto device = There(record))
       return KnownVgpu{*device, true, record.owner, record.since, workload, replica};
   }
   return std::nullopt;
@@ -195,8 +216,8 @@ std::optional<KnownVgpu> VgpuBook::FindFor(const std::string& workload, int repl
 
 Result<KnownVgpu> VgpuBook::CreateFor(const std::string& gpu, const std::string& type,
                                       const std::string& workload, int replica) {
-  for (const Record& record : RecordsFor(workload, replica)) {
-    const auto device = host_.At(record.spot);
+  for (const Record& record : RecordsFor(workload, replica, false)) {
+    const auto device = There(record);
     if (!device) {
       DropRecord(record.spot.id);
       continue;
@@ -215,14 +236,36 @@ Result<KnownVgpu> VgpuBook::CreateFor(const std::string& gpu, const std::string&
   return Make(*spot, fmt::format("workload {}/{}", workload, replica), workload, replica);
 }
 
-Status VgpuBook::DestroyFor(const std::string& workload, int replica) {
-  for (const Record& record : RecordsFor(workload, replica)) {
-    if (const auto device = host_.At(record.spot)) {
+Status VgpuBook::DestroyAll(const std::vector<Record>& records) {
+  for (const Record& record : records) {
+    if (const auto device = There(record)) {
       if (const Status gone = host_.Remove(*device, record.spot.interface); !gone) return gone;
     }
     DropRecord(record.spot.id);
   }
   return {};
+}
+
+Status VgpuBook::DestroyFor(const std::string& workload, int replica) {
+  if (const Status gone = ReleasePlaces(workload, replica); !gone) return gone;
+  return DestroyAll(RecordsFor(workload, replica, false));
+}
+
+Status VgpuBook::HoldPlace(const std::string& workload, int replica) {
+  for (Record& record : RecordsFor(workload, replica, false)) {
+    record.holds = true;
+    record.owner = fmt::format("holds a place while {}/{} is made", workload, replica);
+    if (const Status written = WriteRecord(record); !written) return written;
+  }
+  return {};
+}
+
+Status VgpuBook::ReleasePlaces(const std::string& workload, int replica) {
+  return DestroyAll(RecordsFor(workload, replica, true));
+}
+
+bool VgpuBook::HoldsPlaces(const std::string& workload, int replica) const {
+  return !RecordsFor(workload, replica, true).empty();
 }
 
 Status VgpuBook::Destroy(const std::string& id, bool adopt) {

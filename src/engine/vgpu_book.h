@@ -35,7 +35,7 @@ class VgpuBook {
   // A GPU by its PCI address, or by its number among those of the machine. kNotFound names them.
   Result<std::string> FindGpu(const std::string& gpu) const;
   Result<KnownVgpus> Read(const std::string& gpu) const;
-  // kNotFound when no GPU has such a one.
+  // kNotFound when no GPU has such a one; why a GPU could not be read, when it may be on that.
   Result<std::pair<KnownVgpu, VgpuInterface>> Find(const std::string& id) const;
 
   // The type by its name, or the smallest of a series with so much memory.
@@ -53,8 +53,13 @@ class VgpuBook {
   // that nobody knows to be ours.
   Result<KnownVgpu> CreateFor(const std::string& gpu, const std::string& type,
                               const std::string& workload, int replica);
-  // OK when it is not there. kBusy while a machine has it open.
+  // OK when it is not there. kBusy while a machine has it open. Those that hold places go as well.
   Status DestroyFor(const std::string& workload, int replica);
+  // The driver put the replica's somewhere else than it is to be: it stays there, so that the next
+  // one that is made for the replica goes elsewhere, until ReleasePlaces.
+  Status HoldPlace(const std::string& workload, int replica);
+  Status ReleasePlaces(const std::string& workload, int replica);
+  bool HoldsPlaces(const std::string& workload, int replica) const;
 
   // kPermission for one that Tranche did not make, unless `adopt`.
   Status Destroy(const std::string& id, bool adopt);
@@ -66,14 +71,21 @@ class VgpuBook {
     std::string owner;
     std::string workload;
     int replica = 0;
-    bool made = false;  // it was seen there; otherwise it was about to be made
+    bool made = false;   // it was seen there; otherwise it was about to be made
+    bool holds = false;  // only a place, for another to go elsewhere
+    std::string boot;    // VgpuHost::BootId then
     std::optional<Time> since;
   };
   std::string RecordOf(const std::string& id) const;
   std::optional<Record> ReadRecord(const std::string& id) const;
   Status WriteRecord(const Record& record) const;
   void DropRecord(const std::string& id) const;
-  std::vector<Record> RecordsFor(const std::string& workload, int replica) const;
+  std::vector<Record> RecordsFor(const std::string& workload, int replica, bool holds) const;
+  Status DestroyAll(const std::vector<Record>& records);
+  // What is there of it now. Nothing lasts over a start of the machine: whatever is at its place
+  // since the last one is somebody else's.
+  std::optional<VgpuDevice> There(const Record& record) const;
+  bool IsOfThisBoot(const Record& record) const;
   Result<KnownVgpu> Make(const VgpuSpot& spot, const std::string& owner,
                          const std::string& workload, int replica);
   // What was written down, if it is still the one that is there.

@@ -20,13 +20,18 @@ Reading<T> ReadingOf(const Result<T>& read) {
   return read ? Reading<T>(*read) : Reading<T>::Absent(read.error().message);
 }
 
-VgpuOffer OfferOf(const VgpuType& type) {
+VgpuOffer OfferOf(const VgpuType& type, const Gpu& gpu) {
   VgpuOffer offer;
   offer.name = ShortVgpuName(type.name);
   offer.series = type.series;
   offer.framebuffer = type.framebuffer;
   offer.mig_slices = type.mig_slices;
   offer.most = std::max(1, type.most);
+  offer.most_per_instance = type.mig_slices > 0 ? type.most_per_instance : 0;
+  for (const MigProfile& profile : gpu.mig_profiles) {
+    if (type.mig_slices > 0 && profile.id == type.instance_profile)
+      offer.mig_profile = profile.name;
+  }
   return offer;
 }
 
@@ -75,13 +80,15 @@ GpuVgpu VgpuOf(const Gpu& gpu, const KnownVgpus& known, const VgpuHost& host) {
     vgpu.scheduler = Reading<VgpuScheduler>::Absent("it has no virtual functions yet");
   }
   std::vector<VgpuOffer> named;
-  for (const VgpuType& type : known.gpu.types) named.push_back(OfferOf(type));
+  // What nvidia-smi names is told in full, so it comes first.
   const std::vector<VgpuType> supported = host.Supported(known.gpu.address);
-  for (const VgpuType& type : supported) {
-    const VgpuOffer offer = OfferOf(type);
-    const bool there = std::any_of(named.begin(), named.end(),
-                                   [&](const VgpuOffer& one) { return one.name == offer.name; });
-    if (!there) named.push_back(offer);
+  for (const std::vector<VgpuType>* types : {&supported, &known.gpu.types}) {
+    for (const VgpuType& type : *types) {
+      const VgpuOffer offer = OfferOf(type, gpu);
+      const bool there = std::any_of(named.begin(), named.end(),
+                                     [&](const VgpuOffer& one) { return one.name == offer.name; });
+      if (!there) named.push_back(offer);
+    }
   }
   vgpu.offers = BuiltInVgpuCatalog().OffersOf(gpu.model, gpu.memory_total, gpu.mig_profiles, named);
   vgpu.offers.erase(std::remove_if(vgpu.offers.begin(), vgpu.offers.end(),

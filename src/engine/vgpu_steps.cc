@@ -21,30 +21,50 @@ Result<std::string> VgpuSteps::AddressOf(const std::string& gpu_uuid) {
   return gpu->pci_bus_id;
 }
 
-Status VgpuSteps::CheckPlace(const KnownVgpu& vgpu, const Slice& slice) {
-  if (!slice.placement || !vgpu.device.gpu_instance) return {};
+Result<bool> VgpuSteps::IsInPlace(const KnownVgpu& vgpu, const Slice& slice) {
+  if (!slice.placement || !vgpu.device.gpu_instance) return true;
   const Result<Machine> machine = driver_.Read();
   if (!machine) return tl::unexpected(machine.error());
   const Gpu* gpu = machine->FindGpu(slice.gpu_uuid);
   const MigInstance* planned = gpu != nullptr ? gpu->FindInstance(*slice.placement) : nullptr;
-  if (planned != nullptr && planned->id == *vgpu.device.gpu_instance) return {};
-  return Fail(
-      ErrorCode::kFailed,
-      fmt::format("the driver put {} into GPU instance {}, not into {} at {}", vgpu.device.id,
-                  *vgpu.device.gpu_instance, slice.profile, SlotsText(*slice.placement)),
-      "another instance of that size is free: give it a tenant, or take it away");
+  return planned != nullptr && planned->id == *vgpu.device.gpu_instance;
+}
+
+// Which instance of its size with room one gets is the driver's to choose. Those that it puts
+// elsewhere hold what they have until one is where it is to be.
+Result<KnownVgpu> VgpuSteps::MakeInPlace(const std::string& address, const std::string& workload,
+                                         int replica, const Slice& slice) {
+  std::optional<Error> misplaced;
+  while (true) {
+    const auto made = book_->CreateFor(address, slice.vgpu_type, workload, replica);
+    if (!made) return tl::unexpected(misplaced.value_or(made.error()));
+    const auto in_place = IsInPlace(*made, slice);
+    if (!in_place) return tl::unexpected(in_place.error());
+    if (*in_place) return *made;
+    misplaced = Error{
+        ErrorCode::kFailed,
+        fmt::format("the driver put {} into GPU instance {}, not into {} at {}", made->device.id,
+                    *made->device.gpu_instance, slice.profile, SlotsText(*slice.placement)),
+        "another instance of that size is free: give it a tenant, or take it away"};
+    if (const Status held = book_->HoldPlace(workload, replica); !held)
+      return tl::unexpected(held.error());
+  }
 }
 
 Result<std::string> VgpuSteps::Create(const std::string& workload, int replica,
                                       const Slice& slice) {
   const auto address = AddressOf(slice.gpu_uuid);
   if (!address) return tl::unexpected(address.error());
-  const auto made = book_->CreateFor(*address, slice.vgpu_type, workload, replica);
-  if (!made) return tl::unexpected(made.error());
-  if (const Status placed = CheckPlace(*made, slice); !placed) {
+  // What a crash left of an earlier attempt.
+  if (const Status free = book_->ReleasePlaces(workload, replica); !free)
+    return tl::unexpected(free.error());
+  const auto made = MakeInPlace(*address, workload, replica, slice);
+  if (!made) {
     (void)book_->DestroyFor(workload, replica);
-    return tl::unexpected(placed.error());
+    return tl::unexpected(made.error());
   }
+  if (const Status free = book_->ReleasePlaces(workload, replica); !free)
+    return tl::unexpected(free.error());
   return fmt::format("{}; for libvirt: tranche vgpu xml {}", made->device.id, made->device.id);
 }
 
@@ -107,7 +127,8 @@ Result<bool> VgpuSteps::Holds(const Step& step) {
     case StepKind::kCreateVgpu: {
       const auto there = book_->FindFor(step.workload, step.replica);
       return there && ShortVgpuName(there->device.type.name) == step.slice->vgpu_type &&
-             CheckPlace(*there, *step.slice).has_value();
+             !book_->HoldsPlaces(step.workload, step.replica) &&
+             IsInPlace(*there, *step.slice).value_or(false);
     }
     case StepKind::kDestroyVgpu:
       return !book_->FindFor(step.workload, step.replica);

@@ -27,8 +27,11 @@ class VgpuSteps {
  private:
   Result<std::string> AddressOf(const std::string& gpu_uuid);
   Result<bool> HostIs(const std::string& gpu_uuid, const VgpuHostState& state);
-  // Whether the driver put it where it was to be; an error that says where it is instead.
-  Status CheckPlace(const KnownVgpu& vgpu, const Slice& slice);
+  // Whether the driver put it where it was to be.
+  Result<bool> IsInPlace(const KnownVgpu& vgpu, const Slice& slice);
+  // One there; the error says where the driver puts it instead.
+  Result<KnownVgpu> MakeInPlace(const std::string& address, const std::string& workload,
+                                int replica, const Slice& slice);
 
   Driver& driver_;
   VgpuHost* const host_;

@@ -1,6 +1,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <filesystem>
+#include <random>
+
 #include "engine/test_world.h"
 #include "engine/vgpu_book.h"
 
@@ -98,6 +102,88 @@ TEST(VgpusTest, BackedByMigInTheRightOrder) {
   EXPECT_FALSE(world.vgpus->enabled());
 }
 
+// A board whose MIG instances several vGPUs share.
+Gpu TestProServer() {
+  const auto catalog = *Catalog::Load();
+  const CatalogGpu& known = **catalog->FindGpu("RTX-PRO-6000-SERVER");
+  Gpu gpu = TestH100(0, false);
+  gpu.name = "NVIDIA RTX PRO 6000 Blackwell Server Edition";
+  gpu.model = known.key;
+  gpu.sm_count = *known.sm_count;
+  gpu.memory_total = *known.memory;
+  gpu.mig_profiles = known.mig_profiles;
+  gpu.memory_slots = known.mig_memory_slots;
+  return gpu;
+}
+
+TEST(VgpusTest, SeveralShareAnInstanceWhereTheDriverPutsThem) {
+  const std::string dc = "RTX Pro 6000 Blackwell DC-";
+  World world(TestMachine({TestProServer()}));
+  world.AddVgpuHost(96, {{901, "NVIDIA " + dc + "1-24C", 24, 1, 4, 0, 1, 47},
+                         {902, "NVIDIA " + dc + "1-12C", 12, 1, 8, 0, 2, 47},
+                         {903, "NVIDIA " + dc + "1-8C", 8, 1, 12, 0, 3, 47}});
+  world.Open();
+  const Spec spec =
+      SpecOf({Vm("half", dc + "1-12C", 3), Vm("third", dc + "1-8C", 3), Vm("whole", dc + "1-24C")});
+  const Receipt receipt = world.Apply(spec);
+  ASSERT_EQ(receipt.outcome, ApplyOutcome::kDone) << (receipt.error ? receipt.error->message : "");
+  EXPECT_THAT(Made(world), ElementsAre(901, 902, 902, 902, 903, 903, 903));
+  EXPECT_EQ(world.driver->machine().gpus[0].mig_instances.size(), 4u);
+  EXPECT_FALSE(world.MakePlan(spec).HasChanges());
+  // Each is where its plan says.
+  const Machine machine = *world.engine().Inventory();
+  const Gpu& gpu = machine.gpus[0];
+  for (const VgpuThere& there : gpu.vgpu->there) {
+    const Deployment deployment = *world.engine().GetDeployment();
+    const DeployedReplica* replica = deployment.FindReplica(there.workload, there.replica);
+    ASSERT_NE(replica, nullptr);
+    EXPECT_EQ(gpu.FindInstance(*replica->slice.placement)->id, *there.gpu_instance);
+  }
+  // One more joins the instance with room; none is made for it.
+  const Spec four =
+      SpecOf({Vm("half", dc + "1-12C", 4), Vm("third", dc + "1-8C", 3), Vm("whole", dc + "1-24C")});
+  ASSERT_EQ(world.Apply(four).outcome, ApplyOutcome::kDone);
+  EXPECT_EQ(world.driver->machine().gpus[0].mig_instances.size(), 4u);
+  // An instance goes with the last in it.
+  ASSERT_EQ(world.Apply(SpecOf({Vm("third", dc + "1-8C", 2)})).outcome, ApplyOutcome::kDone);
+  EXPECT_THAT(Made(world), ElementsAre(903, 903));
+  EXPECT_EQ(world.driver->machine().gpus[0].mig_instances.size(), 1u);
+  ASSERT_EQ(world.engine().Down(world.Options(), nullptr)->outcome, ApplyOutcome::kDone);
+  EXPECT_THAT(Made(world), IsEmpty());
+}
+
+// One spec after the other: what fits is made, each where its plan says, though the driver chooses.
+TEST(VgpusTest, WhateverIsAskedNextIsWhereItsPlanSays) {
+  const std::string dc = "RTX Pro 6000 Blackwell DC-";
+  const std::vector<std::string> types = {"1-24C", "1-12C", "1-8C", "2-24C"};
+  std::mt19937 random(17);
+  World world(TestMachine({TestProServer()}));
+  world.AddVgpuHost(96, {{901, "NVIDIA " + dc + "1-24C", 24, 1, 4, 0, 1, 47},
+                         {902, "NVIDIA " + dc + "1-12C", 12, 1, 8, 0, 2, 47},
+                         {903, "NVIDIA " + dc + "1-8C", 8, 1, 12, 0, 3, 47},
+                         {904, "NVIDIA " + dc + "2-24C", 24, 2, 4, 0, 2, 35}});
+  world.Open();
+  int made = 0;
+  for (int round = 0; round < 40; ++round) {
+    std::vector<Workload> workloads;
+    const int count = 1 + static_cast<int>(random() % 3);
+    for (int i = 0; i < count; ++i) {
+      workloads.push_back(Vm("w" + std::to_string(i), dc + types[random() % types.size()],
+                             1 + static_cast<int>(random() % 4)));
+    }
+    const Spec spec = SpecOf(workloads);
+    const auto plan = world.engine().MakePlan(spec, {});
+    ASSERT_TRUE(plan);
+    if (!plan->feasible()) continue;
+    ++made;
+    const Receipt receipt = world.Apply(spec);
+    ASSERT_EQ(receipt.outcome, ApplyOutcome::kDone)
+        << "round " << round << ": " << (receipt.error ? receipt.error->message : "");
+    EXPECT_FALSE(world.MakePlan(spec).HasChanges());
+  }
+  EXPECT_GT(made, 15);
+}
+
 TEST(VgpusTest, MixedSizesHaveTheirPlaces) {
   World world(TestMachine({TestH100(0, false)}));
   world.AddVgpuHost();
@@ -189,6 +275,49 @@ TEST(VgpusTest, AHalfWrittenSysfsIsNoPlanToApply) {
   EXPECT_THAT(Made(world), IsEmpty());
 }
 
+// That files are missing is no sign of a GPU without vGPUs, on which another plan might be made.
+TEST(VgpusTest, AFileThatIsMissingIsNoHostWithoutVgpus) {
+  World world(TestMachine({TestH100(0, false)}));
+  world.AddVgpuHost();
+  world.Open();
+  const Spec spec = SpecOf({Vm("a", "H100XM-20C")});
+  ASSERT_EQ(world.Apply(spec).outcome, ApplyOutcome::kDone);
+  for (const char* file : {"/nvidia/creatable_vgpu_types", "/nvidia/current_vgpu_type"}) {
+    const std::string path = "/sys/bus/pci/devices/" + world.vgpus->FunctionAt(1) + file;
+    world.vgpus->instead[path] = std::nullopt;
+    const auto plan = world.engine().MakePlan(spec, {});
+    ASSERT_TRUE(plan);
+    ASSERT_FALSE(plan->feasible()) << file;
+    EXPECT_THAT(plan->unplaced[0].reason, HasSubstr(file));
+    world.vgpus->instead.clear();
+  }
+  EXPECT_FALSE(world.MakePlan(spec).HasChanges());
+  EXPECT_THAT(Made(world), ElementsAre(803));
+}
+
+// Capacity that shrinks between the plan and its steps: all goes back.
+TEST(VgpusTest, WhatDoesNotFitAnyMoreGoesBack) {
+  // Outlives the world, which passes boundaries as it ends.
+  bool come = false;
+  World world(TestMachine({TestH100(0, false)}));
+  world.AddVgpuHost();
+  world.vgpus->EnableFunctions();
+  const std::string theirs =
+      "/sys/bus/pci/devices/" + world.vgpus->FunctionAt(9) + "/nvidia/current_vgpu_type";
+  world.boundary = [&](const std::string& where) {
+    if (come || where.find("before writing") == std::string::npos) return;
+    come = true;
+    ASSERT_TRUE(world.vgpus->Write(theirs, "803"));
+  };
+  world.Open();
+  const Receipt receipt = world.Apply(SpecOf({Vm("a", "H100XM-20C", 4)}));
+  EXPECT_TRUE(come);
+  EXPECT_EQ(receipt.outcome, ApplyOutcome::kRolledBack);
+  EXPECT_EQ(receipt.error->code, ErrorCode::kDoesNotFit);
+  EXPECT_THAT(world.vgpus->made(), ElementsAre(Pair(world.vgpus->FunctionAt(9), 803)))
+      << "only what is theirs";
+}
+
 TEST(VgpusTest, ComeBackAfterAReboot) {
   for (const bool mig : {false, true}) {
     World world(TestMachine({TestH100(0, false)}));
@@ -205,6 +334,83 @@ TEST(VgpusTest, ComeBackAfterAReboot) {
     EXPECT_TRUE(world.vgpus->enabled());
     EXPECT_EQ(world.vgpus->scheduler, mig ? "Best Effort" : "Equal Share");
     EXPECT_EQ(world.Replica("a", 1).state, ReplicaState::kHealthy);
+  }
+}
+
+// A virtual function has no name of its own: what is there after a start of the machine is not what
+// was there before it, however alike.
+TEST(VgpusTest, WhatIsAtTheSamePlaceAfterARebootIsNotOurs) {
+  World world(TestMachine({TestH100(0, false)}));
+  world.AddVgpuHost();
+  world.Open();
+  ASSERT_EQ(world.Apply(SpecOf({Vm("a", "H100XM-20C")})).outcome, ApplyOutcome::kDone);
+  const std::string place = world.vgpus->made().begin()->first;
+  world.Close();
+  world.vgpus->Reboot();
+  world.vgpus->EnableFunctions();
+  ASSERT_TRUE(
+      world.vgpus->Write("/sys/bus/pci/devices/" + place + "/nvidia/current_vgpu_type", "803"));
+  world.Open();
+  ASSERT_TRUE(world.TickUntil([&] { return world.vgpus->made().size() == 2; }));
+  EXPECT_EQ(world.Replica("a", 0).state, ReplicaState::kHealthy);
+  ASSERT_TRUE(world.engine().Down(world.Options(), nullptr));
+  EXPECT_THAT(world.vgpus->made(), ElementsAre(Pair(place, 803))) << "it is theirs";
+}
+
+// A crash while one held a place: whoever makes or takes away the replica's takes it away, too.
+TEST(VgpuBook, WhatHoldsAPlaceGoesWithItsReplica) {
+  char folder[] = "/tmp/tranche-vgpu-book.XXXXXX";
+  ASSERT_NE(mkdtemp(folder), nullptr);
+  auto* files =
+      new FakeVgpuSysfs(VgpuInterface::kVendorVfio, 48, 8, {{559, "NVIDIA A40-8C", 8, 0, 6, 4}});
+  VgpuHost host(std::unique_ptr<Sysfs>(files),
+                [&](const std::vector<std::string>& argv) { return files->Run(argv); });
+  SystemClock clock;
+  files->EnableFunctions();
+  VgpuBook book(folder, host, clock);
+  ASSERT_TRUE(book.CreateFor(FakeVgpuSysfs::kGpu, "A40-8C", "a", 0));
+  ASSERT_TRUE(book.HoldPlace("a", 0));
+  EXPECT_TRUE(book.HoldsPlaces("a", 0));
+  EXPECT_FALSE(book.FindFor("a", 0)) << "it is none of the replica's";
+  ASSERT_TRUE(book.CreateFor(FakeVgpuSysfs::kGpu, "A40-8C", "a", 0));
+  EXPECT_EQ(files->made().size(), 2u);
+  // As the next start of Tranche sees it.
+  VgpuBook again(folder, host, clock);
+  EXPECT_TRUE(again.HoldsPlaces("a", 0));
+  ASSERT_TRUE(again.ReleasePlaces("a", 0));
+  EXPECT_EQ(files->made().size(), 1u);
+  EXPECT_TRUE(again.FindFor("a", 0));
+  ASSERT_TRUE(again.HoldPlace("a", 0));
+  ASSERT_TRUE(again.CreateFor(FakeVgpuSysfs::kGpu, "A40-8C", "a", 0));
+  ASSERT_TRUE(again.DestroyFor("a", 0));
+  EXPECT_THAT(files->made(), IsEmpty());
+  std::filesystem::remove_all(folder);
+}
+
+TEST(VgpusTest, MediatedDevicesAreMadeAndTakenDown) {
+  for (const int functions : {0, 16}) {
+    World world(TestMachine({TestH100(0, false)}));
+    world.AddVgpuHost(
+        80, {{802, "NVIDIA H100XM-40C", 40, 0, 2, 2}, {803, "NVIDIA H100XM-20C", 20, 0, 4, 4}},
+        VgpuInterface::kMdev, functions);
+    world.Open();
+    const Spec spec = SpecOf({Vm("a", "H100XM-20C", 2)});
+    const Receipt receipt = world.Apply(spec);
+    ASSERT_EQ(receipt.outcome, ApplyOutcome::kDone)
+        << (receipt.error ? receipt.error->message : "");
+    EXPECT_THAT(Made(world), ElementsAre(803, 803));
+    EXPECT_EQ(world.vgpus->made().begin()->first.size(), 36u) << "a UUID";
+    EXPECT_FALSE(world.MakePlan(spec).HasChanges());
+    // The daemon starts anew and knows them.
+    world.Close();
+    world.Open();
+    EXPECT_FALSE(world.MakePlan(spec).HasChanges());
+    ASSERT_EQ(world.Apply(SpecOf({Vm("a", "H100XM-40C")})).outcome, ApplyOutcome::kDone);
+    EXPECT_THAT(Made(world), ElementsAre(802));
+    ASSERT_EQ(world.engine().Down(world.Options(), nullptr)->outcome, ApplyOutcome::kDone);
+    EXPECT_THAT(Made(world), IsEmpty());
+    EXPECT_FALSE(world.vgpus->enabled());
+    EXPECT_EQ(*world.engine().GetDeployment(), Deployment());
   }
 }
 

@@ -50,6 +50,7 @@ Json ToJson(const VgpuOffer& offer) {
   if (offer.mig_slices > 0) json["mig_slices"] = offer.mig_slices;
   if (!offer.mig_profile.empty()) json["mig_profile"] = offer.mig_profile;
   if (offer.most_mixed > 0) json["most_mixed"] = offer.most_mixed;
+  if (offer.most_per_instance > 1) json["most_per_instance"] = offer.most_per_instance;
   return json;
 }
 
@@ -63,7 +64,9 @@ VgpuOffer OfferFromJson(JsonReader& reader) {
   if (reader.Has("mig_slices")) offer.mig_slices = Count(reader, "mig_slices");
   if (reader.Has("mig_profile")) offer.mig_profile = reader.String("mig_profile");
   if (reader.Has("most_mixed")) offer.most_mixed = Count(reader, "most_mixed");
-  if (reader.status() && (offer.most < 1 || offer.framebuffer < offer.reserved)) {
+  if (reader.Has("most_per_instance")) offer.most_per_instance = Count(reader, "most_per_instance");
+  const bool counted = offer.most >= 1 && offer.most_per_instance >= 1;
+  if (reader.status() && (!counted || offer.framebuffer < offer.reserved)) {
     reader.Add(Fail(ErrorCode::kInvalid, reader.where() + " is no type that a GPU could have"));
   }
   return offer;

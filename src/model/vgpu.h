@@ -54,6 +54,9 @@ struct VgpuOffer {
   std::string mig_profile;  // likewise; "" when not known
   int most = 1;             // of it on one GPU that has no others
   int most_mixed = 0;       // of it among other sizes; 0: not known, so it is not mixed
+  // Of it in one GPU instance, with mig_slices: several take turns there, and all of them are of
+  // one size.
+  int most_per_instance = 1;
   bool operator==(const VgpuOffer&) const = default;
   // What the guest can count on.
   Bytes guest() const { return framebuffer - reserved; }

@@ -56,6 +56,17 @@ TEST(VgpuCodec, WhatIsNotKnownStaysSo) {
   EXPECT_EQ(read->state(), (VgpuHostState{true, false, VgpuScheduler::kFixedShare}));
 }
 
+TEST(VgpuCodec, HowManyAnInstanceHoldsIsSaidWhereItIsMoreThanOne) {
+  GpuVgpu vgpu = Example();
+  EXPECT_FALSE(ToJson(vgpu)["types"][0].contains("most_per_instance"));
+  vgpu.offers[0].most_per_instance = 3;
+  Json json = ToJson(vgpu);
+  EXPECT_EQ(json["types"][0]["most_per_instance"], 3);
+  EXPECT_EQ(*GpuVgpuFromJson(json), vgpu);
+  json["types"][0]["most_per_instance"] = 0;
+  EXPECT_FALSE(GpuVgpuFromJson(json)) << "none would divide nothing";
+}
+
 TEST(VgpuCodec, RefusesWhatCannotBe) {
   const auto with = [](const char* key, Json value) {
     Json json = ToJson(Example());

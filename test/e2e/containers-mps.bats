@@ -52,3 +52,27 @@ SPEC
   [[ $(control lspart | awk '$1 ~ /^GPU-/ && $2 != "-" { print $4 }') == 5 ]]
   tranche down --yes
 }
+
+@test "a container is given the directory of its own namespace, and no other" {
+  machine H100-SXM5-80GB
+  rm -rf "$M" && sim create "$M" --gpu H100-SXM5-80GB --driver 615
+  containers
+  start_daemon_with_nodes
+  spec s <<'SPEC'
+version: 1
+workloads:
+  - {name: one, kind: batch, mechanism: mps, memory: 10GiB, compute: 30%, image: "localhost/tenant:1", command: [/app/cuda_work, async, "1000", "600"]}
+  - {name: two, kind: batch, mechanism: mps, memory: 20GiB, compute: 60%, image: "localhost/tenant:1", command: [/app/cuda_work, async, "1000", "600"]}
+SPEC
+  apply -f "$DIR/s.yaml"
+  eventually eval '[[ $(tranche mps list -o json | jq "[.daemons[].clients[]] | length") == 2 ]]' || { tranche status; tranche logs one; false; }
+  eventually are_healthy 2
+  local name
+  for name in one two; do
+    podman inspect "$(podman ps -q --filter "name=tranche-$name")" --format '{{.State.Pid}}' >"$DIR/pid"
+    run grep -o '[^ ]*/run/mps/[^ ]*' "/proc/$(cat "$DIR/pid")/mountinfo"
+    echo "$output"
+    [[ $(sort -u <<<"$output" | wc -l) == 1 && $output == */uid_$EUID/tr_${name}_* ]]
+  done
+  tranche down --yes
+}

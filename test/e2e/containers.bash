@@ -1,6 +1,7 @@
 # What tests of workloads in containers stand on, beside common.bash.
 #
 #   containers              podman with a store and an image of its own, or the test is skipped
+#   image_files             makes what is in that image, in $DIR/image
 #   start_daemon_with_nodes the daemon with the machine's own /dev
 #   log_has WORKLOAD TEXT   whether its log has it
 
@@ -17,6 +18,13 @@ containers() {
   printf '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "none"\ntmp_dir = "%s/tmp"\n' "$DIR" >"$CONTAINERS_CONF"
   if command -v runc >/dev/null; then echo 'runtime = "runc"' >>"$CONTAINERS_CONF"; fi
   printf '[storage]\ndriver = "vfs"\ngraphroot = "%s/store"\nrunroot = "%s/run"\n' "$DIR" "$DIR" >"$CONTAINERS_STORAGE_CONF"
+  image_files
+  tar -C "$DIR/image" -c . | podman import -q - localhost/tenant:1 >/dev/null
+  podman run --rm --network=host --ulimit=nofile=512:512 --ulimit=nproc=512:512 localhost/tenant:1 sh -c 'exit 0' \
+    2>"$DIR/why" || skip "containers do not start here: $(head -n 1 "$DIR/why")"
+}
+# What an image has: this host's shell and programs that use CUDA.
+image_files() {
   local file library
   # The C library comes with an image; the driver and the limiter do not.
   for file in sh env sleep ls "$TENANTS/cuda_fill" "$TENANTS/cuda_work" "$TRANCHE_BIN"/../lib/{tranche,sim}/libcuda.so.1; do
@@ -29,9 +37,6 @@ containers() {
   done
   mkdir -p "$DIR/image/tmp" "$DIR/image/app"
   cp "$TENANTS/cuda_fill" "$TENANTS/cuda_work" "$DIR/image/app"
-  tar -C "$DIR/image" -c . | podman import -q - localhost/tenant:1 >/dev/null
-  podman run --rm --network=host --ulimit=nofile=512:512 --ulimit=nproc=512:512 localhost/tenant:1 sh -c 'exit 0' \
-    2>"$DIR/why" || skip "containers do not start here: $(head -n 1 "$DIR/why")"
 }
 # The machine's own /dev is the daemon's.
 start_daemon_with_nodes() {

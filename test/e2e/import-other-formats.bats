@@ -136,9 +136,21 @@ active_thread_percentage = "50"
 TOML
   run "$TRANCHE_BIN/tranche" import "$DIR/mps.toml" -q
   [[ $status -eq 0 && $output == *"name: main-fast"*"memory: 10GiB"*"compute: 50%"* ]]
+  cat >>"$DIR/mps.toml" <<'TOML'
+[[servers.main.devices]]
+uuid = "GPU-8a1c"
+[[servers.main.devices.sm_partitions]]
+name = "fast"
+chunks = 4
+TOML
+  run "$TRANCHE_BIN/tranche" import "$DIR/mps.toml"
+  [[ $status -eq 0 && $output == *"compute: 50%"* && $output == *"--gpu MODEL says which it is"* ]]
+  # 32 of 132 SMs, which are its own.
+  run "$TRANCHE_BIN/tranche" import "$DIR/mps.toml" -q --gpu H100-SXM5-80GB
+  [[ $status -eq 0 && $output == *"isolation: {memory: cooperative, compute: driver}"*"compute: 24.2%"* ]]
   echo 'colour = 3' >>"$DIR/mps.toml"
   fails_with 64 "$TRANCHE_BIN/tranche" import "$DIR/mps.toml"
-  [[ $output == *"mps.toml:7"*"unknown key 'colour'"* ]]
+  [[ $output == *"mps.toml:12"*"unknown key 'colour'"* ]]
 }
 
 @test "a layout that only grows keeps every slice that was there" {

@@ -3,7 +3,8 @@ load common
 TENANTS=${TRANCHE_TENANTS:-$TRANCHE_BIN/../test/tenants}
 
 control() { echo "$1" | sim exec "$M" -- env CUDA_MPS_PIPE_DIRECTORY="$(dirname "$(ls "$M"/tranche/run/mps/*/control)")" nvidia-cuda-mps-control; }
-clients() { control "get_client_list $(control get_server_list)" | wc -l; }
+clients() { tranche mps list -o json | jq '[.daemons[].clients[]] | length'; }
+protocol() { tranche mps list -o json | jq '.daemons[0].protocol'; }
 # Chunks of each partition.
 partitions() { control lspart | awk '$1 ~ /^GPU-/ && $2 != "-" { print $4 }' | sort -n | xargs; }
 tenant() {
@@ -98,11 +99,12 @@ SPEC
   sed 's/isolation: {compute: driver}, //' "$DIR/three.yaml" >"$DIR/plain.yaml"
   apply -f "$DIR/plain.yaml"
   eventually eval '[[ $(clients) == 6 ]]'
-  [[ $(control lspart) == *"not enabled"* ]]
+  [[ $(protocol) == 3 ]]
   apply -f "$DIR/three.yaml"
   eventually eval '[[ $(clients) == 6 && $(partitions) == "3 5 8" ]]'
+  [[ $(protocol) == 2 ]]
   apply -f "$DIR/plain.yaml"
   eventually eval '[[ $(clients) == 6 ]]'
-  [[ $(control lspart) == *"not enabled"* ]]
+  [[ $(protocol) == 3 ]]
   tranche down --yes
 }

@@ -193,3 +193,20 @@ SPEC
   jq -e '[.placements[].vgpu_type] | unique == ["H100XM-1-10C"]' <<<"$output"
   jq -e '.steps[0:2] | map(.action) == ["enable_mig", "set_vgpu_host"]' <<<"$output"
 }
+
+@test "functions are not made over what they would destroy" {
+  vgpu_host H100-SXM5-80GB
+  start_daemon
+  tranche mig create 0 3g.40gb --yes
+  fails_with 6 tranche vgpu enable 0 --yes
+  [[ $output == *"MIG instances"*"3g.40gb"*"--adopt"* && ! -e $PCI/$BDF/virtfn0 ]]
+  # Not even so while a program is on it.
+  local pid
+  pid=$(sim attach "$M" --gpu 0:0 --memory 1GiB --for 60s 3>&-)
+  fails_with 6 tranche vgpu enable 0 --yes --adopt
+  [[ $output == *"in use by pid $pid"* && ! -e $PCI/$BDF/virtfn0 ]]
+  kill "$pid"
+  eventually eval '[[ $(nvml | jq "[.gpus[0].processes[]] | length") == 0 ]]'
+  tranche vgpu enable 0 --yes --adopt
+  [[ -e $PCI/$BDF/virtfn0 ]]
+}

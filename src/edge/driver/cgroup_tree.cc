@@ -12,30 +12,16 @@
 #include <fstream>
 #include <sstream>
 
+#include "base/errno_code.h"
+
 namespace tranche {
 namespace {
 
 namespace fs = std::filesystem;
 
-ErrorCode CodeOf(int error) {
-  switch (error) {
-    case ENOENT:
-      return ErrorCode::kNotFound;
-    case EACCES:
-    case EPERM:
-    case EROFS:
-      return ErrorCode::kPermission;
-    case EBUSY:
-    case ENOTEMPTY:
-      return ErrorCode::kBusy;
-    default:
-      return ErrorCode::kFailed;
-  }
-}
-
 tl::unexpected<Error> Failed(const std::string& what) {
   const int error = errno;
-  return Fail(CodeOf(error), what + ": " + std::strerror(error));
+  return Fail(ErrnoCode(error), what + ": " + std::strerror(error));
 }
 
 // The mount point of the unified hierarchy, by /proc/self/mountinfo: the fifth word of the line

@@ -61,8 +61,8 @@ std::string CdiFile(const std::string& folder, const std::string& name) {
 Status WriteCdi(const std::string& folder, const CdiDevice& device) {
   const auto text = PrintCdi({device});
   if (!text) return tl::unexpected(text.error());
-  std::error_code ignored;
-  fs::create_directories(folder, ignored);
+  std::error_code no_folder;
+  fs::create_directories(folder, no_folder);
   const std::string file = CdiFile(folder, device.name);
   // No name that is taken for a device's file while it is being written.
   const std::string temporary = file + ".new";
@@ -71,13 +71,13 @@ Status WriteCdi(const std::string& folder, const CdiDevice& device) {
   out << *text;
   out.close();
   if (!out || chmod(temporary.c_str(), 0644) != 0 || rename(temporary.c_str(), file.c_str()) != 0) {
-    const int why = errno;
+    // Why there is no folder says more than that there is none.
+    const int why = no_folder ? no_folder.value() : errno;
     unlink(temporary.c_str());
     return Fail(
         why == EACCES || why == EPERM || why == EROFS ? ErrorCode::kPermission : ErrorCode::kFailed,
         fmt::format("cannot write {}: {}", file, std::strerror(why)),
-        "containers get their slice by a CDI file, which podman and docker look for there; "
-        "run tranched as root");
+        "containers get their slice by a CDI file, which podman and docker look for there");
   }
   return {};
 }

@@ -11,6 +11,9 @@
 #include <iterator>
 #include <sstream>
 
+#include "base/json.h"
+#include "base/subprocess.h"
+
 namespace tranche {
 namespace {
 
@@ -19,6 +22,10 @@ namespace fs = std::filesystem;
 // podman holds itself to so many, and nobody gives more than he has. Its containers may have 2048
 // in any case, unless it is configured otherwise.
 constexpr uint64_t kProcesses = 32768;
+// Where groups are, in which a limiter holds what is in them.
+constexpr const char* kGroups = "/sys/fs/cgroup/";
+// docker's daemon looks at its storage for that.
+constexpr Duration kDockerAnswers = std::chrono::seconds(30);
 // What programs load of the driver.
 constexpr std::array kLibraries = {"libcuda.so.1", "libnvidia-ml.so.1",
                                    "libnvidia-ptxjitcompiler.so.1", "libnvidia-nvvm.so.4",
@@ -44,6 +51,14 @@ constexpr std::array kForProgram = {"PATH",
                                     "DOCKER_CONFIG",
                                     "TMPDIR"};
 
+Variables OwnVariables(const Variables& passed) {
+  Variables own;
+  for (const char* name : kForProgram) {
+    if (const auto found = passed.find(name); found != passed.end()) own[name] = found->second;
+  }
+  return own;
+}
+
 // Of the replica's environment, what is the host's and not the container's.
 bool IsOfHost(const std::string& name) {
   return name == "PATH" || name == "HOME" || name == "USER" || name == "LOGNAME" ||
@@ -56,8 +71,6 @@ bool WouldChangeProgram(const std::string& name) {
          name.starts_with("DOCKER_") || name.starts_with("GO") || name == "SSL_CERT_FILE" ||
          name == "SSL_CERT_DIR" || name.starts_with("HTTP") || name.starts_with("http");
 }
-
-bool IsDocker(const std::string& program) { return fs::path(program).filename() == "docker"; }
 
 std::string ValueOf(const Variables& variables, const std::string& name) {
   const auto found = variables.find(name);
@@ -93,6 +106,26 @@ std::string DriverEdits(const std::string& root) {
   return "";
 }
 
+// What a device's file would say, as podman and docker take it from a command line.
+Result<std::vector<std::string>> DeviceFlags(const CdiDevice& device) {
+  std::vector<std::string> flags;
+  for (const std::string& node : device.nodes) flags.push_back("--device=" + node);
+  for (const CdiMount& mount : device.mounts) {
+    const std::string paths = mount.host_path + mount.container_path;
+    if (paths.find_first_of(",\"\n") != std::string::npos) {
+      return Fail(ErrorCode::kInvalid,
+                  fmt::format("{} cannot be mounted into a container", mount.host_path),
+                  "its name has a comma, a quote or a line's end in it");
+    }
+    flags.push_back(fmt::format("--mount=type=bind,source={},target={}{}", mount.host_path,
+                                mount.container_path, mount.writable ? "" : ",readonly"));
+  }
+  // Or NVIDIA's own runtime, where that is the default, would add devices by what the image says.
+  flags.push_back("--env=NVIDIA_VISIBLE_DEVICES=void");
+  for (const std::string& variable : device.environment) flags.push_back("--env=" + variable);
+  return flags;
+}
+
 void AddMount(const std::string& path, bool writable, CdiDevice* device) {
   const bool known = std::any_of(device->mounts.begin(), device->mounts.end(),
                                  [&](const CdiMount& m) { return m.container_path == path; });
@@ -112,6 +145,60 @@ Result<std::string> FindContainerProgram(const std::string& path) {
   return Fail(ErrorCode::kUnsupported,
               "it is to run in a container, and there is neither podman nor docker",
               "install podman, or give the workload a `command` without an `image`");
+}
+
+bool IsDocker(const std::string& program) { return fs::path(program).filename() == "docker"; }
+
+Result<DockerInfo> ParseDockerInfo(const std::string& text, const std::string& cdi_folder) {
+  // Warnings and what went wrong go the same way, each on a line of its own.
+  std::string document, wrong;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with('{'))
+      document = line;
+    else if (wrong.empty() && !line.starts_with("WARNING"))
+      wrong = line;
+  }
+  const auto json = ParseJson(document);
+  const auto silent = [](const std::string& why) {
+    return Fail(ErrorCode::kUnavailable,
+                "it is to run in a container, and docker's daemon does not answer: " + why,
+                "start it, or install podman, which needs none");
+  };
+  if (!json || !json->is_object()) return silent(wrong.empty() ? "it prints nothing" : wrong);
+  const auto text_of = [&](const char* key) {
+    const auto found = json->find(key);
+    return found != json->end() && found->is_string() ? found->get<std::string>() : "";
+  };
+  const auto errors = json->find("ServerErrors");
+  if (errors != json->end() && errors->is_array() && !errors->empty())
+    return silent(errors->front().is_string() ? errors->front().get<std::string>() : "");
+  DockerInfo info;
+  info.version = text_of("ServerVersion");
+  if (info.version.empty()) return silent(wrong.empty() ? "it says no version" : wrong);
+  info.systemd_cgroups = text_of("CgroupDriver") == "systemd";
+  const auto folders = json->find("CDISpecDirs");
+  if (folders == json->end() || !folders->is_array()) return info;
+  const auto plain = [](std::string folder) {
+    while (folder.size() > 1 && folder.ends_with('/')) folder.pop_back();
+    // The one is a link to the other, everywhere.
+    return folder.starts_with("/var/run/") ? folder.substr(4) : folder;
+  };
+  info.reads_cdi = std::any_of(folders->begin(), folders->end(), [&](const Json& folder) {
+    return folder.is_string() && plain(folder.get<std::string>()) == plain(cdi_folder);
+  });
+  return info;
+}
+
+Result<DockerInfo> AskDocker(const std::string& program, const Variables& passed,
+                             const std::string& cdi_folder) {
+  SpawnOptions options;
+  options.argv = {program, "info", "--format", "{{json .}}"};
+  for (const auto& [name, value] : OwnVariables(passed))
+    options.environment.push_back(name + "=" + value);
+  const auto said = RunProgram(options, kDockerAnswers);
+  if (!said) return tl::unexpected(said.error());
+  return ParseDockerInfo(said->output, cdi_folder);
 }
 
 OwnRights ReadOwnRights() {
@@ -136,7 +223,7 @@ std::string ContainerName(const ReplicaMark& mark) {
 Result<ContainerPlan> PlanContainer(const ReplicaLaunch& launch, const std::string& program,
                                     const Variables& environment, const Variables& secrets,
                                     const Variables& passed, const OwnRights& rights,
-                                    bool has_device) {
+                                    const DeviceUse* device) {
   ContainerPlan plan;
   plan.program = program;
   plan.name = ContainerName(launch.mark);
@@ -146,12 +233,22 @@ Result<ContainerPlan> PlanContainer(const ReplicaLaunch& launch, const std::stri
     argv.insert(argv.end(), words);
   };
   // A container of the same name may still be on its way out; each start has its own.
-  add({program, "run", "--rm", "--name",
-       fmt::format("tranche-{}.{}", plan.name, launch.mark.generation)});
+  add({program});
+  // systemd has names of its own for groups, and none of them is one that is there already.
+  const bool in_group = launch.limiter && launch.limiter->cgroup.starts_with(kGroups);
+  if (in_group && !docker) add({"--cgroup-manager=cgroupfs"});
+  add({"run", "--rm", "--name", fmt::format("tranche-{}.{}", plan.name, launch.mark.generation)});
   // The router, health checks and other replicas reach it at 127.0.0.1, as they do processes.
   add({"--network=host", "--security-opt=no-new-privileges"});
-  if (!docker) add({"--log-driver=passthrough"});
-  if (has_device) add({fmt::format("--device={}={}", kCdiKind, plan.name)});
+  // What it prints is in one log only.
+  add({docker ? "--log-driver=none" : "--log-driver=passthrough"});
+  if (device != nullptr && device->by_file) {
+    add({fmt::format("--device={}={}", kCdiKind, plan.name)});
+  } else if (device != nullptr) {
+    const auto flags = DeviceFlags(device->device);
+    if (!flags) return tl::unexpected(flags.error());
+    argv.insert(argv.end(), flags->begin(), flags->end());
+  }
   // Within its own users, those of root are none of the machine's.
   if (!rights.root && !docker) add({"--userns=keep-id"});
   if (launch.uid != 0) add({fmt::format("--user={}:{}", launch.uid, launch.gid)});
@@ -166,21 +263,18 @@ Result<ContainerPlan> PlanContainer(const ReplicaLaunch& launch, const std::stri
     add({fmt::format("--ulimit=nproc={}:{}", kept(rights.processes_soft),
                      kept(rights.processes_hard))});
   }
-  if (launch.limiter && launch.limiter->cgroup.starts_with("/sys/fs/cgroup/"))
-    add({"--cgroup-parent=" + launch.limiter->cgroup.substr(sizeof("/sys/fs/cgroup") - 1)});
+  if (in_group)
+    add({"--cgroup-parent=" + launch.limiter->cgroup.substr(std::string_view(kGroups).size() - 1)});
   if (!launch.working_directory.empty()) add({"--workdir=" + launch.working_directory});
   if (launch.container->entrypoint) add({"--entrypoint=" + *launch.container->entrypoint});
 
-  for (const char* name : kForProgram) {
-    if (const auto found = passed.find(name); found != passed.end())
-      plan.variables[name] = found->second;
-  }
+  plan.variables = OwnVariables(passed);
   for (const auto& [name, value] : environment) {
     const bool of_workload = launch.env.contains(name) || secrets.contains(name);
     if (IsOfHost(name) && !of_workload) continue;
     // Of these the device's file speaks.
     if (name == "NVIDIA_VISIBLE_DEVICES") continue;
-    if (name == "LD_LIBRARY_PATH" && has_device) continue;
+    if (name == "LD_LIBRARY_PATH" && device != nullptr) continue;
     if (!WouldChangeProgram(name)) {
       plan.variables[name] = value;
       add({"--env=" + name});
@@ -203,10 +297,10 @@ Result<ContainerPlan> PlanContainer(const ReplicaLaunch& launch, const std::stri
 }
 
 CdiDevice DeviceOf(const ReplicaLaunch& launch, const Variables& environment,
-                   const std::string& root) {
+                   const std::string& root, bool by_file) {
   CdiDevice device;
   device.name = ContainerName(launch.mark);
-  device.driver_edits = DriverEdits(root);
+  if (by_file) device.driver_edits = DriverEdits(root);
   std::string folders = ValueOf(environment, "LD_LIBRARY_PATH");
   std::string own;
   if (launch.limiter) {

@@ -46,10 +46,13 @@ Variables EnvironmentOf(const ReplicaLaunch& launch, const Variables& secrets = 
   return all.value_or(Variables{});
 }
 
-ContainerPlan Planned(const ReplicaLaunch& launch, const Variables& secrets = {}) {
+const DeviceUse kByFile;
+
+ContainerPlan Planned(const ReplicaLaunch& launch, const Variables& secrets = {},
+                      const DeviceUse& device = kByFile) {
   const auto plan = PlanContainer(launch, "/usr/bin/podman", EnvironmentOf(launch, secrets),
                                   secrets, {{"PATH", "/usr/bin"}, {"CUDA_HOME", "/x"}},
-                                  {true, 1024, 4096, 100, 200}, true);
+                                  {true, 1024, 4096, 100, 200}, &device);
   EXPECT_TRUE(plan) << plan.error().message;
   return plan.value_or(ContainerPlan{});
 }
@@ -82,7 +85,7 @@ TEST(PlanContainer, ASecretIsInNoCommandLine) {
   const ReplicaLaunch launch = InContainer();
   const Variables secrets = {{"LD_PRELOAD", "/tmp/x.so"}};
   const auto refused =
-      PlanContainer(launch, "podman", EnvironmentOf(launch, secrets), secrets, {}, {}, true);
+      PlanContainer(launch, "podman", EnvironmentOf(launch, secrets), secrets, {}, {}, &kByFile);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, ErrorCode::kInvalid);
 }
@@ -106,15 +109,84 @@ TEST(PlanContainer, SharedSlicesSeeTheHostsProcesses) {
   EXPECT_THAT(Planned(launch).argv, Contains("--ipc=host"));
   launch.limiter->cgroup = "/sys/fs/cgroup/tranche/7";
   EXPECT_THAT(Planned(launch).argv, Contains("--cgroup-parent=/tranche/7"));
+  // systemd would have a group by a name of its own.
+  EXPECT_EQ(Planned(launch).argv[1], "--cgroup-manager=cgroupfs");
+  EXPECT_EQ(Planned(launch).argv[2], "run");
+}
+
+// As docker before 25 and whoever may not write device files have it.
+TEST(PlanContainer, WithoutADeviceFileTheSliceIsSaidInFull) {
+  ReplicaLaunch launch = InContainer();
+  DeviceUse use;
+  use.by_file = false;
+  use.device.nodes = {"/dev/nvidiactl", "/dev/nvidia-caps/nvidia-cap3"};
+  use.device.mounts = {
+      {"/opt/driver/libcuda.so.580", "/usr/local/lib/tranche-driver/libcuda.so.1", false},
+      {"/run/t/table", "/run/t/table", true}};
+  use.device.environment = {"LD_LIBRARY_PATH=/usr/local/lib/tranche-driver"};
+  const ContainerPlan plan = Planned(launch, {}, use);
+  for (const char* flag : {"--device=/dev/nvidiactl", "--device=/dev/nvidia-caps/nvidia-cap3",
+                           "--mount=type=bind,source=/opt/driver/libcuda.so.580,"
+                           "target=/usr/local/lib/tranche-driver/libcuda.so.1,readonly",
+                           "--mount=type=bind,source=/run/t/table,target=/run/t/table",
+                           "--env=NVIDIA_VISIBLE_DEVICES=void",
+                           "--env=LD_LIBRARY_PATH=/usr/local/lib/tranche-driver"}) {
+    EXPECT_THAT(plan.argv, Contains(flag));
+  }
+  EXPECT_THAT(plan.argv, Not(Contains(HasSubstr("tranche.dev/slice"))));
+  EXPECT_THAT(plan.argv, Not(Contains("--env=LD_LIBRARY_PATH"))) << "the host's is not its own";
+  use.device.mounts = {{"/opt/a,readonly=false", "/b", false}};
+  const auto refused = PlanContainer(launch, "podman", EnvironmentOf(launch), {}, {}, {}, &use);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::kInvalid);
 }
 
 TEST(PlanContainer, DockerKnowsNoPassthrough) {
   const ReplicaLaunch launch = InContainer();
   const auto plan =
-      PlanContainer(launch, "/usr/bin/docker", EnvironmentOf(launch), {}, {}, {}, true);
+      PlanContainer(launch, "/usr/bin/docker", EnvironmentOf(launch), {}, {}, {}, &kByFile);
   ASSERT_TRUE(plan);
   EXPECT_THAT(plan->argv, Not(Contains("--log-driver=passthrough")));
+  EXPECT_THAT(plan->argv, Contains("--log-driver=none")) << "docker would keep all of it once more";
   EXPECT_THAT(plan->argv, Contains("--device=tranche.dev/slice=phi-1.0f3a"));
+}
+
+TEST(DockerInfo, SaysWhetherDeviceFilesAreRead) {
+  const std::string folder = "/var/run/cdi";
+  const auto old = ParseDockerInfo(
+      R"({"ID":"A","ServerVersion":"20.10.24+dfsg1","CgroupDriver":"systemd"})", folder);
+  ASSERT_TRUE(old);
+  EXPECT_EQ(old->version, "20.10.24+dfsg1");
+  EXPECT_FALSE(old->reads_cdi);
+  EXPECT_TRUE(old->systemd_cgroups);
+  const auto with = [&](const std::string& folders) {
+    return ParseDockerInfo(
+        "WARNING: no swap limit support\n{\"ServerVersion\":\"26.1.5\","
+        "\"CgroupDriver\":\"cgroupfs\",\"CDISpecDirs\":" +
+            folders + "}\nWARNING: more of it\n",
+        folder);
+  };
+  EXPECT_TRUE(with(R"(["/etc/cdi","/var/run/cdi"])")->reads_cdi);
+  EXPECT_TRUE(with(R"(["/run/cdi/"])")->reads_cdi) << "which is the same folder";
+  EXPECT_FALSE(with(R"(["/etc/cdi"])")->reads_cdi);
+  EXPECT_FALSE(with("[]")->reads_cdi) << "it is switched off";
+  EXPECT_FALSE(with("null")->reads_cdi);
+  EXPECT_FALSE(with("[]")->systemd_cgroups);
+}
+
+TEST(DockerInfo, ADaemonThatDoesNotAnswerIsTold) {
+  for (const char* text :
+       {"", "Cannot connect to the Docker daemon", "[]", "{",
+        R"({"ServerErrors":["permission denied while trying to connect"]})", R"({"ID":"A"})"}) {
+    const auto info = ParseDockerInfo(text, "/var/run/cdi");
+    ASSERT_FALSE(info) << text;
+    EXPECT_EQ(info.error().code, ErrorCode::kUnavailable) << text;
+    EXPECT_THAT(info.error().message, HasSubstr("does not answer")) << text;
+  }
+  EXPECT_THAT(ParseDockerInfo("{\"ID\":\"\"}\nCannot connect to it\n", "/x").error().message,
+              HasSubstr("Cannot connect"));
+  EXPECT_THAT(ParseDockerInfo(R"({"ServerErrors":["permission denied"]})", "/x").error().message,
+              HasSubstr("permission denied"));
 }
 
 Json Printed(const CdiDevice& device) {
@@ -155,6 +227,17 @@ TEST(Cdi, TheDriversFileIsTakenInAndItsDevicesAreNot) {
   EXPECT_EQ(got["mounts"][0]["options"][0], "ro");
   EXPECT_EQ(file["devices"].size(), 1u);
   EXPECT_EQ(file["kind"], "tranche.dev/slice");
+}
+
+TEST(Cdi, WhoMayNotWriteAFileIsToldSo) {
+  if (geteuid() == 0) GTEST_SKIP() << "root may write anywhere";
+  const CdiDevice device{"phi-0.0f", {}, {}, {}, ""};
+  // Also where the folder is not there yet, and not to be made.
+  for (const char* folder : {"/", "/tranche-no-such-folder"}) {
+    const Status written = WriteCdi(folder, device);
+    ASSERT_FALSE(written) << folder;
+    EXPECT_EQ(written.error().code, ErrorCode::kPermission) << written.error().message;
+  }
 }
 
 TEST(Cdi, BadNamesAndFilesAreTold) {

@@ -235,22 +235,49 @@ Result<SpawnOptions> ProcessRuntime::PrepareContainer(const ReplicaLaunch& launc
       FindContainerProgram(path != options_.environment.end() ? path->second : "/usr/bin:/bin");
   if (!program) return tl::unexpected(program.error());
   *access = {{}, Guarantee::kCooperative, "this machine has no NVIDIA device nodes"};
+  DeviceUse use;
+  if (IsDocker(*program)) {
+    const auto docker = AskDocker(*program, options_.environment, options_.cdi_folder);
+    if (!docker) return tl::unexpected(docker.error());
+    use.by_file = docker->reads_cdi;
+    if (docker->systemd_cgroups && launch.limiter && !launch.limiter->cgroup.empty()) {
+      return Fail(ErrorCode::kUnsupported,
+                  fmt::format("docker {} leaves groups to systemd, and the kernel is to hold this "
+                              "workload's GPU memory in a group of Tranche's",
+                              docker->version),
+                  "set \"exec-opts\": [\"native.cgroupdriver=cgroupfs\"] in docker's daemon.json, "
+                  "or install podman");
+    }
+  }
   const bool has_device = !launch.device_uuid.empty();
   if (has_device) {
-    CdiDevice device = DeviceOf(launch, environment, options_.root);
     auto nodes = GrantedNodes(options_.root, launch.devices);
     if (!nodes) return tl::unexpected(nodes.error());
+    std::vector<std::string> granted;
     if (!launch.devices.empty() && !nodes->empty() && HasDeviceNodes(options_.root)) {
-      for (const std::string& node : *nodes) device.nodes.push_back("/dev/" + node);
+      for (const std::string& node : *nodes) granted.push_back("/dev/" + node);
       *access = {{},
                  Guarantee::kKernel,
                  fmt::format("its container has only {}", fmt::join(*nodes, ", "))};
     }
-    if (Status written = WriteCdi(options_.cdi_folder, device); !written)
-      return tl::unexpected(written.error());
+    const auto describe = [&] {
+      use.device = DeviceOf(launch, environment, options_.root, use.by_file);
+      use.device.nodes = granted;
+    };
+    describe();
+    if (use.by_file) {
+      const Status written = WriteCdi(options_.cdi_folder, use.device);
+      if (!written && written.error().code != ErrorCode::kPermission)
+        return tl::unexpected(written.error());
+      // Who may not write there says it in the command line, which has no room for hooks.
+      if (!written) {
+        use.by_file = false;
+        describe();
+      }
+    }
   }
   auto plan = PlanContainer(launch, *program, environment, secrets, options_.environment,
-                            ReadOwnRights(), has_device);
+                            ReadOwnRights(), has_device ? &use : nullptr);
   if (!plan) return tl::unexpected(plan.error());
   SpawnOptions spawn;
   spawn.argv = std::move(plan->argv);

@@ -1,19 +1,13 @@
 // What is imported, planned and exported, through all the stages.
-#include <fmt/format.h>
 #include <gmock/gmock.h>
 
-#include <map>
 #include <random>
 #include <set>
 #include <string>
 
 #include "base/json.h"
 #include "base/yaml.h"
-#include "stage/export/export.h"
-#include "stage/import/import.h"
-#include "stage/inventory/inventory.h"
-#include "stage/plan/planner.h"
-#include "stage/request/parser.h"
+#include "face/cli/interchange_testing.h"
 
 namespace tranche {
 namespace {
@@ -21,87 +15,6 @@ namespace {
 using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
-
-const Catalog& TheCatalog() {
-  static const auto kCatalog = Catalog::Load().value();
-  return *kCatalog;
-}
-
-Spec SpecOf(const std::string& text) {
-  auto spec = ParseSpec(text, "spec.yaml", "/srv", TheCatalog());
-  if (spec) return *std::move(spec);
-  ADD_FAILURE() << FormatDiagnostic(spec.error().front()) << "\n" << text;
-  return {};
-}
-
-// GPUs as a driver shows them, with what their models can do.
-Machine MachineOf(const std::string& gpu, int count) {
-  Spec fleet;
-  fleet.fleet.push_back({gpu, count, std::nullopt, std::nullopt});
-  Machine machine = MachineFromFleet(fleet, TheCatalog());
-  machine.simulated_fleet = false;
-  for (Gpu& one : machine.gpus) {
-    one.uuid = fmt::format("GPU-00000000-0000-0000-0000-{:012}", one.index);
-    one.pci_bus_id = fmt::format("00000000:{:02X}:00.0", 16 + one.index);
-    one.minor_number = one.index;
-  }
-  for (Capability& capability : machine.capabilities) {
-    for (const Gpu& one : machine.gpus) {
-      if (capability.gpu_uuid == fmt::format("fleet-{}-{}", one.model, one.index)) {
-        capability.gpu_uuid = one.uuid;
-      }
-    }
-  }
-  machine.fingerprint = MachineFingerprint(machine);
-  return machine;
-}
-
-Plan PlanOf(const std::string& text, const Machine& machine) {
-  Plan plan = MakePlan(machine, SpecOf(text), Deployment{}, TheCatalog(), {});
-  for (const Unplaced& one : plan.unplaced) ADD_FAILURE() << one.workload << ": " << one.reason;
-  return plan;
-}
-
-// A plan in which these hold equal or given parts of one GPU by a mechanism, whether or not the
-// planner offers it here.
-Plan SharedPlan(Mechanism mechanism, const Machine& machine, const std::vector<Bytes>& parts,
-                const std::string& image) {
-  Plan plan;
-  plan.id = "p1:0";
-  for (size_t i = 0; i < parts.size(); ++i) {
-    Workload workload;
-    workload.name = fmt::format("w{}", i);
-    workload.image = image;
-    workload.args = {"--gpu-memory-utilization", "0.95"};
-    workload.kind = WorkloadKind::kInference;
-    workload.port = 9000 + static_cast<int>(i);
-    workload.route = fmt::format("/w{}", i);
-    plan.spec.workloads.push_back(workload);
-    Assignment assignment;
-    assignment.workload = workload.name;
-    assignment.gpu_model = machine.gpus[0].model;
-    assignment.slice.gpu_uuid = machine.gpus[0].uuid;
-    assignment.slice.mechanism = mechanism;
-    assignment.slice.memory = parts[i];
-    assignment.slice.compute_fraction = 1.0 / static_cast<double>(parts.size());
-    plan.assignments.push_back(assignment);
-  }
-  return plan;
-}
-
-std::string FileOf(const Exported& exported, const std::string& name) {
-  for (const ExportFile& file : exported.files) {
-    if (file.name == name) return file.text;
-  }
-  ADD_FAILURE() << "no file " << name;
-  return "";
-}
-
-std::string NotesOf(const Exported& exported) {
-  std::string all;
-  for (const std::string& note : exported.notes) all += note + "\n";
-  return all;
-}
 
 constexpr const char* kTwoSlices = R"(version: 1
 workloads:
@@ -224,9 +137,134 @@ TEST(Export, ClientsOfMpsWithinAnInstanceAreToldOfTheInstance) {
   EXPECT_THAT(text, HasSubstr("set_default_active_thread_percentage 44\""));
   // Of 40 GB, not of 80.
   EXPECT_THAT(Utilizations(text), testing::ElementsAre(0.46, 0.23));
-  for (const char* other : {"systemd", "compose", "kubernetes"}) {
-    EXPECT_EQ(Export(other, {plan, TheCatalog(), &machine}).error().code, ErrorCode::kUnsupported);
+  // The other formats say it as well, but for two that have no such thing.
+  const auto units = Export("systemd", {plan, TheCatalog(), &machine});
+  ASSERT_TRUE(units);
+  EXPECT_THAT(FileOf(*units, "tranche-mps-gpu0-at-4.service"),
+              AllOf(HasSubstr("Requires=tranche-slices.service"),
+                    HasSubstr("env CUDA_VISIBLE_DEVICES=${GPU0_AT_4} nvidia-cuda-mps-control -d\n"),
+                    Not(HasSubstr("EXCLUSIVE_PROCESS"))));
+  EXPECT_THAT(
+      FileOf(*units, "tranche-w0-0.service"),
+      AllOf(HasSubstr("BindsTo=tranche-mps-gpu0-at-4.service"), HasSubstr("device=${GPU0_AT_4}"),
+            HasSubstr("-v /run/nvidia-mps/gpu0-at-4/pipe:")));
+  const std::string slices = FileOf(*units, "slices.sh");
+  EXPECT_EQ(slices.find("echo \"GPU0_AT_4="), slices.rfind("echo \"GPU0_AT_4="));
+  EXPECT_THAT(slices, HasSubstr("echo \"GPU0_AT_4=$GPU0_AT_4\""));
+  EXPECT_THAT(
+      FileOf(*Export("compose", {plan, TheCatalog(), &machine}), "compose.yaml"),
+      AllOf(HasSubstr("device_ids: [\"${GPU0_AT_4:?"),
+            HasSubstr("\"/run/nvidia-mps/gpu0-at-4/pipe:/run/nvidia-mps/gpu0-at-4/pipe\"")));
+  EXPECT_THAT(FileOf(*Export("vllm", {plan, TheCatalog(), &machine}), "vllm.sh"),
+              AllOf(HasSubstr("CUDA_VISIBLE_DEVICES=\"$GPU0_AT_4\""),
+                    HasSubstr("CUDA_MPS_PIPE_DIRECTORY=/run/nvidia-mps/gpu0-at-4/pipe")));
+  const auto kubernetes = Export("kubernetes", {plan, TheCatalog(), &machine});
+  ASSERT_FALSE(kubernetes);
+  EXPECT_EQ(kubernetes.error().code, ErrorCode::kUnsupported);
+  EXPECT_THAT(kubernetes.error().message, HasSubstr("device plugin stops with an error"));
+  const auto namespaces = Export("mps", {plan, TheCatalog(), &machine});
+  ASSERT_FALSE(namespaces);
+  EXPECT_THAT(namespaces.error().hint, HasSubstr("within a MIG instance"));
+}
+
+// Two workloads with SMs of their own, 8 and 4 chunks of 8 of the 132 SMs.
+Plan PartitionedPlan(const Machine& machine, const std::string& image) {
+  Plan plan = SharedPlan(Mechanism::kMps, machine, {GiB(20), GiB(10)}, image);
+  for (size_t i = 0; i < plan.assignments.size(); ++i) {
+    plan.assignments[i].slice.compute_fraction = (i == 0 ? 64.0 : 32.0) / 132;
+    plan.spec.workloads[i].isolation.axes.compute = Guarantee::kDriver;
   }
+  return plan;
+}
+
+TEST(Export, StaticPartitionsAreMadeAndNamedToTheirClients) {
+  const Machine machine = MachineOf("H100-SXM5-80GB", 1);
+  const Plan plan = PartitionedPlan(machine, "vllm/vllm-openai:latest");
+  const std::string text = FileOf(*Export("shell", {plan, TheCatalog(), &machine}), "gpus.sh");
+  EXPECT_THAT(text, AllOf(HasSubstr("\nmps -d -S\n"),
+                          HasSubstr("W0_0_SMS=$(sm_partition " + machine.gpus[0].uuid + " 64)"),
+                          HasSubstr("W1_0_SMS=$(sm_partition " + machine.gpus[0].uuid + " 32)"),
+                          HasSubstr("-e CUDA_MPS_SM_PARTITION=\"$W0_0_SMS\"")));
+  // It would say nothing there.
+  EXPECT_THAT(text, Not(HasSubstr("ACTIVE_THREAD_PERCENTAGE")));
+  EXPECT_THAT(text, Not(HasSubstr("active_thread_percentage")));
+  const auto units = Export("systemd", {plan, TheCatalog(), &machine});
+  EXPECT_THAT(FileOf(*units, "tranche-mps-gpu0.service"),
+              AllOf(HasSubstr("nvidia-cuda-mps-control -d -S\n"),
+                    HasSubstr("/run/tranche-export/gpu0.env W0_0_SMS=64 W1_0_SMS=32\n")));
+  EXPECT_THAT(FileOf(*units, "tranche-w1-0.service"),
+              AllOf(HasSubstr("EnvironmentFile=/run/tranche-export/gpu0.env"),
+                    HasSubstr("-e CUDA_MPS_SM_PARTITION=${W1_0_SMS}")));
+  EXPECT_THAT(FileOf(*Export("compose", {plan, TheCatalog(), &machine}), "compose.yaml"),
+              HasSubstr("CUDA_MPS_SM_PARTITION: \"${W0_0_SMS:?"));
+  const auto vllm = Export("vllm", {plan, TheCatalog(), &machine});
+  EXPECT_THAT(FileOf(*vllm, "vllm.sh"), HasSubstr("CUDA_MPS_SM_PARTITION=\"$W0_0_SMS\""));
+  EXPECT_THAT(NotesOf(*vllm), HasSubstr("set W1_0_SMS"));
+  EXPECT_THAT(NotesOf(*Export("kubernetes", {plan, TheCatalog(), &machine})),
+              HasSubstr("no static partitions"));
+  // Who names no program is told what its own would be told.
+  EXPECT_THAT(
+      FileOf(*Export("shell", {PartitionedPlan(machine, ""), TheCatalog(), &machine}), "gpus.sh"),
+      HasSubstr("CUDA_MPS_PIPE_DIRECTORY=/run/nvidia-mps/gpu0/pipe "
+                "CUDA_MPS_SM_PARTITION=$W0_0_SMS\"\n"));
+  // How many SMs an unknown GPU has is not guessed.
+  Plan unknown = plan;
+  for (Assignment& one : unknown.assignments) one.gpu_model = "some GPU";
+  const auto ceiling = Export("shell", {unknown, TheCatalog()});
+  EXPECT_THAT(FileOf(*ceiling, "gpus.sh"),
+              AllOf(HasSubstr("\nmps -d\n"), HasSubstr("ACTIVE_THREAD_PERCENTAGE=48")));
+  EXPECT_THAT(NotesOf(*ceiling), HasSubstr("how many SMs its GPU has is not at hand"));
+}
+
+TEST(Export, AGpuIsTakenForMpsOnlyWhereNobodyElseComputes) {
+  const Machine machine = MachineOf("L40S", 1);
+  const Plan plan = SharedPlan(Mechanism::kMps, machine, {GiB(10), GiB(10)}, "a/b:1");
+  const std::string text = FileOf(*Export("shell", {plan, TheCatalog(), &machine}), "gpus.sh");
+  const size_t look = text.find("\nnobody_else " + machine.gpus[0].uuid + "\n");
+  const size_t set = text.find("-c EXCLUSIVE_PROCESS");
+  ASSERT_NE(look, std::string::npos);
+  EXPECT_LT(look, set);
+  EXPECT_THAT(text, HasSubstr("-c DEFAULT\n  exit\nfi\n"));
+  const auto units = Export("systemd", {plan, TheCatalog(), &machine});
+  const std::string script = FileOf(*units, "mps.sh");
+  EXPECT_LT(script.find("nobody_else \"$2\""), script.find("-c EXCLUSIVE_PROCESS"));
+}
+
+TEST(Export, MpsNamesANamespaceForEachReplica) {
+  Machine machine = MachineOf("H100-SXM5-80GB", 1);
+  machine.driver_version = std::string("580.95");
+  Plan plan = PartitionedPlan(machine, "a/b:1");
+  plan.spec.workloads[0].preemptible = true;
+  plan.spec.workloads[1].name = plan.assignments[1].workload = "default";
+  const auto exported = Export("mps", {plan, TheCatalog(), &machine});
+  ASSERT_TRUE(exported);
+  const std::string text = FileOf(*exported, "mps.toml");
+  EXPECT_THAT(text, AllOf(HasSubstr("[servers.gpu0]\nallowed_devices = \"" + machine.gpus[0].uuid),
+                          HasSubstr("[servers.gpu0.namespaces.w0]\npinned_memory_limit = \"20G\"\n"
+                                    "client_priority = \"1\"\n"),
+                          HasSubstr("[servers.gpu0.namespaces.default_2]\n"),
+                          HasSubstr("name = \"w0\"\nchunks = 8\n"),
+                          HasSubstr("CUDA_MPS_PIPE_DIRECTORY=/run/nvidia-mps/gpu0/w0\n")));
+  EXPECT_THAT(NotesOf(*exported),
+              HasSubstr("from driver 615 (CUDA 13.4) on; this machine has 580"));
+  // As much as any process may use, rounded up, and nothing where nothing was said.
+  for (Workload& workload : plan.spec.workloads) workload.isolation.axes.compute = Guarantee::kNone;
+  plan.spec.workloads[0].compute = Share<Fraction>{{0.2}, {0.333}};
+  machine.driver_version = std::string("615.71");
+  const auto shared = Export("mps", {plan, TheCatalog(), &machine});
+  const std::string limits = FileOf(*shared, "mps.toml");
+  EXPECT_THAT(limits, HasSubstr("active_thread_percentage = \"34\"\nclient_priority = \"1\""));
+  EXPECT_THAT(limits, Not(HasSubstr("sm_partitions")));
+  EXPECT_THAT(NotesOf(*shared), Not(HasSubstr("driver 615")));
+  // Names have 64 characters at most, and are told apart.
+  const std::string longest(63, 'a');
+  plan.spec.workloads[0].name = plan.assignments[0].workload = longest;
+  plan.spec.workloads[0].replicas = 3;
+  plan.assignments[1] = plan.assignments[0];
+  plan.assignments[1].replica = 1;
+  const std::string names = FileOf(*Export("mps", {plan, TheCatalog(), &machine}), "mps.toml");
+  EXPECT_THAT(names, AllOf(HasSubstr("namespaces." + longest + "_]\n"),
+                           HasSubstr("namespaces." + longest.substr(1) + "_2]\n")));
 }
 
 TEST(Export, VllmSharesNeverSumToMoreThanFits) {
@@ -358,8 +396,10 @@ TEST(Export, SystemdStopsWhatLosesItsMpsServer) {
   EXPECT_THAT(
       FileOf(*exported, "tranche-w0-0.service"),
       AllOf(HasSubstr("BindsTo=tranche-mps-gpu0.service"), HasSubstr("Restart=on-failure")));
-  EXPECT_THAT(FileOf(*exported, "tranche-mps-gpu0.service"),
-              AllOf(HasSubstr("EXCLUSIVE_PROCESS"), HasSubstr("nvidia-cuda-mps-control -d")));
+  EXPECT_THAT(
+      FileOf(*exported, "tranche-mps-gpu0.service"),
+      AllOf(HasSubstr("mps.sh take GPU-"), HasSubstr("nvidia-cuda-mps-control -d"),
+            HasSubstr("ExecStopPost=/usr/bin/env bash /etc/tranche-export/mps.sh give_back GPU-")));
 }
 
 TEST(Export, RefusesWhatIsNoPlan) {
@@ -369,186 +409,6 @@ TEST(Export, RefusesWhatIsNoPlan) {
   plan.unplaced.push_back({"big", 0, "too big", "a larger GPU"});
   EXPECT_EQ(Export("shell", {plan, TheCatalog()}).error().code, ErrorCode::kDoesNotFit);
   EXPECT_THAT(Export("shel", {plan, TheCatalog()}).error().hint, HasSubstr("did you mean 'shell'"));
-}
-
-// "1g.10gb" -> how many, of a mig-parted config.
-std::map<std::string, int> SlicesOf(const std::string& text) {
-  std::map<std::string, int> counts;
-  const auto map = ParseYaml(text);
-  EXPECT_TRUE(map) << text;
-  const auto inner = ParseYaml(map->Find("data")->Find("config.yaml")->scalar);
-  EXPECT_TRUE(inner) << text;
-  for (const YamlNode& entry : inner->Find("mig-configs")->members[0].value.items) {
-    for (const YamlMember& member : entry.Find("mig-devices")->members) {
-      counts[member.key.scalar] += std::stoi(member.value.scalar);
-    }
-  }
-  return counts;
-}
-
-// Imported, planned and exported again, a layout has the same slices; once more changes nothing.
-TEST(RoundTrip, MigLayoutsComeBackEquivalent) {
-  const std::vector<std::pair<std::string, std::vector<std::string>>> kGpus = {
-      {"A100-SXM4-40GB", {"1g.5gb", "1g.10gb", "2g.10gb", "3g.20gb", "4g.20gb", "7g.40gb"}},
-      {"A100-SXM4-80GB", {"1g.10gb", "1g.20gb", "2g.20gb", "3g.40gb", "4g.40gb", "7g.80gb"}},
-      {"H100-SXM5-80GB", {"1g.10gb", "1g.20gb", "2g.20gb", "3g.40gb", "4g.40gb", "7g.80gb"}},
-      {"A30", {"1g.6gb", "2g.12gb", "4g.24gb"}}};
-  std::mt19937 random(11);
-  int compared = 0;
-  for (int round = 0; round < 120; ++round) {
-    const auto& [model, profiles] = kGpus[random() % kGpus.size()];
-    const Machine machine = MachineOf(model, 1);
-    std::map<std::string, int> wanted;
-    for (size_t i = 0, n = 1 + random() % 4; i < n; ++i) {
-      wanted[profiles[random() % profiles.size()]] += 1;
-    }
-    std::string config =
-        "version: v1\nmig-configs:\n  c:\n    - devices: all\n      mig-enabled: "
-        "true\n      mig-devices:\n";
-    for (const auto& [profile, count] : wanted) {
-      config += fmt::format("        \"{}\": {}\n", profile, count);
-    }
-    ImportOptions options;
-    options.machine = &machine;
-    const auto imported = Import(config, "c.yaml", options, TheCatalog());
-    ASSERT_TRUE(imported) << config;
-    const Plan plan = MakePlan(machine, SpecOf(imported->spec), Deployment{}, TheCatalog(), {});
-    if (!plan.feasible()) continue;  // generated without a look at what fits
-    const auto exported = Export("kubernetes", {plan, TheCatalog(), &machine});
-    ASSERT_TRUE(exported);
-    const std::string again = FileOf(*exported, "mig-parted.yaml");
-    EXPECT_EQ(SlicesOf(again), wanted) << model << "\n" << imported->spec;
-    const auto second = Import(again, "again.yaml", options, TheCatalog());
-    ASSERT_TRUE(second) << again;
-    const Plan same = MakePlan(machine, SpecOf(second->spec), Deployment{}, TheCatalog(), {});
-    const auto last = Export("kubernetes", {same, TheCatalog(), &machine});
-    ASSERT_TRUE(last);
-    EXPECT_EQ(SlicesOf(FileOf(*last, "mig-parted.yaml")), wanted);
-    ++compared;
-  }
-  EXPECT_GT(compared, 30);
-}
-
-// mig-parted ships a layout for each profile, with as many slices as fit, and one with sizes mixed.
-TEST(RoundTrip, EveryFullLayoutOfEveryGpuIsPlannedAsItIs) {
-  int layouts = 0;
-  for (const CatalogGpu& gpu : TheCatalog().gpus()) {
-    if (gpu.mig_profiles.empty()) continue;
-    const Machine machine = MachineOf(gpu.key, 1);
-    std::vector<std::map<std::string, int>> wanted;
-    std::map<int, const MigProfile*> smallest;  // of each number of compute slices
-    for (const MigProfile& profile : gpu.mig_profiles) {
-      if (profile.variant != MigVariant::kPlain) continue;
-      wanted.push_back({{profile.name, profile.max_instances}});
-      const MigProfile*& least = smallest[profile.compute_slices];
-      if (least == nullptr || profile.memory < least->memory) least = &profile;
-    }
-    std::map<std::string, int> balanced;
-    int sum = 0;
-    for (const auto& [slices, profile] : smallest) {
-      if (slices > 3) continue;
-      balanced[profile->name] = slices == 1 ? 2 : 1;
-      sum += slices == 1 ? 2 : slices;
-    }
-    if (sum <= gpu.mig_compute_slices) wanted.push_back(balanced);
-    for (const auto& layout : wanted) {
-      std::string config =
-          "version: v1\nmig-configs:\n  c:\n    - devices: all\n      "
-          "mig-enabled: true\n      mig-devices:\n";
-      for (const auto& [profile, count] : layout) {
-        config += fmt::format("        \"{}\": {}\n", profile, count);
-      }
-      ImportOptions options;
-      options.machine = &machine;
-      const auto imported = Import(config, "c.yaml", options, TheCatalog());
-      ASSERT_TRUE(imported) << config;
-      const Plan plan = PlanOf(imported->spec, machine);
-      std::map<std::string, int> planned;
-      for (const Assignment& one : plan.assignments) ++planned[one.slice.profile];
-      EXPECT_EQ(planned, layout) << gpu.key << "\n" << imported->spec;
-      ++layouts;
-    }
-  }
-  EXPECT_GT(layouts, 100);
-}
-
-TEST(RoundTrip, SharedGpusComeBackEquivalent) {
-  for (const Mechanism mechanism : {Mechanism::kMps, Mechanism::kTimeSlicing}) {
-    for (const int replicas : {2, 3, 4, 10, 48}) {
-      const Machine machine = MachineOf("L40S", 2);
-      const std::string key = mechanism == Mechanism::kMps ? "mps" : "timeSlicing";
-      ImportOptions options;
-      options.machine = &machine;
-      const auto imported =
-          Import(fmt::format("version: v1\nsharing:\n  {}:\n    resources:\n      - {{name: "
-                             "nvidia.com/gpu, replicas: {}}}\n",
-                             key, replicas),
-                 "c.yaml", options, TheCatalog());
-      ASSERT_TRUE(imported);
-      const Spec spec = SpecOf(imported->spec);
-      ASSERT_EQ(spec.workloads.size(), 1u);
-      EXPECT_EQ(spec.workloads[0].mechanism, mechanism);
-      EXPECT_EQ(spec.workloads[0].replicas, 2 * replicas);
-      // As the plan would have it: as many on each GPU.
-      Plan plan;
-      plan.spec = spec;
-      for (int i = 0; i < 2 * replicas; ++i) {
-        Assignment assignment;
-        assignment.workload = spec.workloads[0].name;
-        assignment.replica = i;
-        assignment.gpu_index = i % 2;
-        assignment.slice.gpu_uuid = machine.gpus[static_cast<size_t>(i % 2)].uuid;
-        assignment.slice.mechanism = mechanism;
-        assignment.slice.memory = spec.workloads[0].memory->request;
-        plan.assignments.push_back(assignment);
-      }
-      const auto exported = Export("kubernetes", {plan, TheCatalog(), &machine});
-      ASSERT_TRUE(exported);
-      const auto again =
-          Import(FileOf(*exported, "device-plugin.yaml"), "c.yaml", options, TheCatalog());
-      ASSERT_TRUE(again);
-      // All but the line that names the file.
-      EXPECT_EQ(again->spec.substr(again->spec.find('\n')),
-                imported->spec.substr(imported->spec.find('\n')));
-    }
-  }
-}
-
-TEST(RoundTrip, PodsComeBackWithTheirParts) {
-  std::mt19937 random(3);
-  const Machine machine = MachineOf("L40S", 1);
-  ImportOptions options;
-  options.machine = &machine;
-  for (int round = 0; round < 50; ++round) {
-    std::vector<Bytes> parts;
-    for (size_t i = 0, n = 1 + random() % 5; i < n; ++i)
-      parts.push_back(MiB(500 + random() % 8000));
-    Plan plan = SharedPlan(Mechanism::kFraction, machine, parts, "example/a:1");
-    for (size_t i = 0; i < parts.size(); ++i) {
-      plan.spec.workloads[i].args = {"--port", "${PORT}", "it's \"100%\" $HOME: #"};
-      plan.spec.workloads[i].env = {{"A", "b: c"}};
-    }
-    const auto exported = Export("kubernetes", {plan, TheCatalog(), &machine});
-    ASSERT_TRUE(exported);
-    const auto imported =
-        Import(FileOf(*exported, "pods.yaml"), "pods.yaml", options, TheCatalog());
-    ASSERT_TRUE(imported) << imported.error().front().message;
-    const Spec spec = SpecOf(imported->spec);
-    ASSERT_EQ(spec.workloads.size(), parts.size());
-    for (size_t i = 0; i < parts.size(); ++i) {
-      const Workload& back = spec.workloads[i];
-      EXPECT_EQ(back.mechanism, Mechanism::kFraction);
-      EXPECT_EQ(back.memory->request, parts[i]);
-      EXPECT_EQ(back.image, "example/a:1");
-      EXPECT_THAT(back.args, testing::ElementsAre("--port", fmt::format("{}", 9000 + i),
-                                                  "it's \"100%\" $HOME: #"));
-      EXPECT_EQ(back.env.at("A"), "b: c");
-      EXPECT_EQ(back.port, 9000 + static_cast<int>(i));
-      if (parts.size() > 1) {
-        EXPECT_NEAR(back.compute->request.value, 1.0 / static_cast<double>(parts.size()), 0.01);
-      }
-    }
-  }
 }
 
 }  // namespace

@@ -15,32 +15,60 @@
 namespace tranche {
 namespace {
 
-// What a daemon says of itself; nothing where it does not answer.
+// A server of a daemon. Of protocol 2 there is one at a time, without a name.
 struct Server {
-  std::optional<int> pid;
+  MpsServer is;
   std::vector<int> clients;
+  std::vector<MpsNamespace> namespaces;  // of protocol 3
+};
+
+// What a daemon says of itself; nothing where it does not answer.
+struct Daemon {
+  std::vector<Server> servers;
+  std::optional<int> protocol;
   std::string trouble;
 };
 
-Server AskServer(const MpsControl* control, const MpsDaemon& daemon) {
-  Server server;
+Daemon AskDaemon(const MpsControl* control, const MpsDaemon& daemon) {
+  Daemon said;
   if (control == nullptr || daemon.pipe_directory.empty()) {
-    server.trouble = daemon.pipe_directory.empty() ? "its pipe directory cannot be read"
-                                                   : "nvidia-cuda-mps-control is not installed";
-    return server;
+    said.trouble = daemon.pipe_directory.empty() ? "its pipe directory cannot be read"
+                                                 : "nvidia-cuda-mps-control is not installed";
+    return said;
   }
   const MpsDaemonFiles files{daemon.pipe_directory, ""};
-  const auto pid = control->Server(files);
-  if (!pid) {
-    server.trouble = pid.error().message;
-    return server;
+  const auto kind = MpsControl::KindOf(daemon.pipe_directory);
+  if (kind) said.protocol = static_cast<int>(kind->protocol);
+  const auto servers = control->Servers(files);
+  if (!servers) {
+    said.trouble = servers.error().message;
+    return said;
   }
-  server.pid = *pid;
-  if (!server.pid) return server;
-  if (auto clients = control->Clients(files, *server.pid)) server.clients = *std::move(clients);
-  const auto faulted = control->IsFaulted(files, *server.pid);
-  if (faulted && *faulted) server.trouble = "a client's fault keeps it from taking others";
-  return server;
+  for (const MpsServer& one : *servers) {
+    Server server{one, {}, {}};
+    if (auto clients = control->Clients(files, one.pid)) server.clients = *std::move(clients);
+    if (!one.name.empty()) {
+      if (auto all = control->Namespaces(files, one.name)) server.namespaces = *std::move(all);
+    }
+    const auto faulted = control->IsFaulted(files, one.pid);
+    if (faulted && *faulted) said.trouble = "a client's fault keeps it from taking others";
+    said.servers.push_back(std::move(server));
+  }
+  return said;
+}
+
+Json JsonOf(const Server& server) {
+  Json json = {{"pid", server.is.pid}, {"clients", server.clients}};
+  if (server.is.name.empty()) return json;
+  json["name"] = server.is.name;
+  json["namespaces"] = Json::array();
+  for (const MpsNamespace& one : server.namespaces) {
+    Json space = {{"name", one.name}, {"pipe_directory", one.pipe_directory}};
+    if (one.memory) space["memory_bytes"] = one.memory->value;
+    if (one.thread_percentage) space["compute_fraction"] = *one.thread_percentage / 100;
+    json["namespaces"].push_back(std::move(space));
+  }
+  return json;
 }
 
 class MpsVerb final : public Verb {
@@ -107,20 +135,28 @@ class MpsVerb final : public Verb {
     for (const Gpu& gpu : machine->gpus) {
       if (only != nullptr && only->uuid != gpu.uuid) continue;
       for (const MpsDaemon& daemon : gpu.mps_daemons) {
-        const Server server = AskServer(control ? &*control : nullptr, daemon);
-        table.rows.push_back({std::to_string(gpu.index), std::to_string(daemon.pid),
-                              daemon.ours ? "Tranche" : "not ours",
-                              server.pid ? Cell(std::to_string(*server.pid)) : Cell(),
-                              std::to_string(server.clients.size()), daemon.pipe_directory,
-                              server.trouble});
+        const Daemon said = AskDaemon(control ? &*control : nullptr, daemon);
+        std::vector<int> servers, clients;
+        for (const Server& server : said.servers) {
+          servers.push_back(server.is.pid);
+          clients.insert(clients.end(), server.clients.begin(), server.clients.end());
+        }
+        table.rows.push_back(
+            {std::to_string(gpu.index), std::to_string(daemon.pid),
+             daemon.ours ? "Tranche" : "not ours",
+             servers.empty() ? Cell() : Cell(fmt::format("{}", fmt::join(servers, " "))),
+             std::to_string(clients.size()), daemon.pipe_directory, said.trouble});
         Json json = {{"gpu_uuid", gpu.uuid},
                      {"gpu_index", gpu.index},
                      {"pid", daemon.pid},
                      {"ours", daemon.ours},
                      {"pipe_directory", daemon.pipe_directory},
-                     {"clients", server.clients},
-                     {"detail", server.trouble}};
-        if (server.pid) json["server_pid"] = *server.pid;
+                     {"clients", clients},
+                     {"servers", Json::array()},
+                     {"detail", said.trouble}};
+        for (const Server& server : said.servers) json["servers"].push_back(JsonOf(server));
+        if (said.protocol) json["protocol"] = *said.protocol;
+        if (!servers.empty()) json["server_pid"] = servers.back();
         answer.json["daemons"].push_back(std::move(json));
       }
     }
@@ -146,7 +182,7 @@ class MpsVerb final : public Verb {
         directory_.empty()
             ? fmt::format("{}/mps-by-hand/gpu{}", Paths::FromEnvironment().run, (*gpu)->index)
             : directory_;
-    const auto started = control->Start({directory, directory + "/log"}, (*gpu)->uuid, false);
+    const auto started = control->Start({directory, directory + "/log"}, (*gpu)->uuid, {}, false);
     if (!started) return tl::unexpected<Error>(started.error());
     Answer answer;
     answer.json = {{"format_version", "1.0"},

@@ -4,9 +4,11 @@
 #include <map>
 
 #include "base/json.h"
+#include "decide/geometry/mig_geometry.h"
 #include "engine/vgpu_book.h"
 #include "engine/vgpu_inventory.h"
 #include "face/cli/context.h"
+#include "face/cli/plan_source.h"
 #include "face/cli/verb.h"
 
 namespace tranche {
@@ -133,11 +135,19 @@ void PutReading(const char* key, const Result<T>& read, Encode encode, Json* jso
     (*json)["unavailable"][key] = read.error().message;
 }
 
-Answer ViewGpus(const std::vector<KnownVgpus>& gpus,
-                const std::map<std::string, GpuTurns>& turns_of,
-                const std::vector<std::string>& without) {
+// What is known of the GPUs, and why nothing is of others.
+struct Seen {
+  std::vector<KnownVgpus> gpus;
+  std::map<std::string, GpuTurns> turns;   // by address
+  std::vector<std::string> not_divisible;  // why, each
+  std::map<std::string, Error> unread;     // by address
+};
+
+Answer ViewGpus(const Seen& seen) {
+  const std::vector<KnownVgpus>& gpus = seen.gpus;
   Answer answer;
-  answer.json = {{"format_version", "1.0"}, {"gpus", Json::array()}, {"not_divisible", without}};
+  answer.json = {
+      {"format_version", "1.0"}, {"gpus", Json::array()}, {"not_divisible", seen.not_divisible}};
   size_t devices = 0;
   std::string text;
   for (const KnownVgpus& known : gpus) {
@@ -147,7 +157,7 @@ Answer ViewGpus(const std::vector<KnownVgpus>& gpus,
                 {"functions", known.gpu.functions.size()},
                 {"vgpus", Json::array()},
                 {"creatable", Json::array()}};
-    const GpuTurns& turns = turns_of.at(known.gpu.address);
+    const GpuTurns& turns = seen.turns.at(known.gpu.address);
     PutReading(
         "mixed_sizes", turns.mixed, [](bool mixed) { return Json(mixed); }, &gpu);
     PutReading(
@@ -168,12 +178,16 @@ Answer ViewGpus(const std::vector<KnownVgpus>& gpus,
     if (known.gpu.functions.empty())
       text += fmt::format(" nothing yet; `tranche vgpu enable {}` makes them", known.gpu.address);
     else if (creatable.empty())
-      text += " nothing, it is full";
+      text += " nothing; " + WhyNothingCanBeMade(known.gpu);
     text += "\n";
     if (!known.gpu.functions.empty()) text += turns.Text();
     answer.json["gpus"].push_back(gpu);
   }
-  for (const std::string& why : without) text += why + "\n";
+  for (const std::string& why : seen.not_divisible) text += why + "\n";
+  for (const auto& [address, error] : seen.unread) {
+    answer.json["unavailable"][address] = error.message;
+    text += fmt::format("{} could not be read: {}\n", address, error.message);
+  }
   if (devices > 0) {
     answer.blocks.emplace_back(DeviceTable(gpus));
     text = "\n" + text;
@@ -209,7 +223,7 @@ class VgpuVerb final : public Verb {
         .Option("--memory", "SIZE", memory_, "that it has at least")
         .Option("--series", "LETTER", series_, "C, Q, A or B")
         .Option("--owner", "TEXT", owner_, "for whom, to be shown")
-        .Flag("--adopt", adopt_, "also one that Tranche did not make")
+        .Flag("--adopt", adopt_, "also what Tranche did not make")
         .Flag("-y,--yes", yes_, "do not ask")
         .Option("--root", "DIR", root_, "where /sys and /proc are");
   }
@@ -252,26 +266,61 @@ class VgpuVerb final : public Verb {
       if (!gpu) return tl::unexpected(gpu.error());
       addresses = {*gpu};
     }
-    std::vector<KnownVgpus> gpus;
-    std::vector<std::string> without;
+    Seen seen;
     for (const std::string& address : addresses) {
       auto known = book.Read(address);
       if (known)
-        gpus.push_back(*std::move(known));
-      else if (known.error().code == ErrorCode::kUnsupported && which_.empty())
-        without.push_back(known.error().message);
-      else
+        seen.gpus.push_back(*std::move(known));
+      else if (!which_.empty())
         return tl::unexpected(known.error());
+      else if (known.error().code == ErrorCode::kUnsupported)
+        seen.not_divisible.push_back(known.error().message);
+      else
+        seen.unread.emplace(address, known.error());
     }
-    if (addresses.empty()) without.push_back("there is no NVIDIA GPU on this machine");
-    std::map<std::string, GpuTurns> turns;
-    for (const KnownVgpus& known : gpus) {
-      GpuTurns& of_gpu = turns[known.gpu.address];
+    if (addresses.empty()) seen.not_divisible.push_back("there is no NVIDIA GPU on this machine");
+    for (const KnownVgpus& known : seen.gpus) {
+      GpuTurns& of_gpu = seen.turns[known.gpu.address];
       if (known.gpu.functions.empty()) continue;
       of_gpu = {host.Mixed(known.gpu.address), host.Scheduler(known.gpu.address)};
     }
-    context.Print(ViewGpus(gpus, turns, without));
-    return 0;
+    context.Print(ViewGpus(seen));
+    // What could be read is shown, and that it is not all is no success.
+    return seen.unread.empty() ? 0 : 1;
+  }
+
+  // The driver is bound anew for virtual functions: whatever is on the GPU goes with that.
+  Status NothingIsLost(Context& context, const std::string& address) const {
+    const auto catalog = context.catalog();
+    if (!catalog) return tl::unexpected<Error>(catalog.error());
+    const auto machine = MachineAtHand(context, **catalog);
+    if (!machine) {
+      if (adopt_) return {};
+      return Fail(machine.error().code,
+                  fmt::format("whether anything is on {} cannot be seen: {}", address,
+                              machine.error().message),
+                  "with --adopt whatever is there is taken away");
+    }
+    for (const Gpu& gpu : machine->gpus) {
+      if (KernelPciAddress(gpu.pci_bus_id) != address) continue;
+      if (!gpu.processes.empty()) {
+        const GpuProcess& process = gpu.processes.front();
+        return Fail(ErrorCode::kBusy,
+                    fmt::format("{} is in use by pid {} ({}, user {})", address, process.pid,
+                                process.command, process.user),
+                    "end it first: the driver is bound anew");
+      }
+      if (gpu.mig_instances.empty() || adopt_) continue;
+      std::string names;
+      for (const MigInstance& instance : gpu.mig_instances)
+        names +=
+            (names.empty() ? "" : ", ") + DescribePlacement(instance.profile, instance.placement);
+      return Fail(ErrorCode::kBusy,
+                  fmt::format("there are MIG instances on {}, which would be destroyed: {}",
+                              address, names),
+                  "take them away with `tranche mig destroy`, or add --adopt");
+    }
+    return {};
   }
 
   Result<int> Enable(Context& context, VgpuHost& host, VgpuBook& book) {
@@ -281,6 +330,8 @@ class VgpuVerb final : public Verb {
     const auto before = book.Read(*gpu);
     if (!before) return tl::unexpected(before.error());
     if (before->gpu.functions.empty()) {
+      if (Status nothing = NothingIsLost(context, *gpu); !nothing)
+        return tl::unexpected(nothing.error());
       if (Status agreed = Agreed(context, "This destroys every MIG instance on the GPU. Go on?");
           !agreed)
         return tl::unexpected(agreed.error());

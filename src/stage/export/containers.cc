@@ -51,11 +51,16 @@ std::string ComposeService(const Replica& replica) {
     for (const auto& [name, value] : replica.env) {
       text += fmt::format("      {}: {}\n", name, ComposeText(value));
     }
+    if (replica.partition_sms > 0) {
+      text += fmt::format(
+          "      CUDA_MPS_SM_PARTITION: \"${{{}:?its SMs, as tranche export shell divides "
+          "them}}\"\n",
+          replica.partition_variable());
+    }
   }
   if (replica.mechanism() == Mechanism::kMps) {
     text += "    ipc: host\n";
-    const std::string pipes = MpsPipes(replica.assignment->gpu_index);
-    text += fmt::format("    volumes: [\"{0}:{0}\"]\n", pipes);
+    text += fmt::format("    volumes: [\"{0}:{0}\"]\n", replica.env.at("CUDA_MPS_PIPE_DIRECTORY"));
   }
   text += "    restart: unless-stopped\n";
   text += fmt::format(
@@ -70,7 +75,7 @@ std::string ComposeService(const Replica& replica) {
 
 void ExportCompose(const ExportInput& input, const Replicas& replicas, Exported* out) {
   std::string services;
-  bool mps = false, made_later = false;
+  bool mps = false, made_later = false, divided = false;
   for (const Replica& replica : replicas) {
     if (replica.image.empty()) {
       out->notes.push_back(replica.name + " names no image, so no container can run it");
@@ -82,6 +87,7 @@ void ExportCompose(const ExportInput& input, const Replicas& replicas, Exported*
       services += ComposeService(replica);
       mps = mps || replica.mechanism() == Mechanism::kMps;
       made_later = made_later || replica.device.empty();
+      divided = divided || replica.partition_sms > 0;
       if (replica.mechanism() == Mechanism::kTimeSlicing) {
         out->notes.push_back(replica.name + ": nothing holds it to its memory under time-slicing");
       }
@@ -91,6 +97,11 @@ void ExportCompose(const ExportInput& input, const Replicas& replicas, Exported*
   if (made_later) {
     out->notes.push_back(
         "the slices are made by 'tranche export shell'; put their UUIDs into .env as NAME=MIG-...");
+  }
+  if (divided) {
+    out->notes.push_back(
+        "SMs of their own are divided by 'tranche export shell'; put the partitions' names into "
+        ".env as NAME_SMS=GPU-.../...");
   }
   if (mps) {
     out->notes.push_back("the MPS servers are started by 'tranche export shell' or systemd");
@@ -129,7 +140,7 @@ void ExportCdi(const ExportInput& input, const Replicas& replicas, Exported* out
                            "FILE, or export on the machine itself");
       continue;
     }
-    if (replica.mechanism() == Mechanism::kMig) {
+    if (replica.in_instance()) {
       const MigInstance* instance = replica.gpu->FindInstance(*slice.placement);
       std::vector<int> minors;
       if (instance != nullptr && !replica.device.empty()) {
@@ -154,13 +165,20 @@ void ExportCdi(const ExportInput& input, const Replicas& replicas, Exported* out
       }
     }
     if (replica.mechanism() == Mechanism::kMps) {
-      for (const char* name : {"CUDA_MPS_ACTIVE_THREAD_PERCENTAGE",
-                               "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", "CUDA_MPS_PIPE_DIRECTORY"}) {
+      for (const char* name :
+           {"CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT",
+            "CUDA_MPS_CLIENT_PRIORITY", "CUDA_MPS_PIPE_DIRECTORY"}) {
         const auto set = replica.env.find(name);
         if (set != replica.env.end()) device.environment.push_back(set->first + "=" + set->second);
       }
-      const std::string pipes = MpsPipes(replica.assignment->gpu_index);
+      const std::string& pipes = replica.env.at("CUDA_MPS_PIPE_DIRECTORY");
       device.mounts.push_back({pipes, pipes, true});
+      if (replica.partition_sms > 0) {
+        out->notes.push_back(fmt::format(
+            "{}: which SMs are its own is not in it; run it with CUDA_MPS_SM_PARTITION as {} of "
+            "tranche export shell says",
+            replica.name, replica.partition_variable()));
+      }
     }
     if (replica.mechanism() == Mechanism::kTimeSlicing) {
       out->notes.push_back(replica.name + ": nothing holds it to its memory under time-slicing");

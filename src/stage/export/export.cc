@@ -17,9 +17,10 @@ const std::vector<std::pair<std::string, Exporter>>& Exporters() {
   static const std::vector<std::pair<std::string, Exporter>> kExporters = {
       {"shell", exporting::ExportShell},     {"compose", exporting::ExportCompose},
       {"systemd", exporting::ExportSystemd}, {"kubernetes", exporting::ExportKubernetes},
-      {"triton", exporting::ExportTriton},   {"vllm", exporting::ExportVllm},
-      {"nginx", exporting::ExportNginx},     {"traefik", exporting::ExportTraefik},
-      {"libvirt", exporting::ExportLibvirt}, {"cdi", exporting::ExportCdi}};
+      {"mps", exporting::ExportMps},         {"triton", exporting::ExportTriton},
+      {"vllm", exporting::ExportVllm},       {"nginx", exporting::ExportNginx},
+      {"traefik", exporting::ExportTraefik}, {"libvirt", exporting::ExportLibvirt},
+      {"cdi", exporting::ExportCdi}};
   return kExporters;
 }
 
@@ -54,14 +55,13 @@ Result<Exported> Export(const std::string& format, const ExportInput& input) {
   }
   for (const Assignment& assignment : input.plan.assignments) {
     const Slice& slice = assignment.slice;
-    if (slice.mechanism != Mechanism::kMps || !slice.placement || format == "shell") continue;
-    // The other formats have one MPS daemon for each whole GPU; half of this would be another
-    // thing.
+    if (slice.mechanism != Mechanism::kMps || !slice.placement || format != "kubernetes") continue;
     return Fail(
         ErrorCode::kUnsupported,
-        fmt::format("{}/{} shares a {} of gpu{} by MPS, which {} cannot say", assignment.workload,
-                    assignment.replica, slice.profile, assignment.gpu_index, format),
-        "`tranche export shell` can; or apply the plan with Tranche");
+        fmt::format("{}/{} shares a {} of gpu{} by MPS, and NVIDIA's device plugin stops with an "
+                    "error where MPS is asked of a MIG device",
+                    assignment.workload, assignment.replica, slice.profile, assignment.gpu_index),
+        "`tranche export shell`, systemd or compose can; or apply the plan with Tranche");
   }
   Exported out;
   if (input.plan.simulated_fleet) {
@@ -70,10 +70,10 @@ Result<Exported> Export(const std::string& format, const ExportInput& input) {
   }
   const exporting::Replicas replicas =
       exporting::ReplicasOf(input, format == "kubernetes", &out.notes);
+  // The first that the format itself has to say is why.
+  const size_t why = out.notes.size();
   found->second(input, replicas, &out);
   if (out.files.empty()) {
-    // The first that is about a replica says why.
-    const size_t why = input.plan.simulated_fleet ? 1 : 0;
     return Fail(ErrorCode::kUnsupported,
                 fmt::format("nothing of the plan can be said as {}", format),
                 out.notes.size() > why ? out.notes[why] : "");

@@ -11,6 +11,7 @@ void ExportShell(const ExportInput& input, const Replicas& replicas, Exported* o
 void ExportCompose(const ExportInput& input, const Replicas& replicas, Exported* out);
 void ExportSystemd(const ExportInput& input, const Replicas& replicas, Exported* out);
 void ExportKubernetes(const ExportInput& input, const Replicas& replicas, Exported* out);
+void ExportMps(const ExportInput& input, const Replicas& replicas, Exported* out);
 void ExportTriton(const ExportInput& input, const Replicas& replicas, Exported* out);
 void ExportVllm(const ExportInput& input, const Replicas& replicas, Exported* out);
 void ExportNginx(const ExportInput& input, const Replicas& replicas, Exported* out);

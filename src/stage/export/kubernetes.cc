@@ -211,6 +211,11 @@ void ExportKubernetes(const ExportInput& input, const Replicas& replicas, Export
     if (replica.mechanism() == Mechanism::kFraction) {
       out->notes.push_back(replica.name + ": a part of a GPU is said as HAMi reads it");
     }
+    if (replica.partition_sms > 0) {
+      out->notes.push_back(replica.name +
+                           ": the device plugin has no static partitions of MPS, so that its SMs "
+                           "are not its own there");
+    }
     pods += separate() + PodOf(replica);
     if (replica.port != 0 && served.insert(replica.workload->name).second) {
       pods += "---\n" + ServiceOf(*replica.workload, replica.port);

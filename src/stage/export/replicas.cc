@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 #include <tuple>
 
@@ -147,6 +148,35 @@ void LimitVllm(const ExportInput& input, Replica* replica, std::vector<std::stri
   if (!replica->program.empty()) SetUtilization(most, &replica->program);
 }
 
+std::optional<int> SmsOf(const Replica& replica, const Catalog& catalog) {
+  if (replica.gpu != nullptr && replica.gpu->sm_count) return *replica.gpu->sm_count;
+  const auto known = catalog.FindGpu(replica.assignment->gpu_model);
+  return known ? (*known)->sm_count : std::nullopt;
+}
+
+// How it finds its server, and what it has there.
+void SetMps(const ExportInput& input, Replica* replica, std::vector<std::string>* notes) {
+  const Slice& slice = replica->assignment->slice;
+  auto& env = replica->env;
+  const bool own_sms =
+      !slice.placement && replica->workload->isolation.axes.compute >= Guarantee::kDriver;
+  if (const auto sms = SmsOf(*replica, input.catalog); own_sms && sms) {
+    replica->partition_sms = static_cast<int>(std::lround(slice.compute_fraction * *sms));
+  } else if (own_sms) {
+    notes->push_back(fmt::format(
+        "{}: how many SMs its GPU has is not at hand, so that it has no partition of its own but a "
+        "ceiling for each of its processes",
+        replica->name));
+  }
+  const auto percentage = MpsPercentage(*replica);
+  if (percentage && replica->partition_sms == 0) {
+    env["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] = std::to_string(*percentage);
+  }
+  env["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] = fmt::format("0={}M", slice.memory.value >> 20);
+  env["CUDA_MPS_PIPE_DIRECTORY"] = MpsPipes(replica->assignment->gpu_index, slice.placement);
+  if (replica->workload->preemptible) env["CUDA_MPS_CLIENT_PRIORITY"] = "1";
+}
+
 }  // namespace
 
 bool Replica::shared() const {
@@ -247,20 +277,7 @@ std::vector<Replica> ReplicasOf(const ExportInput& input, bool own_addresses,
     for (const auto& [name, value] : workload->env) {
       replica.env[name] = WithPort(value, replica.port);
     }
-    if (slice.mechanism == Mechanism::kMps) {
-      if (const auto percentage = MpsPercentage(replica))
-        replica.env["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] = std::to_string(*percentage);
-      replica.env["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] =
-          fmt::format("0={}M", slice.memory.value >> 20);
-      replica.env["CUDA_MPS_PIPE_DIRECTORY"] = MpsPipes(assignment.gpu_index, slice.placement);
-    }
-    if (slice.mechanism == Mechanism::kMps &&
-        workload->isolation.axes.compute >= Guarantee::kDriver) {
-      notes->push_back(fmt::format(
-          "{}: SMs of its own, a static partition, are not exported; what is said is a ceiling for "
-          "each of its processes",
-          replica.name));
-    }
+    if (slice.mechanism == Mechanism::kMps) SetMps(input, &replica, notes);
     if (!workload->env_from.empty()) {
       notes->push_back(
           fmt::format("{}: secrets are not exported; hand it {} by what your tool has for them",
@@ -291,6 +308,21 @@ std::vector<GpuUse> GpusWith(Mechanism mechanism, const std::vector<Replica>& re
     return std::tie(a.index, a.instance) < std::tie(b.index, b.instance);
   });
   return uses;
+}
+
+MpsMost MostOfClients(const GpuUse& use) {
+  MpsMost most;
+  for (const Replica* replica : use.replicas) {
+    most.memory = std::max(most.memory, replica->assignment->slice.memory);
+    most.thread_percentage =
+        std::max(most.thread_percentage, MpsPercentage(*replica).value_or(100));
+  }
+  return most;
+}
+
+bool IsPartitioned(const GpuUse& use) {
+  return std::any_of(use.replicas.begin(), use.replicas.end(),
+                     [](const Replica* replica) { return replica->partition_sms > 0; });
 }
 
 std::string ShellWord(const std::string& text) {

@@ -25,7 +25,12 @@ struct Replica {
   std::vector<std::string> entrypoint;  // replaces the image's own; empty = does not
   std::vector<std::string> arguments;   // of the image
   std::map<std::string, std::string> env;
+  // SMs of its own in a static partition of its MPS server, at least so many; 0 = it has none. Such
+  // a server takes nobody without one.
+  int partition_sms = 0;
 
+  // What holds CUDA_MPS_SM_PARTITION: the driver names a partition when it makes it.
+  std::string partition_variable() const { return variable + "_SMS"; }
   Mechanism mechanism() const { return assignment->slice.mechanism; }
   // In a MIG instance, its own or, by MPS, one that several share; `device` is that instance's.
   bool in_instance() const { return assignment->slice.placement.has_value(); }
@@ -57,6 +62,16 @@ struct GpuUse {
   std::optional<MigPlacement> instance = {};  // of a server within one
 };
 std::vector<GpuUse> GpusWith(Mechanism mechanism, const std::vector<Replica>& replicas);
+
+// What is set for a server before its first client comes: the most that any of them has, since each
+// may only lower it for itself.
+struct MpsMost {
+  Bytes memory;
+  int thread_percentage = 1;
+};
+MpsMost MostOfClients(const GpuUse& use);
+// Whether the server's SMs are divided for good.
+bool IsPartitioned(const GpuUse& use);
 
 // One word of a POSIX shell.
 std::string ShellWord(const std::string& text);

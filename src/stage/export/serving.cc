@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 
 #include "stage/export/formats.h"
@@ -21,6 +22,24 @@ std::string DeviceWord(const Replica& replica) {
   return replica.device.empty() ? "\"$" + replica.variable + "\"" : ShellWord(replica.device);
 }
 
+// Of a process that holds all these copies; "" where they are no clients of MPS.
+std::string MpsEnvironment(const std::vector<const Replica*>& copies) {
+  const Replica& first = *copies.front();
+  std::string words;
+  for (const char* name : {"CUDA_MPS_CLIENT_PRIORITY", "CUDA_MPS_PIPE_DIRECTORY"}) {
+    const auto found = first.env.find(name);
+    if (found != first.env.end()) words += fmt::format(" {}={}", name, found->second);
+  }
+  if (first.mechanism() != Mechanism::kMps) return "";
+  if (first.partition_sms > 0) {
+    return words + fmt::format(" CUDA_MPS_SM_PARTITION=${}", first.partition_variable());
+  }
+  const auto percentage = MpsPercentage(first);
+  if (!percentage) return words;
+  const int all = std::min(100, *percentage * static_cast<int>(copies.size()));
+  return fmt::format(" CUDA_MPS_ACTIVE_THREAD_PERCENTAGE={}{}", all, words);
+}
+
 }  // namespace
 
 void ExportTriton(const ExportInput& input, const Replicas& replicas, Exported* out) {
@@ -35,9 +54,13 @@ void ExportTriton(const ExportInput& input, const Replicas& replicas, Exported* 
       out->notes.push_back(replica.name + " belongs to a virtual machine");
       continue;
     }
-    // A process sees one MIG slice only, so each slice has a server of its own.
+    // A process sees one MIG slice only, and is in one partition of MPS, so each has a server of
+    // its own. Who shares one by MPS shares a server too.
+    const Slice& slice = replica.assignment->slice;
     const std::string place =
-        replica.mechanism() == Mechanism::kMig ? replica.name : replica.assignment->slice.gpu_uuid;
+        replica.mechanism() == Mechanism::kMig || replica.partition_sms > 0 ? replica.name
+        : slice.placement ? fmt::format("{}:{}", slice.gpu_uuid, slice.placement->start)
+                          : slice.gpu_uuid;
     servers[{replica.workload->name, place}].push_back(&replica);
   }
   for (const auto& [key, members] : servers) {
@@ -47,11 +70,7 @@ void ExportTriton(const ExportInput& input, const Replicas& replicas, Exported* 
     text += fmt::format("# A server that sees {} alone: CUDA_VISIBLE_DEVICES={}\n",
                         first.device.empty() ? first.assignment->slice.profile : "this GPU",
                         first.device.empty() ? "$" + first.variable : first.device);
-    std::string mps;
-    for (const char* name : {"CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", "CUDA_MPS_PIPE_DIRECTORY"}) {
-      const auto found = first.env.find(name);
-      if (found != first.env.end()) mps += fmt::format(" {}={}", name, found->second);
-    }
+    const std::string mps = MpsEnvironment(members);
     if (!mps.empty()) text += "# It is a client of MPS:" + mps + "\n";
     if (members.size() > 1) {
       text +=
@@ -92,6 +111,12 @@ void ExportVllm(const ExportInput& input, const Replicas& replicas, Exported* ou
                          replica.assignment->gpu_model, MechanismName(replica.mechanism()));
     lines += "env CUDA_VISIBLE_DEVICES=" + DeviceWord(replica);
     for (const auto& [name, value] : replica.env) lines += " " + ShellWord(name + "=" + value);
+    if (replica.partition_sms > 0) {
+      lines += fmt::format(" CUDA_MPS_SM_PARTITION=\"${}\"", replica.partition_variable());
+      out->notes.push_back(
+          fmt::format("{}: set {} to the name of its SMs, as tranche export shell divides them",
+                      replica.name, replica.partition_variable()));
+    }
     if (!replica.program.empty()) {
       for (const std::string& word : replica.program) lines += " " + ShellWord(word);
     } else {

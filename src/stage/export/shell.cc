@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "stage/export/formats.h"
+#include "stage/export/mps_script.h"
 
 namespace tranche::exporting {
 namespace {
@@ -186,24 +187,48 @@ std::string MpsText(const Replicas& replicas) {
           "use the GPU.\nnvidia-smi -i {} -c EXCLUSIVE_PROCESS\n",
           use.index, ShellWord(use.uuid));
     }
+    const bool partitioned = IsPartitioned(use);
     text += fmt::format(
         "mkdir -p {1} {2}\n"
         "mps() {{ env CUDA_VISIBLE_DEVICES={0} CUDA_MPS_PIPE_DIRECTORY={1} "
         "CUDA_MPS_LOG_DIRECTORY={2} nvidia-cuda-mps-control \"$@\"; }}\n"
-        "mps -d\n",
+        "mps -d{3}\n",
         use.instance ? "\"$" + use.replicas.front()->variable + "\"" : ShellWord(use.uuid),
-        MpsPipes(use.index, use.instance), MpsLogs(use.index, use.instance));
-    Bytes most;
-    int percentage = 1;
-    for (const Replica* replica : use.replicas) {
-      most = std::max(most, replica->assignment->slice.memory);
-      percentage = std::max(percentage, MpsPercentage(*replica).value_or(100));
+        MpsPipes(use.index, use.instance), MpsLogs(use.index, use.instance),
+        partitioned ? " -S" : "");
+    const MpsMost most = MostOfClients(use);
+    text += fmt::format("echo \"set_default_device_pinned_mem_limit 0 {}M\" | mps\n",
+                        most.memory.value >> 20);
+    if (!partitioned) {
+      text += fmt::format("echo \"set_default_active_thread_percentage {}\" | mps\n",
+                          most.thread_percentage);
+      continue;
     }
-    text +=
-        fmt::format("echo \"set_default_device_pinned_mem_limit 0 {}M\" | mps\n", most.value >> 20);
-    text += fmt::format("echo \"set_default_active_thread_percentage {}\" | mps\n", percentage);
+    text += "# SMs of its own for each; who names none of these is refused.\n";
+    for (const Replica* replica : use.replicas) {
+      text += fmt::format("{}=$(sm_partition {} {})\n", replica->partition_variable(),
+                          ShellWord(use.uuid), replica->partition_sms);
+    }
   }
   return text;
+}
+
+// Before anything is done: the way back, and a look at who would be locked out.
+std::string BeforeMps(const Replicas& replicas) {
+  const std::vector<GpuUse> uses = GpusWith(Mechanism::kMps, replicas);
+  if (uses.empty()) return "";
+  std::string undo, looks;
+  for (const GpuUse& use : uses) {
+    undo += fmt::format(
+        "  echo quit | env CUDA_MPS_PIPE_DIRECTORY={} nvidia-cuda-mps-control || true\n",
+        MpsPipes(use.index, use.instance));
+    if (use.instance) continue;
+    undo += fmt::format("  nvidia-smi -i {} -c DEFAULT\n", ShellWord(use.uuid));
+    looks += fmt::format("nobody_else {}\n", ShellWord(use.uuid));
+  }
+  return "\n# gpus.sh --undo ends the MPS servers, and lets other programs on their GPUs again.\n"
+         "if [[ ${1:-} == --undo ]]; then\n" +
+         undo + "  exit\nfi\n" + (looks.empty() ? "" : kNobodyElse + looks);
 }
 
 // The replica's device as a word of the script.
@@ -226,6 +251,9 @@ std::string DockerText(const Replica& replica) {
   }
   for (const auto& [name, value] : replica.env) {
     text += fmt::format(" \\\n  -e {}", ShellWord(name + "=" + value));
+  }
+  if (replica.partition_sms > 0) {
+    text += fmt::format(" \\\n  -e CUDA_MPS_SM_PARTITION=\"${}\"", replica.partition_variable());
   }
   if (!replica.entrypoint.empty()) {
     text += " \\\n  --entrypoint " + ShellWord(replica.entrypoint.front());
@@ -254,8 +282,25 @@ std::string ProgramText(const Replica& replica) {
                        device[0] == '$' ? "\"" + device + "\"" : ShellWord(device));
   }
   for (const auto& [name, value] : replica.env) text += " " + ShellWord(name + "=" + value);
+  if (replica.partition_sms > 0) {
+    text += fmt::format(" CUDA_MPS_SM_PARTITION=\"${}\"", replica.partition_variable());
+  }
   for (const std::string& word : replica.program) text += " " + ShellWord(word);
   return text + " &\n";
+}
+
+// What makes a program a client of MPS, where the spec names none.
+std::string ClientText(const Replica& replica) {
+  std::string text = "echo \"" + replica.name + ": its programs are clients of MPS by";
+  for (const char* name : {"CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", "CUDA_MPS_CLIENT_PRIORITY",
+                           "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", "CUDA_MPS_PIPE_DIRECTORY"}) {
+    const auto set = replica.env.find(name);
+    if (set != replica.env.end()) text += fmt::format(" {}={}", name, set->second);
+  }
+  if (replica.partition_sms > 0) {
+    text += fmt::format(" CUDA_MPS_SM_PARTITION=${}", replica.partition_variable());
+  }
+  return text + "\"\n";
 }
 
 }  // namespace
@@ -286,6 +331,7 @@ void ExportShell(const ExportInput& input, const Replicas& replicas, Exported* o
       run += ProgramText(replica);
     } else {
       run += fmt::format("echo \"{}: its device is {}\"\n", replica.name, Device(replica, true));
+      if (replica.mechanism() == Mechanism::kMps) run += ClientText(replica);
       if (!replica.image.empty()) {
         out->notes.push_back(replica.name +
                              ": docker has no limits for a part of a GPU without the limiter; "
@@ -299,7 +345,10 @@ void ExportShell(const ExportInput& input, const Replicas& replicas, Exported* o
   // The commands that run stay in the foreground together.
   if (run.find(" &\n") != std::string::npos) run += "\nwait\n";
   text += Comments(out->notes, "#");
-  text += layout + MpsText(replicas) + run;
+  const std::string mps = MpsText(replicas);
+  text += BeforeMps(replicas);
+  if (mps.find("$(sm_partition ") != std::string::npos) text += kSmPartition;
+  text += layout + mps + run;
   out->files.push_back({"gpus.sh", text, true});
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "base/quote.h"
 
@@ -21,13 +22,21 @@ std::string Size(Bytes memory) {
   return FormatBytesExact(MiB(std::max<uint64_t>(1, memory.value >> 20)));
 }
 
+// A label, which YAML may take for something else: "10", "1e5", "no".
+std::string Name(const std::string& name) {
+  static const std::set<std::string> kWords = {"true", "false", "yes",  "no",  "on", "off",
+                                               "y",    "n",     "null", "nan", "inf"};
+  const bool letter = !name.empty() && name[0] >= 'a' && name[0] <= 'z';
+  return letter && kWords.count(name) == 0 ? name : Quote(name);
+}
+
 // Everything but the name and the number of replicas.
 std::string Body(const DraftWorkload& workload, bool hold) {
   std::string out;
   const auto line = [&](const char* key, const std::string& value) {
     if (!value.empty()) out += fmt::format("    {}: {}\n", key, value);
   };
-  line("team", workload.team);
+  line("team", workload.team.empty() ? "" : Name(workload.team));
   line("isolation", workload.isolation);
   if (workload.mechanism) line("mechanism", MechanismName(*workload.mechanism));
   line("profile", workload.profile);
@@ -85,7 +94,7 @@ std::string SpecText(const Draft& draft, const std::string& first_line, bool hol
   out += "workloads:\n";
   for (const DraftWorkload& workload : draft.workloads) {
     if (!workload.comment.empty()) out += "  # " + workload.comment + "\n";
-    out += "  - name: " + workload.name + "\n" + Body(workload, hold);
+    out += "  - name: " + Name(workload.name) + "\n" + Body(workload, hold);
     if (workload.replicas > 1) out += fmt::format("    replicas: {}\n", workload.replicas);
   }
   return out;

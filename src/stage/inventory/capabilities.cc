@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "model/mps_chunk.h"
+
 namespace tranche {
 namespace {
 
@@ -111,12 +113,10 @@ std::string WhyMpsFailsOpen(const Gpu& gpu, const HostAbilities& host) {
   return host.administrator ? "" : "its compute mode is root's to set";
 }
 
-// SMs of a chunk, by NVIDIA's documentation of MPS. A daemon says how many there really are.
 int PartitionSms(const Gpu& gpu, const HostAbilities& host) {
   constexpr int kFirstVersion = 13010;  // CUDA 13.1
-  const std::optional<double> capability = CapabilityNumber(gpu);
-  if (!capability || host.mps_version.value_or(0) < kFirstVersion || *capability < 8.0) return 0;
-  return *capability >= 9.0 ? 8 : 4;
+  if (!gpu.compute_capability || host.mps_version.value_or(0) < kFirstVersion) return 0;
+  return MpsChunkSms(*gpu.compute_capability);
 }
 
 Verdict JudgeTimeSlicing(const Gpu& gpu, const HostAbilities& host) {

@@ -69,7 +69,8 @@ std::string WhoIs(const std::vector<GpuProcess>& processes);
 // One way to put a replica on one GPU.
 struct Option {
   Mechanism mechanism = Mechanism::kExclusive;
-  // Index into the GPU's geometry, with kMig; with kMps that of an instance that its tenants share.
+  // Index into the GPU's geometry, with kMig; with kMps and kVgpu that of an instance that its
+  // tenants may share.
   int profile = -1;
   Bytes memory;  // what the slice takes of each GPU: the profile's, the whole GPU's, or the need
   double compute_fraction = 1;  // likewise: SMs of the slice / SMs of the GPU
@@ -78,14 +79,20 @@ struct Option {
   Guarantees guarantees;
   TimeSlice time_slice = TimeSlice::kDefault;  // with kTimeSlicing: that of all tenants of the GPU
 
-  int vgpu = -1;       // with kVgpu: which of the GPU's offers
-  int vgpu_group = 0;  // with kVgpu, without MIG: only those of one group share the GPU
+  int vgpu = -1;  // with kVgpu: which of the GPU's offers
+  // With kVgpu: only those of one group share the GPU, or the instance of MIG; 0: its own instance.
+  int vgpu_group = 0;
 
   // An instance of MIG that nobody else is in.
   bool own_instance() const {
-    return mechanism == Mechanism::kMig || (mechanism == Mechanism::kVgpu && profile >= 0);
+    return mechanism == Mechanism::kMig ||
+           (mechanism == Mechanism::kVgpu && profile >= 0 && vgpu_group == 0);
   }
-  bool in_instance() const { return mechanism == Mechanism::kMps && profile >= 0; }
+  // A part of one that others may be in, too.
+  bool in_instance() const {
+    return profile >= 0 &&
+           (mechanism == Mechanism::kMps || (mechanism == Mechanism::kVgpu && vgpu_group != 0));
+  }
 };
 
 // Whether the workload asks for SMs of its own, in a static partition of MPS.

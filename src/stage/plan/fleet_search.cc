@@ -26,8 +26,8 @@ constexpr double kModeOn = 0.005;  // is more than the most that a GPU draws
 constexpr double kPerWatt = 1e-6;
 
 std::string OptionKey(const Option& option) {
-  return fmt::format("{}:{}:{}:{:.12g};", static_cast<int>(option.mechanism), option.profile,
-                     option.memory.value, option.compute_share);
+  return fmt::format("{}:{}:{}:{:.12g}:{};", static_cast<int>(option.mechanism), option.profile,
+                     option.memory.value, option.compute_share, option.vgpu_group);
 }
 
 // What makes two types one kind: the same price, room and ways. What is left over on them, and
@@ -276,9 +276,14 @@ class FleetSearch {
       return;
     }
     if (item->gpus > 1) return;
+    const bool vgpu = option.mechanism == Mechanism::kVgpu;
+    if (option.profile >= 0 && bin.instance_of < 0) {
+      // The driver chooses which instance a vGPU gets, so all of a GPU are for vGPUs or none. What
+      // is there already is looked at here, of what is to come only whether it might be both.
+      if (bin.use == BinUse::kMig && (bin.shared_by == Mechanism::kVgpu) != vgpu) return;
+      if (vgpu && OthersHaveInstances()) return;
+    }
     if (option.own_instance()) {
-      // Instances for vGPUs and others are not mixed, which is not looked at here.
-      if (option.mechanism == Mechanism::kVgpu && OthersHaveInstances()) return;
       const auto& profiles = kinds_[k].profiles;
       const auto at = std::find(profiles.begin(), profiles.end(), option.profile);
       if (fleet_.kinds[k].layouts.empty() || at == profiles.end()) return;
@@ -298,6 +303,11 @@ class FleetSearch {
       way.use = fleet::Way::Use::kInstanceShare;
       way.shape = static_cast<int>(at - profiles.begin());
       if (!fleet_.kinds[k].rooms[static_cast<size_t>(way.shape)].Holds(way.share)) return;
+      if (vgpu) {
+        way.circle = base + option.vgpu_group;
+        add();
+        return;
+      }
       way.circle = base + 2 + asked.team;
       add();
       way.circle = base + 1;
@@ -309,7 +319,7 @@ class FleetSearch {
     if (!fleet_.kinds[k].whole().Holds(way.share)) return;
     // Time slices share no fault domain; everybody else is alone with the team, or trusted among
     // the trusted.
-    if (option.mechanism == Mechanism::kVgpu) {
+    if (vgpu) {
       if (bin.use == BinUse::kShared && bin.vgpu_group != option.vgpu_group) return;
       way.circle = base + option.vgpu_group;
       add();

@@ -47,8 +47,8 @@ std::string VgpuKey(const GpuView& view) {
                   view.foreign_vgpus.size(), vgpu.mixed ? static_cast<int>(*vgpu.mixed) : -1,
                   vgpu.scheduler ? static_cast<int>(*vgpu.scheduler) : -1);
   for (const VgpuOffer& offer : vgpu.offers)
-    key += fmt::format(",{}:{}:{}:{}:{}", offer.name, offer.guest().value, offer.most,
-                       offer.most_mixed, offer.mig_profile);
+    key += fmt::format(",{}:{}:{}:{}:{}:{}", offer.name, offer.guest().value, offer.most,
+                       offer.most_mixed, offer.mig_profile, offer.most_per_instance);
   return key;
 }
 
@@ -219,7 +219,7 @@ std::optional<LayoutSolver::Pin> LayoutSolver::PinOf(size_t index) const {
       if (OfferOf(view, option).name != before->slice.vgpu_type) continue;
       pin.option = option;
       pin.placement = before->slice.placement;
-      return option.own_instance() == pin.placement.has_value() ? std::optional(pin) : std::nullopt;
+      return (option.profile >= 0) == pin.placement.has_value() ? std::optional(pin) : std::nullopt;
     }
     return std::nullopt;
   }
@@ -312,12 +312,13 @@ Bin LayoutSolver::BinOf(const GpuView& view, size_t index, const Pins& pins) con
   bin.compute_used = view.compute_promised;
   bin.geometry = view.geometry ? &*view.geometry : nullptr;
   bin.taken = view.foreign;
-  if (const Capability* mps = view.Find(Mechanism::kMps); mps != nullptr && mps->available) {
-    bin.mps_clients = view.mps_clients;
-    const int profiles = view.geometry ? static_cast<int>(view.geometry->profiles().size()) : 0;
-    for (int p = 0; p < profiles; ++p) {
-      bin.rooms.push_back(
-          {view.geometry->profile(p).memory.value, view.ComputeOf(p), view.MpsClientsIn(p)});
+  const Capability* mps = view.Find(Mechanism::kMps);
+  const bool has_mps = mps != nullptr && mps->available;
+  if (has_mps) bin.mps_clients = view.mps_clients;
+  if (view.geometry && (has_mps || view.gpu->vgpu)) {
+    for (int p = 0; p < static_cast<int>(view.geometry->profiles().size()); ++p) {
+      bin.rooms.push_back({view.geometry->profile(p).memory.value, view.ComputeOf(p),
+                           has_mps ? view.MpsClientsIn(p) : 0});
     }
   }
   PutForeignVgpus(view, &bin);
@@ -691,6 +692,7 @@ std::vector<Placed> LayoutSolver::Settle(const std::vector<size_t>& needs, const
     const ReplicaNeed& need = needs_[one.need];
     one.before = deployment_.FindReplica(need.workload->name, need.replica);
   }
+  FillVgpuInstances(views_, &placed);
   PlaceInstances(pins, &placed);
   for (Placed& one : placed) {
     if (one.before == nullptr) continue;

@@ -271,6 +271,18 @@ class Differ {
     return text;
   }
 
+  std::ptrdiff_t InInstanceOf(size_t of) const {
+    return std::count_if(slices_.begin(), slices_.end(), [&](const Slice& slice) {
+      return slice.gpu_uuid == slices_[of].gpu_uuid && slice.placement == slices_[of].placement;
+    });
+  }
+  bool IsShared(size_t of) const { return InInstanceOf(of) > 1; }
+  // How many vGPUs are to be in the instance of a slice; 1 where it is of anything else.
+  std::ptrdiff_t VgpusIn(size_t of) const {
+    const bool vgpu = slices_[of].mechanism == Mechanism::kVgpu && slices_[of].placement;
+    return vgpu ? InInstanceOf(of) : 1;
+  }
+
   // The instance that a slice is in: itself, or what its tenants share.
   Slice InstanceOf(const Slice& slice) const {
     if (slice.mechanism == Mechanism::kMig) return slice;
@@ -292,7 +304,7 @@ class Differ {
       std::string why =
           fmt::format("{} {} it", NameOf(i), fates_[i] == Fate::kNew ? "takes" : "holds");
       if (fates_[i] == Fate::kMove) why = fmt::format("{} moves to it", NameOf(i));
-      if (slices_[i].mechanism == Mechanism::kMps) why = Tenants(i) + " share it";
+      if (slices_[i].mechanism == Mechanism::kMps || IsShared(i)) why = Tenants(i) + " share it";
       if (!ours) why += "; it was not Tranche's and is adopted";
       list_.Instance(StepKind::kKeepInstance, InstanceOf(slices_[i]), std::move(why));
     }
@@ -410,9 +422,24 @@ class Differ {
     Destroy(true);
   }
 
-  void Create() {
-    std::set<std::pair<std::string, MigPlacement>> made;
+  // Into instances that are there, before others are made that the driver might choose.
+  void FillSharedInstances() {
     for (size_t i = 0; i < slices_.size(); ++i) {
+      const bool vgpu = slices_[i].mechanism == Mechanism::kVgpu && slices_[i].placement;
+      if (vgpu && IsShared(i) && IsThere(slices_[i])) StartOne(i);
+    }
+  }
+
+  void Create() {
+    FillSharedInstances();
+    // Those that vGPUs share go from full to less so: in one that has room the driver might put
+    // who is to be in the next.
+    std::vector<size_t> order(slices_.size());
+    std::iota(order.begin(), order.end(), size_t{0});
+    std::stable_sort(order.begin(), order.end(),
+                     [&](size_t a, size_t b) { return VgpusIn(a) > VgpusIn(b); });
+    std::set<std::pair<std::string, MigPlacement>> made;
+    for (const size_t i : order) {
       if (!slices_[i].placement || IsThere(slices_[i])) continue;
       if (!made.emplace(slices_[i].gpu_uuid, *slices_[i].placement).second) continue;
       list_.Instance(StepKind::kCreateInstance, InstanceOf(slices_[i]),
@@ -421,7 +448,7 @@ class Differ {
                          : fmt::format("for {}", Tenants(i)));
       // While it is the only one that is free of its size: which one a vGPU gets is the driver's to
       // choose.
-      if (slices_[i].mechanism == Mechanism::kVgpu) StartOne(i);
+      if (slices_[i].mechanism == Mechanism::kVgpu) StartAllIn(slices_[i]);
     }
     for (const Slice& slice : unheld_) {
       if (IsThere(slice)) continue;
@@ -441,6 +468,15 @@ class Differ {
     std::stable_sort(order.begin(), order.end(),
                      [&](size_t a, size_t b) { return rank(a) > rank(b); });
     for (const size_t i : order) StartOne(i);
+  }
+
+  // Who shares an instance: before another is made that the driver might put them into.
+  void StartAllIn(const Slice& instance) {
+    for (size_t i = 0; i < slices_.size(); ++i) {
+      const bool in_it =
+          slices_[i].gpu_uuid == instance.gpu_uuid && slices_[i].placement == instance.placement;
+      if (in_it) StartOne(i);
+    }
   }
 
   void StartOne(size_t i) {

@@ -48,8 +48,9 @@ bool Overlap(MigPlacement a, MigPlacement b) {
 }
 
 bool ShareAnInstance(const Slice& a, const Slice& b) {
-  return a.mechanism == Mechanism::kMps && b.mechanism == Mechanism::kMps && a.placement &&
-         a.placement == b.placement && a.profile == b.profile;
+  const bool may = a.mechanism == Mechanism::kMps || a.mechanism == Mechanism::kVgpu;
+  return may && a.mechanism == b.mechanism && a.placement && a.placement == b.placement &&
+         a.profile == b.profile;
 }
 
 void Do(const Step& step, const Spec& spec, World& world) {
@@ -212,6 +213,15 @@ void Do(const Step& step, const Spec& spec, World& world) {
         ASSERT_TRUE(step.slice->placement);
         ASSERT_NE(gpu->FindInstance(*step.slice->placement), nullptr);
         EXPECT_EQ(gpu->FindInstance(*step.slice->placement)->profile, offer->mig_profile);
+        int beside = 0;
+        for (const VgpuThere& there : vgpu.there) {
+          const DeployedReplica* other =
+              world.deployment.FindReplica(there.workload, there.replica);
+          if (other == nullptr || other->slice.placement != step.slice->placement) continue;
+          EXPECT_EQ(there.framebuffer, offer->framebuffer) << "two sizes in one instance";
+          ++beside;
+        }
+        EXPECT_LT(beside, offer->most_per_instance);
       } else {
         EXPECT_LE(parts + 1.0 / (*vgpu.mixed ? offer->most_mixed : offer->most), 1 + 1e-9);
         EXPECT_FALSE(gpu->mig_mode && gpu->mig_mode->current);
@@ -486,7 +496,7 @@ void ExpectSound(const Machine& machine, const Spec& spec, const Deployment& dep
       for (const Assignment* b : here) {
         if (a == b) continue;
         if (ShareAnInstance(a->slice, b->slice)) {
-          EXPECT_TRUE(a->team == b->team || workload.trusted)
+          EXPECT_TRUE(a->team == b->team || workload.trusted || vgpu)
               << "untrusted teams share a fault domain";
           continue;
         }

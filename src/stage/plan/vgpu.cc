@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <bit>
 #include <map>
+#include <set>
+#include <tuple>
 
 #include "base/suggest.h"
 #include "catalog/vgpu_catalog.h"
@@ -47,9 +49,20 @@ int GroupOf(bool mixed, Bytes framebuffer, VgpuScheduler scheduler) {
   const int size = mixed ? 0 : 1 + static_cast<int>(framebuffer.value >> 28);
   return size * 4 + static_cast<int>(scheduler);
 }
+// Likewise of those that share an instance of MIG, in which turns are taken as the driver will.
+int GroupInInstance(const VgpuOffer& offer) {
+  return GroupOf(false, offer.framebuffer, VgpuScheduler::kBestEffort);
+}
+
+// Several of the type take turns in an instance of MIG.
+bool TakesTurnsInInstance(const VgpuOffer& offer) {
+  return offer.mig_slices > 0 && offer.most_per_instance > 1;
+}
 
 Guarantees GivenBy(const GpuView& view, const VgpuOffer& offer, VgpuScheduler scheduler) {
   Guarantees given = view.Find(Mechanism::kVgpu)->guarantees;
+  // Those that share an instance are kept apart in hardware from all but each other.
+  if (TakesTurnsInInstance(offer)) return given;
   if (offer.mig_slices > 0) {
     given.memory = given.compute = given.fault = Guarantee::kHardware;
   } else if (scheduler != VgpuScheduler::kBestEffort) {
@@ -92,10 +105,15 @@ std::string WhyNotType(const GpuView& view, const ReplicaNeed& need, const VgpuO
   const VgpuScheduler scheduler = SchedulerOn(view, workload);
   if (!GivenBy(view, offer, scheduler).Satisfies(workload.isolation.axes)) {
     return fmt::format("{} does not give {}{}", offer.name, IsolationText(workload.isolation),
-                       mig ? "" : fmt::format(" under {}", VgpuSchedulerName(scheduler)));
+                       TakesTurnsInInstance(offer) ? " among those in its MIG instance"
+                       : mig                       ? ""
+                             : fmt::format(" under {}", VgpuSchedulerName(scheduler)));
   }
-  if (workload.isolation.low_jitter && !mig)
+  if (workload.isolation.low_jitter && (!mig || TakesTurnsInInstance(offer)))
     return fmt::format("{} takes turns, and jitter: low is asked", offer.name);
+  if (ask.scheduler && *ask.scheduler != VgpuScheduler::kBestEffort && TakesTurnsInInstance(offer))
+    return fmt::format("how turns are taken in a MIG instance, as {} takes them, cannot be set",
+                       offer.name);
   if (mig) {
     if (!view.geometry) return "no MIG: " + view.no_mig;
     if (!view.mig_on && vgpu.functions > 0) {
@@ -110,9 +128,9 @@ std::string WhyNotType(const GpuView& view, const ReplicaNeed& need, const VgpuO
       return "there are vGPUs on it that are not Tranche's, and the driver chooses their instances";
     const std::optional<int> profile = view.geometry->Find(offer.mig_profile);
     if (!profile) return fmt::format("it has no MIG profile {}", offer.mig_profile);
-    if (view.ComputeOf(*profile) + kTolerance < need.compute)
-      return fmt::format("{} has {} of the SMs", offer.name,
-                         FormatPercent(view.ComputeOf(*profile)));
+    const double compute = view.ComputeOf(*profile) / offer.most_per_instance;
+    if (compute + kTolerance < need.compute)
+      return fmt::format("{} has {} of the SMs", offer.name, FormatPercent(compute));
     return "";
   }
   if (!view.no_whole.empty()) return view.no_whole;
@@ -164,6 +182,15 @@ Option OptionOf(const GpuView& view, const ReplicaNeed& need, int index) {
         static_cast<double>(profile.placements.front().size) / view.geometry->memory_slots();
     option.compute_share =
         static_cast<double>(profile.compute_slices) / view.geometry->compute_slices();
+    if (!TakesTurnsInInstance(offer)) return option;
+    // As on a GPU that is shared by time: its part is what it has while all that could be there
+    // run.
+    const int parts = offer.most_per_instance;
+    option.vgpu_group = GroupInInstance(offer);
+    option.memory = Bytes{profile.memory.value / static_cast<uint64_t>(parts)};
+    option.memory_share /= parts;
+    option.compute_fraction /= parts;
+    option.compute_share = option.compute_fraction;
     return option;
   }
   const bool mixed = AskOf(workload).mixed_sizes;
@@ -179,6 +206,12 @@ Option OptionOf(const GpuView& view, const ReplicaNeed& need, int index) {
 
 std::string SchedulerReason(const GpuView& view, const Placed& placed, const ReplicaNeed& need) {
   const VgpuOffer& offer = OfferOf(view, placed.option);
+  if (TakesTurnsInInstance(offer)) {
+    return fmt::format(
+        "MIG keeps its {} apart from the rest of {} in hardware; those in it take turns as the "
+        "driver will: of its time it gets what the others leave, and nothing for sure",
+        offer.mig_profile, view.name());
+  }
   if (offer.mig_slices > 0) {
     return fmt::format(
         "MIG backs it: its SMs and memory are its own, kept apart in hardware, by a {}",
@@ -308,6 +341,44 @@ void PutForeignVgpus(const GpuView& view, Bin* bin) {
   }
 }
 
+void FillVgpuInstances(const std::vector<GpuView>& views, std::vector<Placed>* placed) {
+  struct Group {
+    int most = 0;
+    std::map<MigPlacement, int> there;
+    std::vector<Placed*> to_place;
+    std::set<int> numbers;  // of the instances that the search has for them
+  };
+  std::map<std::tuple<int, int, int>, Group> groups;  // by GPU, profile and group
+  for (Placed& one : *placed) {
+    if (one.option.vgpu < 0 || !one.option.in_instance()) continue;
+    const int gpu = one.gpus.front();
+    Group& group = groups[{gpu, one.option.profile, one.option.vgpu_group}];
+    group.most = OfferOf(views[static_cast<size_t>(gpu)], one.option).most_per_instance;
+    if (one.placement) {
+      ++group.there[*one.placement];
+    } else {
+      group.to_place.push_back(&one);
+      group.numbers.insert(one.instance);
+    }
+  }
+  for (auto& [key, group] : groups) {
+    size_t next = 0;
+    for (auto& [placement, tenants] : group.there) {
+      for (; tenants < group.most && next < group.to_place.size(); ++tenants)
+        group.to_place[next++]->placement = placement;
+    }
+    // Filled up they are no more than before.
+    auto number = group.numbers.begin();
+    for (int in_it = 0; next < group.to_place.size(); ++next, ++in_it) {
+      if (in_it == group.most) {
+        in_it = 0;
+        ++number;
+      }
+      group.to_place[next]->instance = *number;
+    }
+  }
+}
+
 VgpuHostState HostStateFor(bool by_mig, const std::vector<const Workload*>& tenants) {
   VgpuHostState state;
   state.functions = true;
@@ -316,7 +387,7 @@ VgpuHostState HostStateFor(bool by_mig, const std::vector<const Workload*>& tena
     state.mixed = state.mixed || AskOf(*tenant).mixed_sizes;
     if (const auto wanted = WantedScheduler(*tenant)) state.scheduler = wanted;
   }
-  // Those that MIG backs take no turns with each other.
+  // Those that MIG backs take no turns with each other, or within an instance as the driver will.
   if (by_mig) state.scheduler.reset();
   return state;
 }
@@ -376,6 +447,17 @@ std::vector<std::string> VgpuReasons(const Placed& placed, const ReplicaNeed& ne
             : fmt::format("{} holds {} of it and no other size; {} beside it", view.name(),
                           offer.most,
                           others == 1 ? "one other is" : fmt::format("{} others are", others)));
+  }
+  if (TakesTurnsInInstance(offer)) {
+    const auto others =
+        std::count_if(layout.placed.begin(), layout.placed.end(), [&](const Placed& other) {
+          return other.gpus.front() == placed.gpus.front() && other.need != placed.need &&
+                 other.placement == placed.placement;
+        });
+    reasons.push_back(
+        fmt::format("a {} holds {} of it and no other size; {} beside it", offer.mig_profile,
+                    offer.most_per_instance,
+                    others == 1 ? "one other is" : fmt::format("{} others are", others)));
   }
   reasons.push_back(SchedulerReason(view, placed, need));
   return reasons;

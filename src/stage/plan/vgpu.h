@@ -7,7 +7,8 @@
 #include "stage/plan/layout.h"
 
 // Virtual GPUs for virtual machines. Those that share a GPU by time have one size on it, or places
-// aligned to their sizes where its sizes are mixed; those that MIG backs have an instance each.
+// aligned to their sizes where its sizes are mixed; those that MIG backs have an instance each, or
+// where their board can do that, share one by time with others of their size.
 // What holds for all of a GPU (that there are places at all, mixed sizes, how turns are taken) is
 // one VgpuHostState.
 
@@ -24,6 +25,10 @@ void PutForeignVgpus(const GpuView& view, Bin* bin);
 const VgpuOffer& OfferOf(const GpuView& view, const Option& option);
 // What a replica can use of its slice.
 Bytes RoomIn(const GpuView& view, const Option& option, Bytes slice);
+
+// Has those that share instances of MIG fill one before they begin another: of two with room the
+// driver might take either. What has its place keeps it.
+void FillVgpuInstances(const std::vector<GpuView>& views, std::vector<Placed>* placed);
 
 // What a GPU has to be like for those of ours on it, which MIG backs or which take turns.
 VgpuHostState HostStateFor(bool by_mig, const std::vector<const Workload*>& tenants);

@@ -218,6 +218,125 @@ TEST(VgpuPlan, MigBackedHoldAsManyAsTheGeometry) {
               HasSubstr("only before its virtual functions"));
 }
 
+// A board whose MIG instances several vGPUs share by time, all of one size.
+const std::string kDc = "RTX Pro 6000 Blackwell DC-";
+
+TEST(VgpuPlan, SeveralOfOneSizeShareAnInstance) {
+  const Machine machine = HostWith({"RTX-PRO-6000-SERVER"}, false);
+  const Spec spec = SpecOf({VmOf("vm", kDc + "1-12C", 3)});
+  const Plan plan = SoundPlan(machine, spec);
+  EXPECT_EQ(Count(plan, StepKind::kCreateInstance), 2);
+  // All of an instance before the next one is made: the driver chooses where one goes.
+  std::vector<StepKind> kinds;
+  for (const Step& step : plan.steps) kinds.push_back(step.kind);
+  EXPECT_EQ(kinds[0], StepKind::kEnableMig);
+  EXPECT_EQ(kinds[1], StepKind::kSetVgpuHost);
+  EXPECT_EQ(kinds[2], StepKind::kCreateInstance);
+  EXPECT_EQ(std::count(kinds.begin() + 3, kinds.end(), StepKind::kCreateInstance), 1);
+  EXPECT_EQ(kinds.back(), StepKind::kCreateVgpu);
+  std::map<MigPlacement, int> in;
+  for (const Assignment& one : plan.assignments) {
+    EXPECT_EQ(one.slice.profile, "1g.24gb+gfx");
+    EXPECT_EQ(one.slice.memory, GiB(12));
+    ++in[*one.slice.placement];
+    // Hardware keeps the instance apart, and nothing those in it.
+    EXPECT_EQ(one.guarantee.compute, Guarantee::kNone);
+    EXPECT_EQ(one.guarantee.fault, Guarantee::kNone);
+    EXPECT_THAT(AllOf(one.reasons), HasSubstr("a 1g.24gb+gfx holds 2 of it and no other size"));
+    EXPECT_THAT(AllOf(one.reasons), HasSubstr("nothing for sure"));
+  }
+  ASSERT_EQ(in.size(), 2u);
+  EXPECT_EQ(in.begin()->second + in.rbegin()->second, 3);
+  // What an instance has is divided: half of a quarter.
+  EXPECT_NEAR(plan.assignments[0].slice.compute_fraction, 46.0 / 188 / 2, 1e-9);
+  // As many as fit, and no more.
+  SoundPlan(machine, SpecOf({VmOf("vm", kDc + "1-12C", 8)}));
+  EXPECT_EQ(PlanFor(machine, SpecOf({VmOf("vm", kDc + "1-12C", 9)})).unplaced.size(), 1u);
+  SoundPlan(machine, SpecOf({VmOf("vm", kDc + "1-8C", 12)}));
+  EXPECT_EQ(PlanFor(machine, SpecOf({VmOf("vm", kDc + "1-8C", 13)})).unplaced.size(), 1u);
+}
+
+TEST(VgpuPlan, OneInstanceHasOneSizeAndOnesThatHaveTheirOwnStayAlone) {
+  const Machine machine = HostWith({"RTX-PRO-6000-SERVER"}, false);
+  const Plan plan =
+      SoundPlan(machine, SpecOf({VmOf("half", kDc + "1-12C", 2), VmOf("third", kDc + "1-8C", 3),
+                                 VmOf("whole", kDc + "1-24C", 2)}));
+  EXPECT_EQ(Count(plan, StepKind::kCreateInstance), 4);
+  EXPECT_EQ(plan.FindAssignment("whole", 0)->guarantee.fault, Guarantee::kHardware);
+  EXPECT_EQ(PlanFor(machine, SpecOf({VmOf("half", kDc + "1-12C", 2), VmOf("third", kDc + "1-8C", 3),
+                                     VmOf("whole", kDc + "1-24C", 3)}))
+                .unplaced.size(),
+            1u);
+  // Larger instances are shared, too.
+  const Plan large =
+      SoundPlan(machine, SpecOf({VmOf("a", kDc + "2-16C", 3), VmOf("b", kDc + "2-12C", 4)}));
+  EXPECT_EQ(Count(large, StepKind::kCreateInstance), 2);
+}
+
+TEST(VgpuPlan, WhatAnInstanceThatIsSharedDoesNotGiveIsNotPromised) {
+  const Machine machine = HostWith({"RTX-PRO-6000-SERVER"}, false);
+  Workload hard = VmOf("hard", kDc + "1-12C");
+  hard.isolation = {"hardware", *IsolationWordAxes("hardware"), false};
+  EXPECT_THAT(PlanFor(machine, SpecOf({hard})).unplaced.at(0).reason,
+              HasSubstr("does not give hardware isolation among those in its MIG instance"));
+  // Not named, it gets an instance of its own.
+  hard.profile.clear();
+  hard.memory = Share<Bytes>{GiB(8), GiB(8)};
+  EXPECT_THAT(Types(SoundPlan(machine, SpecOf({hard}))), ElementsAre(kDc + "1-24C"));
+  Workload fair = VmOf("fair", kDc + "1-12C");
+  fair.vgpu = VgpuAsk{VgpuSeries::kC, VgpuScheduler::kFixedShare, false};
+  EXPECT_THAT(PlanFor(machine, SpecOf({fair})).unplaced.at(0).reason, HasSubstr("cannot be set"));
+  Workload much = VmOf("much", kDc + "1-12C");
+  much.compute = Share<Fraction>{{0.2}, {0.2}};
+  EXPECT_THAT(PlanFor(machine, SpecOf({much})).unplaced.at(0).reason, HasSubstr("of the SMs"));
+}
+
+TEST(VgpuPlan, AnotherOneJoinsTheInstanceThatHasRoom) {
+  const Machine machine = HostWith({"RTX-PRO-6000-SERVER"}, false);
+  const Spec one = SpecOf({VmOf("a", kDc + "1-12C")});
+  const World now = Applied(machine, {}, SoundPlan(machine, one));
+  EXPECT_FALSE(SoundPlan(now.machine, one, now.deployment).HasChanges());
+  const Spec two = SpecOf({VmOf("a", kDc + "1-12C"), VmOf("b", kDc + "1-12C")});
+  const Plan joined = SoundPlan(now.machine, two, now.deployment);
+  EXPECT_EQ(Count(joined, StepKind::kCreateInstance), 0);
+  EXPECT_EQ(Count(joined, StepKind::kCreateVgpu), 1);
+  EXPECT_EQ(joined.assignments[0].slice.placement, joined.assignments[1].slice.placement);
+  // One goes, and its instance stays for the other.
+  const World both = Applied(now.machine, now.deployment, joined);
+  const Plan less = SoundPlan(both.machine, one, both.deployment);
+  EXPECT_EQ(Count(less, StepKind::kDestroyVgpu), 1);
+  EXPECT_EQ(Count(less, StepKind::kDestroyInstance), 0);
+  const Plan down = MakeDownPlan(both.machine, both.deployment, TestCatalog());
+  EXPECT_EQ(Count(down, StepKind::kDestroyVgpu), 2);
+  EXPECT_EQ(Count(down, StepKind::kDestroyInstance), 1);
+}
+
+TEST(VgpuPlan, RandomSpecsShareInstancesByTheRules) {
+  std::mt19937 random(5);
+  const std::vector<std::string> types = {"4-24C", "2-48C", "2-24C", "2-16C",
+                                          "1-24C", "1-12C", "1-8C"};
+  for (int round = 0; round < 40; ++round) {
+    const Machine machine = HostWith({"RTX-PRO-6000-SERVER", "RTX-PRO-6000-SERVER"}, false);
+    const auto draw = [&] {
+      std::vector<Workload> workloads;
+      const int count = 1 + static_cast<int>(random() % 4);
+      for (int i = 0; i < count; ++i) {
+        workloads.push_back(VmOf("w" + std::to_string(i), kDc + types[random() % types.size()],
+                                 1 + static_cast<int>(random() % 4)));
+        if (random() % 2 == 0) workloads.back().team = "other";
+      }
+      return SpecOf(workloads);
+    };
+    const Spec first = draw(), second = draw();
+    const Plan plan = PlanFor(machine, first);
+    if (!plan.feasible()) continue;
+    ExpectSound(machine, first, {}, plan);
+    const World now = Applied(machine, {}, plan);
+    const Plan next = PlanFor(now.machine, second, now.deployment);
+    if (next.feasible()) ExpectSound(now.machine, second, now.deployment, next);
+  }
+}
+
 TEST(VgpuPlan, SizesAreMixedWhereThatIsAsked) {
   const Machine machine = HostWith({"A40"});
   const Spec spec = SpecOf({Mixed(VmOf("small", "A40-8C", 2)), Mixed(VmOf("big", "A40-24C"))});

@@ -2,11 +2,11 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
@@ -20,8 +20,13 @@ namespace tranche {
 namespace {
 
 namespace fs = std::filesystem;
+using mps::FirstLine;
+using mps::Lines;
+using mps::Number;
 
 constexpr const char* kProgram = "nvidia-cuda-mps-control";
+constexpr const char* kProtocolVariable = "CUDA_MPS_PROTOCOL_VERSION";
+constexpr const char* kForPrograms = "--format=csv,noheader";
 constexpr const char* kPidFile = "nvidia-cuda-mps-control.pid";
 // In the environment of those that Tranche started.
 constexpr const char* kMark = "TRANCHE_MPS_DEVICE";
@@ -29,41 +34,30 @@ constexpr const char* kMark = "TRANCHE_MPS_DEVICE";
 constexpr const char* kSimulated = "TRANCHE_SIM_DIR";
 // As the kernel keeps it: 15 characters.
 constexpr const char* kCommand = "nvidia-cuda-mps";
-constexpr int kFirstWithPartitions = 13010;
 constexpr Duration kAnswersWithin = std::chrono::seconds(10);
 
-std::optional<int> Number(const std::string& text) {
-  int number = 0;
-  const char* end = text.data() + text.size();
-  const auto [at, error] = std::from_chars(text.data(), end, number);
-  return error == std::errc() && at == end && number > 0 ? std::optional(number) : std::nullopt;
-}
-
-std::vector<std::string> Lines(const std::string& text) {
-  std::vector<std::string> lines;
-  std::istringstream stream(text);
-  for (std::string line; std::getline(stream, line);) {
-    while (!line.empty() && (line.back() == ' ' || line.back() == '\r')) line.pop_back();
-    if (!line.empty()) lines.push_back(line);
-  }
-  return lines;
-}
-
-std::string FirstLine(const std::string& text) {
-  const std::vector<std::string> lines = Lines(text);
-  return lines.empty() ? "it says nothing" : lines.front();
+std::vector<std::string> CommandLine(int pid, const std::string& root) {
+  std::ifstream file(fmt::format("{}/proc/{}/cmdline", root, pid));
+  std::vector<std::string> words;
+  for (std::string word; std::getline(file, word, '\0');) words.push_back(word);
+  return words;
 }
 
 bool IsControl(int pid, const std::string& root) {
   const auto stat = ReadProcessStat(pid, root);
   if (!stat || stat->state == 'Z' || stat->command != kCommand) return false;
-  std::ifstream file(fmt::format("{}/proc/{}/cmdline", root, pid));
-  std::string command;
-  std::getline(file, command, '\0');
+  const std::vector<std::string> words = CommandLine(pid, root);
   // The server of another daemon has the same first 15 characters.
-  return command.size() >= std::string(kProgram).size() &&
-         command.compare(command.size() - std::string(kProgram).size(), std::string::npos,
-                         kProgram) == 0;
+  if (words.empty() || fs::path(words.front()).filename() != kProgram) return false;
+  // Who only talks to one has no such option.
+  return std::any_of(words.begin() + 1, words.end(), [](const std::string& word) {
+    return word == "-d" || word == "--daemon" || word == "-f" || word == "--foreground";
+  });
+}
+
+bool IsNamed(const MpsDaemonFiles& files) {
+  const auto kind = MpsControl::KindOf(files.pipe_directory);
+  return kind && kind->protocol == MpsProtocol::kNamed;
 }
 
 }  // namespace
@@ -109,15 +103,18 @@ Result<int> MpsControl::Version() const {
 }
 
 Result<ProcessId> MpsControl::Start(const MpsDaemonFiles& files, const std::string& device,
-                                    bool ours, bool partitioned) const {
-  if (partitioned) {
+                                    const MpsDaemonKind& kind, bool ours) const {
+  const bool named = kind.protocol == MpsProtocol::kNamed;
+  if (const int first = named              ? kFirstMpsWithNames
+                        : kind.partitioned ? kFirstMpsWithPartitions
+                                           : 0) {
     const auto version = Version();
     if (!version) return tl::unexpected(version.error());
-    if (*version < kFirstWithPartitions) {
+    if (*version < first) {
       return Fail(ErrorCode::kUnsupported,
-                  fmt::format("{} of CUDA {}.{} has no static partitions", kProgram,
-                              *version / 1000, *version % 1000 / 10),
-                  "they come with CUDA 13.1");
+                  fmt::format("{} of CUDA {}.{} has no {}", kProgram, *version / 1000,
+                              *version % 1000 / 10, named ? "namespaces" : "static partitions"),
+                  fmt::format("they come with CUDA {}.{}", first / 1000, first % 1000 / 10));
     }
   }
   if (const auto there = Daemon(files.pipe_directory)) {
@@ -132,7 +129,8 @@ Result<ProcessId> MpsControl::Start(const MpsDaemonFiles& files, const std::stri
   }
   SpawnOptions options;
   options.argv = {program_, "-d"};
-  if (partitioned) options.argv.push_back("-S");
+  if (named) options.argv.insert(options.argv.end(), {"-p", "3"});
+  if (kind.partitioned && !named) options.argv.push_back("-S");
   options.environment = EnvironmentFor(files);
   options.environment.push_back("CUDA_VISIBLE_DEVICES=" + device);
   if (ours) options.environment.push_back(fmt::format("{}={}", kMark, device));
@@ -165,6 +163,26 @@ std::optional<ProcessId> MpsControl::Daemon(const std::string& pipe_directory,
   return ReadProcessStat(*pid, root)->id;
 }
 
+std::optional<MpsDaemonKind> MpsControl::KindOf(const std::string& pipe_directory,
+                                                const std::string& root) {
+  const auto daemon = Daemon(pipe_directory, root);
+  if (!daemon) return std::nullopt;
+  const std::vector<std::string> words = CommandLine(daemon->pid, root);
+  MpsDaemonKind kind;
+  bool named = false;
+  for (size_t i = 1; i < words.size(); ++i) {
+    const std::string& word = words[i];
+    const bool next = (word == "-p" || word == "--protocol") && i + 1 < words.size();
+    named = named || word == "-p3" || word == "--protocol=3" || (next && words[i + 1] == "3");
+    kind.partitioned = kind.partitioned || word == "-S" || word == "--static-partitioning";
+  }
+  // The variable wins over the option.
+  if (const auto told = ReadProcessVariable(daemon->pid, kProtocolVariable, root))
+    named = *told == "3" || (named && *told != "2");
+  if (named) kind = {MpsProtocol::kNamed, false};
+  return kind;
+}
+
 Result<std::string> MpsControl::Ask(const MpsDaemonFiles& files, const std::string& lines) const {
   int in[2];
   if (pipe2(in, O_CLOEXEC) != 0) return Fail(ErrorCode::kFailed, "out of descriptors");
@@ -183,6 +201,20 @@ Result<std::string> MpsControl::Ask(const MpsDaemonFiles& files, const std::stri
   if (said->end.exit_code == 0) return said->output;
   return Fail(ErrorCode::kUnavailable, fmt::format("no MPS daemon answers behind {}: {}",
                                                    files.pipe_directory, FirstLine(said->output)));
+}
+
+Result<std::string> MpsControl::Do(const MpsDaemonFiles& files,
+                                   std::vector<std::string> command) const {
+  SpawnOptions options;
+  options.argv = {program_};
+  options.argv.insert(options.argv.end(), command.begin(), command.end());
+  options.environment = EnvironmentFor(files);
+  options.environment.push_back(fmt::format("{}=3", kProtocolVariable));
+  const auto said = RunProgram(options, kAnswersWithin);
+  if (!said) return tl::unexpected<Error>(said.error());
+  if (said->end.exit_code == 0) return said->output;
+  return Fail(ErrorCode::kFailed,
+              fmt::format("{} {}: {}", kProgram, fmt::join(command, " "), FirstLine(said->output)));
 }
 
 Status MpsControl::SetDefaults(const MpsDaemonFiles& files, const MpsDefaults& defaults) const {
@@ -233,64 +265,54 @@ Status MpsControl::SetLimits(const MpsDaemonFiles& files, int server,
                                               server, FirstLine(*answer)));
 }
 
-Result<std::optional<int>> MpsControl::Server(const MpsDaemonFiles& files) const {
+Result<std::vector<MpsServer>> MpsControl::Servers(const MpsDaemonFiles& files) const {
+  if (IsNamed(files)) {
+    const auto list = Do(files, {"server", "list", kForPrograms});
+    if (!list) return tl::unexpected<Error>(list.error());
+    return mps::ReadNamedServers(*list);
+  }
   const auto answer = Ask(files, "get_server_list\n");
   if (!answer) return tl::unexpected<Error>(answer.error());
-  const std::vector<std::string> lines = Lines(*answer);
-  if (lines.empty()) return std::optional<int>();
-  // One user's server at a time is active; an older one may still be ending.
-  const auto pid = Number(lines.back());
-  if (pid) return std::optional(pid);
-  return Fail(ErrorCode::kFailed, "the list of MPS servers is not understood: " + lines.back());
+  return mps::ReadServers(*answer);
+}
+
+Result<std::optional<int>> MpsControl::Server(const MpsDaemonFiles& files) const {
+  const auto servers = Servers(files);
+  if (!servers) return tl::unexpected<Error>(servers.error());
+  // Of text, one user's server at a time is active; an older one may still be ending.
+  return servers->empty() ? std::optional<int>() : std::optional(servers->back().pid);
 }
 
 Result<std::vector<int>> MpsControl::Clients(const MpsDaemonFiles& files, int server) const {
-  const auto answer = Ask(files, fmt::format("get_client_list {}\n", server));
-  if (!answer) return tl::unexpected<Error>(answer.error());
-  std::vector<int> clients;
-  for (const std::string& line : Lines(*answer)) {
-    const auto pid = Number(line);
-    if (!pid) return Fail(ErrorCode::kFailed, "the list of MPS clients is not understood: " + line);
-    clients.push_back(*pid);
+  if (!IsNamed(files)) {
+    const auto answer = Ask(files, fmt::format("get_client_list {}\n", server));
+    if (!answer) return tl::unexpected<Error>(answer.error());
+    return mps::ReadClients(*answer);
   }
-  return clients;
+  const auto servers = Servers(files);
+  if (!servers) return tl::unexpected<Error>(servers.error());
+  for (const MpsServer& one : *servers) {
+    if (one.pid != server) continue;
+    const auto list = Do(files, {"client", "list", "--server=" + one.name, kForPrograms});
+    if (!list) return tl::unexpected<Error>(list.error());
+    return mps::ReadNamedClients(*list);
+  }
+  return Fail(ErrorCode::kNotFound,
+              fmt::format("no MPS server (pid {}) is behind {}", server, files.pipe_directory));
 }
 
-Result<MpsPartitions> MpsControl::Partitions(const MpsDaemonFiles& files) const {
+Result<MpsPartitions> MpsControl::Partitions(const MpsDaemonFiles& files,
+                                             const std::string& gpu_uuid) const {
   const auto answer = Ask(files, "lspart\n");
   if (!answer) return tl::unexpected<Error>(answer.error());
-  MpsPartitions partitions;
-  for (const std::string& line : Lines(*answer)) {
-    // GPU, partition ("-": the GPU itself), chunks free and used, SMs free and used, in use.
-    std::istringstream text(line);
-    std::string gpu, partition;
-    int free_chunks = -1, used_chunks = -1, free_sms = -1, used_sms = -1;
-    text >> gpu >> partition >> free_chunks >> used_chunks >> free_sms >> used_sms;
-    if (gpu.rfind("GPU-", 0) != 0) continue;  // what the columns are
-    if (!text || free_chunks < 0 || used_chunks < 0 || free_sms < 0 || used_sms < 0)
-      return Fail(ErrorCode::kFailed, "the list of MPS partitions is not understood: " + line);
-    if (partition == "-") {
-      partitions.chunks = free_chunks + used_chunks;
-      partitions.sms = free_sms + used_sms;
-    } else {
-      const bool whole = partition.rfind(gpu + "/", 0) == 0;
-      partitions.list.push_back({whole ? partition : gpu + "/" + partition, used_chunks});
-    }
-  }
-  if (partitions.chunks > 0) return partitions;
-  return Fail(ErrorCode::kUnsupported,
-              "the MPS daemon has no static partitions: " + FirstLine(*answer));
+  return mps::ReadPartitions(*answer, gpu_uuid);
 }
 
 Result<std::string> MpsControl::AddPartition(const MpsDaemonFiles& files,
                                              const std::string& gpu_uuid, int chunks) const {
   const auto answer = Ask(files, fmt::format("sm_partition add {} {}\n", gpu_uuid, chunks));
   if (!answer) return tl::unexpected<Error>(answer.error());
-  // "Partition <uuid>/<name> created"; the name may have slashes itself.
-  std::istringstream text(*answer);
-  std::string what, name, made;
-  text >> what >> name >> made;
-  if (what == "Partition" && made == "created" && name.rfind(gpu_uuid + "/", 0) == 0) return name;
+  if (const auto name = mps::ReadNewPartition(*answer, gpu_uuid)) return *name;
   return Fail(ErrorCode::kDoesNotFit,
               fmt::format("no MPS partition of {} chunks of SMs can be made: {}", chunks,
                           FirstLine(*answer)));
@@ -309,36 +331,50 @@ Status MpsControl::RemovePartition(const MpsDaemonFiles& files, const std::strin
 }
 
 Result<bool> MpsControl::IsFaulted(const MpsDaemonFiles& files, int server) const {
+  if (IsNamed(files)) {
+    const auto servers = Servers(files);
+    if (!servers) return tl::unexpected<Error>(servers.error());
+    return std::any_of(servers->begin(), servers->end(),
+                       [&](const MpsServer& one) { return one.pid == server && one.faulted; });
+  }
   const auto answer = Ask(files, fmt::format("get_server_status {}\n", server));
   if (!answer) return tl::unexpected<Error>(answer.error());
   return answer->find("FAULT") != std::string::npos;
 }
 
 Status MpsControl::TerminateClient(const MpsDaemonFiles& files, int server, int client) const {
-  const auto answer = Ask(files, fmt::format("terminate_client {} {}\n", server, client));
-  if (!answer) return tl::unexpected<Error>(answer.error());
-  if (Lines(*answer).empty()) return {};
-  return Fail(ErrorCode::kNotFound, fmt::format("client {} of the MPS server {}: {}", client,
-                                                server, FirstLine(*answer)));
+  std::string why_not;
+  if (IsNamed(files)) {
+    const auto ended = Do(files, {"client", "terminate", std::to_string(client)});
+    if (!ended) why_not = ended.error().message;
+  } else {
+    const auto answer = Ask(files, fmt::format("terminate_client {} {}\n", server, client));
+    if (!answer) return tl::unexpected<Error>(answer.error());
+    if (!Lines(*answer).empty()) why_not = FirstLine(*answer);
+  }
+  if (why_not.empty()) return {};
+  return Fail(ErrorCode::kNotFound,
+              fmt::format("client {} of the MPS server {}: {}", client, server, why_not));
 }
 
 Status MpsControl::Quit(const MpsDaemonFiles& files) const {
   const auto daemon = Daemon(files.pipe_directory);
   if (!daemon) return {};
-  const auto server = Server(files);
-  if (!server) return tl::unexpected<Error>(server.error());
-  if (*server) {
-    const auto clients = Clients(files, **server);
+  const auto servers = Servers(files);
+  if (!servers) return tl::unexpected<Error>(servers.error());
+  size_t users = 0;
+  for (const MpsServer& server : *servers) {
+    const auto clients = Clients(files, server.pid);
     if (!clients) return tl::unexpected<Error>(clients.error());
-    if (!clients->empty()) {
-      return Fail(ErrorCode::kBusy,
-                  fmt::format("{} programs use the MPS daemon of {}", clients->size(),
-                              files.pipe_directory),
-                  "stop them first");
-    }
+    users += clients->size();
   }
-  if (const auto answer = Ask(files, "quit\n"); !answer)
-    return tl::unexpected<Error>(answer.error());
+  if (users > 0) {
+    return Fail(ErrorCode::kBusy,
+                fmt::format("{} programs use the MPS daemon of {}", users, files.pipe_directory),
+                "stop them first");
+  }
+  const auto told = IsNamed(files) ? Do(files, {"-q"}) : Ask(files, "quit\n");
+  if (!told) return tl::unexpected<Error>(told.error());
   const auto watch = ProcessWatch::Open(*daemon);
   if (!watch) return {};
   constexpr auto kMost = std::chrono::duration_cast<std::chrono::milliseconds>(kAnswersWithin);

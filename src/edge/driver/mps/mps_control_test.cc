@@ -15,6 +15,8 @@
 #include <functional>
 #include <thread>
 
+#include "edge/driver/mps/simulated_machine.h"
+
 namespace tranche {
 namespace {
 
@@ -25,67 +27,19 @@ using testing::HasSubstr;
 class MpsControlTest : public testing::Test {
  protected:
   void SetUp() override {
-    std::string pattern = testing::TempDir() + "tranche_mps_XXXXXX";
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-    files_ = {folder_ + "/run/pipe", folder_ + "/run/log"};
+    files_ = {sim_.folder() + "/run/pipe", sim_.folder() + "/run/log"};
     MakeMachine("580");
   }
   void MakeMachine(const std::string& driver) {
-    machine_ = folder_ + "/m" + driver;
-    const std::string command = "'" TRANCHE_SIM "' create '" + machine_ +
-                                "' --gpu H100-SXM5-80GB:2 --driver " + driver + " >/dev/null";
-    ASSERT_EQ(system(command.c_str()), 0);
-    auto control = MpsControl::Find(TRANCHE_SIM_PROGRAMS,
-                                    {"TRANCHE_SIM_DIR=" + machine_, "CUDA_VISIBLE_DEVICES=none",
-                                     "CUDA_MPS_PIPE_DIRECTORY=/elsewhere"});
+    sim_.Make(driver);
+    auto control = MpsControl::Find(
+        TRANCHE_SIM_PROGRAMS, {"TRANCHE_SIM_DIR=" + sim_.machine(), "CUDA_VISIBLE_DEVICES=none",
+                               "CUDA_MPS_PIPE_DIRECTORY=/elsewhere"});
     ASSERT_TRUE(control) << control.error().message;
     control_.emplace(std::move(*control));
   }
   void TearDown() override {
-    for (const pid_t client : clients_) End(client);
     if (const auto daemon = MpsControl::Daemon(files_.pipe_directory)) kill(daemon->pid, SIGKILL);
-    std::error_code ignored;
-    std::filesystem::remove_all(folder_, ignored);
-  }
-
-  std::string UuidOfGpu(int index) {
-    const std::string command = "'" TRANCHE_SIM "' show '" + machine_ + "' -o json";
-    std::string text;
-    FILE* pipe = popen(command.c_str(), "r");
-    for (char some[4096]; pipe != nullptr && fgets(some, sizeof(some), pipe) != nullptr;)
-      text += some;
-    if (pipe != nullptr) pclose(pipe);
-    size_t at = 0;
-    for (int i = 0; i <= index; ++i) at = text.find("\"GPU-", at + 1);
-    return text.substr(at + 1, text.find('"', at + 1) - at - 1);
-  }
-
-  // A program that uses the GPU until it is ended.
-  pid_t StartClient() {
-    const pid_t child = fork();
-    if (child == 0) {
-      setenv("CUDA_MPS_PIPE_DIRECTORY", files_.pipe_directory.c_str(), 1);
-      freopen("/dev/null", "w", stdout);
-      freopen("/dev/null", "w", stderr);
-      execl(TRANCHE_SIM, "tranche-sim", "exec", machine_.c_str(), "--", TRANCHE_GPU_SHARER, "sync",
-            "1000", "132", "60000", nullptr);
-      _exit(127);
-    }
-    clients_.push_back(child);
-    return child;
-  }
-  void End(pid_t client) {
-    kill(client, SIGKILL);
-    waitpid(client, nullptr, 0);
-    std::erase(clients_, client);
-  }
-  static bool Eventually(const std::function<bool()>& done) {
-    for (int i = 0; i < 500; ++i) {
-      if (done()) return true;
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    }
-    return false;
   }
   int ServerOnceThere() {
     int pid = 0;
@@ -98,11 +52,13 @@ class MpsControlTest : public testing::Test {
     }));
     return pid;
   }
+  static bool Eventually(const std::function<bool()>& done) {
+    return SimulatedMachine::Eventually(done);
+  }
 
-  std::string folder_, machine_;
+  SimulatedMachine sim_;
   MpsDaemonFiles files_;
   std::optional<MpsControl> control_;
-  std::vector<pid_t> clients_;
 };
 
 TEST_F(MpsControlTest, IsFoundOnThePath) {
@@ -110,7 +66,7 @@ TEST_F(MpsControlTest, IsFoundOnThePath) {
   const auto version = control_->Version();
   ASSERT_TRUE(version) << version.error().message;
   EXPECT_EQ(*version, 13000);
-  const auto none = MpsControl::Find("/nowhere:" + folder_, {});
+  const auto none = MpsControl::Find("/nowhere:" + sim_.folder(), {});
   ASSERT_FALSE(none);
   EXPECT_EQ(none.error().code, ErrorCode::kUnsupported);
 }
@@ -138,7 +94,7 @@ TEST_F(MpsControlTest, ADaemonLivesUntilItIsToldToQuit) {
 TEST_F(MpsControlTest, IsNotToldToQuitWhileProgramsUseIt) {
   ASSERT_TRUE(control_->Start(files_, "0"));
   ASSERT_TRUE(control_->SetDefaults(files_, {50, GiB(10), true}));
-  const pid_t client = StartClient();
+  const pid_t client = sim_.StartClient(files_.pipe_directory);
   const int server = ServerOnceThere();
   EXPECT_THAT(*control_->Clients(files_, server), ElementsAre(client));
   EXPECT_FALSE(*control_->IsFaulted(files_, server));
@@ -148,9 +104,7 @@ TEST_F(MpsControlTest, IsNotToldToQuitWhileProgramsUseIt) {
   EXPECT_TRUE(MpsControl::Daemon(files_.pipe_directory));
   EXPECT_FALSE(control_->TerminateClient(files_, server, 1));
   EXPECT_TRUE(control_->TerminateClient(files_, server, client));
-  EXPECT_TRUE(Eventually([&] { return waitpid(client, nullptr, WNOHANG) == client; }))
-      << "it is told, and ends";
-  std::erase(clients_, client);
+  EXPECT_TRUE(Eventually([&] { return sim_.HasEnded(client); })) << "it is told, and ends";
   EXPECT_TRUE(control_->Quit(files_));
 }
 
@@ -163,7 +117,7 @@ TEST_F(MpsControlTest, NonsenseIsNotTakenForALimit) {
 
 TEST_F(MpsControlTest, LimitsOfARunningServerAreForWhoComesNext) {
   ASSERT_TRUE(control_->Start(files_, "0"));
-  StartClient();
+  sim_.StartClient(files_.pipe_directory);
   const int server = ServerOnceThere();
   EXPECT_TRUE(control_->SetLimits(files_, server, {40, GiB(10), false}));
   EXPECT_TRUE(control_->SetLimits(files_, server, {std::nullopt, GiB(10), false}));
@@ -178,9 +132,9 @@ TEST_F(MpsControlTest, LimitsOfARunningServerAreForWhoComesNext) {
 
 TEST_F(MpsControlTest, PartitionsAreMadeListedAndRemoved) {
   MakeMachine("615");
-  const std::string uuid = UuidOfGpu(0);
-  ASSERT_TRUE(control_->Start(files_, uuid, true, true));
-  const auto empty = control_->Partitions(files_);
+  const std::string uuid = sim_.UuidOfGpu(0);
+  ASSERT_TRUE(control_->Start(files_, uuid, {MpsProtocol::kText, true}));
+  const auto empty = control_->Partitions(files_, uuid);
   ASSERT_TRUE(empty) << empty.error().message;
   EXPECT_EQ(empty->chunks, 16);
   EXPECT_EQ(empty->sms, 128);
@@ -191,7 +145,7 @@ TEST_F(MpsControlTest, PartitionsAreMadeListedAndRemoved) {
   const auto second = control_->AddPartition(files_, uuid, 11);
   ASSERT_TRUE(second);
   EXPECT_EQ(control_->AddPartition(files_, uuid, 1).error().code, ErrorCode::kDoesNotFit);
-  const auto both = control_->Partitions(files_);
+  const auto both = control_->Partitions(files_, uuid);
   ASSERT_EQ(both->list.size(), 2u);
   EXPECT_EQ(both->list[0].name, *first);
   EXPECT_EQ(both->list[0].chunks, 5);
@@ -203,12 +157,139 @@ TEST_F(MpsControlTest, PartitionsAreMadeListedAndRemoved) {
 }
 
 TEST_F(MpsControlTest, WithoutPartitionsItSaysSo) {
-  const auto old = control_->Start(files_, "0", true, true);
+  const auto old = control_->Start(files_, "0", {MpsProtocol::kText, true});
   ASSERT_FALSE(old);
   EXPECT_EQ(old.error().code, ErrorCode::kUnsupported);
   EXPECT_THAT(old.error().message, HasSubstr("CUDA 13.0 has no static partitions"));
   ASSERT_TRUE(control_->Start(files_, "0"));
-  EXPECT_EQ(control_->Partitions(files_).error().code, ErrorCode::kUnsupported);
+  EXPECT_EQ(control_->Partitions(files_, sim_.UuidOfGpu(0)).error().code, ErrorCode::kUnsupported);
+}
+
+TEST_F(MpsControlTest, NamespacesComeWithANewerProgram) {
+  const auto old = control_->Start(files_, "0", {MpsProtocol::kNamed, false});
+  ASSERT_FALSE(old);
+  EXPECT_EQ(old.error().code, ErrorCode::kUnsupported);
+  EXPECT_EQ(old.error().message, "nvidia-cuda-mps-control of CUDA 13.0 has no namespaces");
+  EXPECT_THAT(old.error().hint, HasSubstr("CUDA 13.4"));
+  EXPECT_FALSE(MpsControl::KindOf(files_.pipe_directory));
+}
+
+class MpsNamespacesTest : public MpsControlTest {
+ protected:
+  void SetUp() override {
+    MpsControlTest::SetUp();
+    MakeMachine("615");
+    ASSERT_TRUE(control_->Start(files_, sim_.UuidOfGpu(0), {MpsProtocol::kNamed, false}));
+  }
+  const std::string server_ = "uid_" + std::to_string(geteuid());
+};
+
+TEST_F(MpsNamespacesTest, ADaemonIsKnownByWhatItWasStartedAs) {
+  EXPECT_EQ(MpsControl::KindOf(files_.pipe_directory), (MpsDaemonKind{MpsProtocol::kNamed, false}));
+  const MpsDaemonFiles other = {sim_.folder() + "/other", sim_.folder() + "/other/log"};
+  ASSERT_TRUE(control_->Start(other, sim_.UuidOfGpu(1), {MpsProtocol::kText, true}));
+  EXPECT_EQ(MpsControl::KindOf(other.pipe_directory), (MpsDaemonKind{MpsProtocol::kText, true}));
+  EXPECT_TRUE(control_->Quit(other));
+  EXPECT_TRUE(control_->Quit(files_));
+  EXPECT_FALSE(MpsControl::Daemon(files_.pipe_directory));
+}
+
+TEST_F(MpsNamespacesTest, TheServerOfAUserIsMadeOnce) {
+  EXPECT_TRUE(control_->Servers(files_)->empty());
+  ASSERT_EQ(*control_->EnsureServer(files_, geteuid()), server_);
+  const auto servers = control_->Servers(files_);
+  ASSERT_TRUE(servers) << servers.error().message;
+  ASSERT_EQ(servers->size(), 1u);
+  EXPECT_EQ(servers->front().name, server_);
+  EXPECT_EQ(**control_->Server(files_), servers->front().pid);
+  ASSERT_TRUE(control_->EnsureServer(files_, geteuid()));
+  EXPECT_EQ(*control_->Servers(files_), *servers);
+  EXPECT_TRUE(control_->RemoveServer(files_, server_));
+  EXPECT_TRUE(control_->Servers(files_)->empty());
+  EXPECT_TRUE(control_->RemoveServer(files_, server_)) << "it is gone, as was asked";
+}
+
+TEST_F(MpsNamespacesTest, LimitsAreTakenAndReadBack) {
+  ASSERT_TRUE(control_->EnsureServer(files_, geteuid()));
+  const auto folder = control_->SetNamespace(files_, server_, "tr_one", {30, GiB(8), true});
+  ASSERT_TRUE(folder) << folder.error().message;
+  EXPECT_EQ(*folder, files_.pipe_directory + "/" + server_ + "/tr_one");
+  ASSERT_TRUE(control_->SetNamespace(files_, server_, "default", {1, MiB(1), false}));
+  ASSERT_TRUE(control_->SetNamespace(files_, server_, "tr_one", {40, GiB(8), false}));
+  const auto all = control_->Namespaces(files_, server_);
+  ASSERT_TRUE(all) << all.error().message;
+  EXPECT_THAT(*all, testing::UnorderedElementsAre(
+                        MpsNamespace{"tr_one", GiB(8), 40.0, *folder},
+                        MpsNamespace{"default", MiB(1), 1.0,
+                                     files_.pipe_directory + "/" + server_ + "/default"}));
+  const auto nonsense = control_->SetNamespace(files_, server_, "tr_one", {150, GiB(8), false});
+  ASSERT_FALSE(nonsense);
+  EXPECT_THAT(nonsense.error().message, HasSubstr("namespace set tr_one"));
+  EXPECT_FALSE(control_->SetNamespace(files_, server_, "Not-A-Name", {40, GiB(8), false}));
+  EXPECT_FALSE(control_->SetNamespace(files_, "nobody", "tr_one", {40, GiB(8), false}));
+  EXPECT_TRUE(control_->RemoveNamespace(files_, server_, "tr_one"));
+  EXPECT_FALSE(control_->RemoveNamespace(files_, server_, "tr_one"));
+}
+
+TEST_F(MpsNamespacesTest, ClientsKeepTheirNamespaceTheirServerAndTheDaemon) {
+  ASSERT_TRUE(control_->EnsureServer(files_, geteuid()));
+  const auto folder = control_->SetNamespace(files_, server_, "tr_one", {30, GiB(8), false});
+  ASSERT_TRUE(folder);
+  const pid_t client = sim_.StartClient(*folder);
+  const int server = ServerOnceThere();
+  EXPECT_THAT(*control_->Clients(files_, server), ElementsAre(client));
+  EXPECT_FALSE(*control_->IsFaulted(files_, server));
+  EXPECT_FALSE(control_->Clients(files_, 1));
+  EXPECT_FALSE(control_->RemoveNamespace(files_, server_, "tr_one"));
+  EXPECT_EQ(control_->RemoveServer(files_, server_).error().code, ErrorCode::kBusy);
+  EXPECT_EQ(control_->Quit(files_).error().code, ErrorCode::kBusy);
+  EXPECT_FALSE(control_->TerminateClient(files_, server, 1));
+  ASSERT_TRUE(control_->TerminateClient(files_, server, client));
+  EXPECT_TRUE(Eventually([&] { return sim_.HasEnded(client); }));
+  EXPECT_TRUE(
+      Eventually([&] { return bool(control_->RemoveNamespace(files_, server_, "tr_one")); }));
+  EXPECT_TRUE(control_->Quit(files_));
+}
+
+TEST_F(MpsNamespacesTest, AServerThatEndsAtOnceIsNoServer) {
+  // Its GPU is for one process, and there is one.
+  const MpsDaemonFiles other = {sim_.folder() + "/other", sim_.folder() + "/other/log"};
+  ASSERT_TRUE(control_->Start(other, sim_.UuidOfGpu(0), {MpsProtocol::kNamed, false}));
+  ASSERT_TRUE(control_->EnsureServer(other, geteuid()));
+  const std::string exclusive =
+      "'" TRANCHE_SIM "' exec '" + sim_.machine() + "' -- nvidia-smi -i 0 -c 3 >/dev/null";
+  ASSERT_EQ(system(exclusive.c_str()), 0);
+  const auto refused = control_->EnsureServer(files_, geteuid());
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().message, HasSubstr("is not ready"));
+  EXPECT_THAT(refused.error().hint, HasSubstr(files_.log_directory + "/" + server_));
+  EXPECT_TRUE(control_->Quit(other));
+}
+
+TEST_F(MpsControlTest, WhoTalksToADaemonIsNone) {
+  ASSERT_TRUE(control_->Start(files_, "0"));
+  int in[2];
+  ASSERT_EQ(pipe(in), 0);
+  const pid_t talker = fork();
+  if (talker == 0) {
+    dup2(in[0], 0);
+    close(in[1]);
+    setenv("TRANCHE_SIM_DIR", sim_.machine().c_str(), 1);
+    execl(control_->program().c_str(), "nvidia-cuda-mps-control", nullptr);
+    _exit(127);
+  }
+  setenv("TRANCHE_SIM_DIR", sim_.machine().c_str(), 1);
+  EXPECT_TRUE(Eventually([&] {
+    const auto stat = ReadProcessStat(talker);
+    return stat && stat->command == "nvidia-cuda-mps";
+  }));
+  EXPECT_THAT(FindMpsDaemons(),
+              testing::Not(testing::Contains(testing::Field(&FoundMpsDaemon::pid, talker))));
+  EXPECT_EQ(FindMpsDaemons().size(), 1u);
+  unsetenv("TRANCHE_SIM_DIR");
+  close(in[0]);
+  close(in[1]);
+  waitpid(talker, nullptr, 0);
 }
 
 TEST_F(MpsControlTest, AStrangersPidFileIsNoDaemon) {
@@ -222,12 +303,12 @@ TEST_F(MpsControlTest, AStrangersPidFileIsNoDaemon) {
 TEST_F(MpsControlTest, DaemonsOfTheMachineAreFound) {
   const auto daemon = control_->Start(files_, "1");
   ASSERT_TRUE(daemon);
-  StartClient();
+  sim_.StartClient(files_.pipe_directory);
   ServerOnceThere();
   EXPECT_THAT(FindMpsDaemons(),
               testing::Not(testing::Contains(testing::Field(&FoundMpsDaemon::pid, daemon->pid))))
       << "it is of another machine";
-  setenv("TRANCHE_SIM_DIR", machine_.c_str(), 1);
+  setenv("TRANCHE_SIM_DIR", sim_.machine().c_str(), 1);
   const FoundMpsDaemon expected = {daemon->pid, true, files_.pipe_directory, "1"};
   EXPECT_THAT(FindMpsDaemons(), ElementsAre(expected));
   for (const FoundMpsDaemon& found : FindMpsDaemons()) {

@@ -29,6 +29,7 @@ void FakeVgpuSysfs::EnableFunctions() {
 }
 
 void FakeVgpuSysfs::Reboot() {
+  ++boots;
   enabled_ = mixed = false;
   scheduler = "Best Effort";
   made_.clear();
@@ -95,9 +96,15 @@ Result<std::string> FakeVgpuSysfs::Run(const std::vector<std::string>& argv) {
     for (const Type& type : types_) {
       text += fmt::format(
           "    vGPU Type ID                      : 0x{:x}\n        Name                          : "
-          "{}\n        Class                         : Compute\n        Max Instances             "
-          "    : {}\n        FB Memory                     : {} MiB\n",
-          type.id, type.name, type.most, type.gib * 1024);
+          "{}\n        Class                         : Compute\n        GPU Instance Profile ID    "
+          "   "
+          ": {}\n        Max Instances                 : {}\n        Max Instances Per VM          "
+          ": 1\n        Max Instances Per GI          : {}\n        FB Memory                     "
+          ": "
+          "{} MiB\n",
+          type.id, type.name,
+          type.instance_profile < 0 ? "N/A" : std::to_string(type.instance_profile), type.most,
+          type.slices == 0 ? "N/A" : std::to_string(type.most_per_instance), type.gib * 1024);
     }
     return text;
   }
@@ -149,6 +156,16 @@ const FakeVgpuSysfs::Type* FakeVgpuSysfs::Find(uint32_t id) const {
   return found == types_.end() ? nullptr : &*found;
 }
 
+bool FakeVgpuSysfs::HasRoom(const Instance& instance, const Type& type) const {
+  int there = 0;
+  for (const auto& [place, id] : made_) {
+    if (at_.at(place) != instance.id) continue;
+    if (Find(id)->gib != type.gib) return false;
+    ++there;
+  }
+  return there < type.most_per_instance;
+}
+
 int FakeVgpuSysfs::PlaceFor(const Type& type) const {
   constexpr int kParts = 128;
   int same = 0, gib = 0;
@@ -167,7 +184,9 @@ int FakeVgpuSysfs::PlaceFor(const Type& type) const {
   }
   if (type.slices != 0) {
     for (const Instance& instance : Instances()) {
-      if (instance.slices == type.slices && held.count(instance.id) == 0) return instance.id;
+      const bool suits = instance.slices == type.slices &&
+                         (type.instance_profile < 0 || type.instance_profile == instance.profile);
+      if (suits && HasRoom(instance, type)) return instance.id;
     }
     return -1;
   }
@@ -186,6 +205,8 @@ int FakeVgpuSysfs::PlaceFor(const Type& type) const {
 }
 
 bool FakeVgpuSysfs::Exists(const std::string& path) const {
+  if (const auto other = instead.find(path); other != instead.end())
+    return other->second.has_value();
   if (path == "/usr/lib/nvidia/sriov-manage") return host_driver;
   if (path == "/usr/bin/nvidia-smi") return smi;
   if (path.rfind(kMdevs, 0) == 0) return where_.count(path.substr(kMdevs.size())) != 0;
@@ -227,8 +248,11 @@ std::vector<std::string> FakeVgpuSysfs::List(const std::string& folder) const {
 
 Result<std::string> FakeVgpuSysfs::Read(const std::string& path) const {
   if (read_fails.count(path) != 0) return Fail(ErrorCode::kFailed, "reading " + path + ": EIO");
+  if (const auto other = instead.find(path); other != instead.end())
+    return other->second ? Result<std::string>(*other->second) : NotThere(path);
   if (path == "/proc/sys/kernel/random/uuid")
     return fmt::format("00000000-0000-4000-8000-{:012d}", ++uuids_);
+  if (path == "/proc/sys/kernel/random/boot_id") return fmt::format("boot-{}", boots);
   if (path == "/proc/driver/nvidia/params" && !params.empty()) return params;
   std::string function, rest;
   if (!Split(path, &function, &rest)) return NotThere(path);

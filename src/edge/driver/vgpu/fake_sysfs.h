@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -14,19 +15,23 @@ namespace tranche {
 // as far as they behave: what can be made shrinks with what was, a type that no longer fits is
 // refused with EIO, sizes are not mixed unless the GPU is told to, which it takes only while it is
 // empty, and then each has its place, aligned to its size; types backed by MIG want an instance of
-// their size, and which one they get is the driver's to choose. For tests.
+// their size, or one with room that has no other size, and which one they get is the driver's to
+// choose. For tests.
 class FakeVgpuSysfs final : public Sysfs {
  public:
   struct Type {
     uint32_t id;
     std::string name;
     int gib;
-    int slices = 0;      // of MIG
-    int most = 1;        // of it alone on the GPU
-    int most_mixed = 0;  // of it among other sizes; 0: it is not mixed
+    int slices = 0;             // of MIG
+    int most = 1;               // of it alone on the GPU
+    int most_mixed = 0;         // of it among other sizes; 0: it is not mixed
+    int most_per_instance = 1;  // of MIG, all of one size
+    int instance_profile = -1;  // of that; -1: any of its slices
   };
   struct Instance {
     int id, slices;
+    int profile = -1;
   };
 
   FakeVgpuSysfs(VgpuInterface interface, int gib, int functions, std::vector<Type> types,
@@ -52,13 +57,16 @@ class FakeVgpuSysfs final : public Sysfs {
   std::function<void()> lose_instances;                 // likewise, for EnableFunctions
   bool mixed = false;                                   // different sizes on one GPU
   std::string scheduler = "Best Effort";
+  int boots = 1;
   std::string params;                               // what the driver was loaded with
   bool host_driver = true;                          // sriov-manage is installed
   bool smi = true;                                  // so is nvidia-smi, and it knows of vGPUs
   std::map<std::string, std::vector<int>> holders;  // of a device
   std::set<std::string> read_fails;                 // files that cannot be read
-  std::set<std::string> write_fails;                // with EBUSY
-  bool forgets = false;                             // takes an order and does nothing
+  // What files hold instead; absent: they are not there, nor is what is below them.
+  std::map<std::string, std::optional<std::string>> instead;
+  std::set<std::string> write_fails;  // with EBUSY
+  bool forgets = false;               // takes an order and does nothing
   // Around everything that changes something.
   std::function<void(const std::string&)> boundary = [](const std::string&) {};
 
@@ -80,6 +88,7 @@ class FakeVgpuSysfs final : public Sysfs {
  private:
   const Type* Find(uint32_t id) const;
   std::vector<Instance> Instances() const { return instances_of ? instances_of() : instances; }
+  bool HasRoom(const Instance& instance, const Type& type) const;
   // Where it would be: an instance, or a place in eighths of the GPU's 128; -1: nowhere.
   int PlaceFor(const Type& type) const;
   Status Make(const std::string& place, uint32_t id);

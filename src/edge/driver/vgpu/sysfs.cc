@@ -9,36 +9,22 @@
 #include <cstring>
 #include <filesystem>
 
+#include "base/errno_code.h"
+
 namespace tranche {
 namespace {
 
 namespace fs = std::filesystem;
 
-ErrorCode CodeOf(int error) {
-  switch (error) {
-    case ENOENT:
-    case ENXIO:
-    case ENODEV:
-      return ErrorCode::kNotFound;
-    case EACCES:
-    case EPERM:
-    case EROFS:
-      return ErrorCode::kPermission;
-    case EBUSY:
-      return ErrorCode::kBusy;
-    default:
-      return ErrorCode::kFailed;
-  }
-}
 // Of an order to a driver: these are its word for what it has no room for.
 ErrorCode CodeOfOrder(int error) {
   const bool refused = error == EIO || error == ENOSPC || error == ENOMEM;
-  return refused ? ErrorCode::kDoesNotFit : CodeOf(error);
+  return refused ? ErrorCode::kDoesNotFit : ErrnoCode(error);
 }
 
 tl::unexpected<Error> Failed(const std::string& what) {
   const int error = errno;
-  return Fail(CodeOf(error), what + ": " + std::strerror(error));
+  return Fail(ErrnoCode(error), what + ": " + std::strerror(error));
 }
 
 class KernelSysfs final : public Sysfs {

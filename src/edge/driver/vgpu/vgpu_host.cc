@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cstdio>
+#include <iterator>
 #include <sstream>
 
 #include "base/suggest.h"
@@ -119,6 +120,12 @@ std::vector<std::string> Names(const VgpuGpu& gpu) {
   return names;
 }
 
+// Of a file that has to be there: that it is not is no sign that this is no vGPU host.
+tl::unexpected<Error> HalfRead(const Error& error) {
+  return Fail(error.code == ErrorCode::kNotFound ? ErrorCode::kFailed : error.code, error.message,
+              "look at the kernel's log: the driver may be starting, or stuck");
+}
+
 std::string Listed(const std::vector<std::string>& names) {
   std::string text;
   for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
@@ -134,6 +141,12 @@ std::string KernelPciAddress(const std::string& address) {
       domain > 0xffff || bus > 0xff || slot > 0x1f || function > 7)
     return "";
   return fmt::format("{:04x}:{:02x}:{:02x}.{:x}", domain, bus, slot, function);
+}
+
+std::string WhyNothingCanBeMade(const VgpuGpu& gpu) {
+  if (!gpu.devices.empty()) return "it is full: take a vGPU of it away first";
+  return "there is no vGPU on it, so something else has it: in MIG mode types want an instance of "
+         "their size first, and without it the GPU to be free of processes";
 }
 
 std::string LibvirtDevice(const VgpuDevice& device, VgpuInterface interface) {
@@ -210,13 +223,20 @@ Result<VgpuGpu> VgpuHost::ReadVendor(const std::string& gpu,
   for (const std::string& address : functions) {
     const std::string folder = Folder(address) + "/" + kNvidia;
     const auto creatable = files_->Read(folder + "/creatable_vgpu_types");
-    if (!creatable) return tl::unexpected(creatable.error());
-    VgpuFunction function{address, ParseCreatableTypes(*creatable), {}};
+    if (!creatable) return HalfRead(creatable.error());
+    auto types = ParseCreatableTypes(*creatable);
+    if (!types) {
+      return Fail(ErrorCode::kFailed,
+                  fmt::format("{}/creatable_vgpu_types: {}", folder, types.error().message),
+                  types.error().hint);
+    }
+    VgpuFunction function{address, *std::move(types), {}};
     function.creatable_count.assign(function.creatable.size(), 1);
     const auto current = Number(folder + "/current_vgpu_type");
     if (!current) {
       return Fail(ErrorCode::kFailed,
-                  fmt::format("{}/current_vgpu_type holds no type's number", folder));
+                  fmt::format("{}/current_vgpu_type holds no type's number", folder),
+                  "look at the kernel's log: the driver may be starting, or stuck");
     }
     if (*current != 0) {
       VgpuDevice device{address,
@@ -263,7 +283,7 @@ Result<VgpuGpu> VgpuHost::ReadMdev(const std::string& gpu,
         continue;
       const std::string place = folder + "/" + name;
       const auto called = files_->Read(place + "/name");
-      if (!called) return tl::unexpected(called.error());
+      if (!called) return HalfRead(called.error());
       auto type = ParseVgpuTypeName(static_cast<uint32_t>(std::stoul(number)), *called);
       if (!type) continue;
       if (const auto says = files_->Read(place + "/description"))
@@ -282,7 +302,12 @@ Result<VgpuGpu> VgpuHost::ReadMdev(const std::string& gpu,
         out.devices.push_back(std::move(device));
       }
       const auto available = Number(place + "/available_instances");
-      if (!available || *available == 0) continue;
+      if (!available) {
+        return Fail(ErrorCode::kFailed,
+                    fmt::format("{}/available_instances holds no number", place),
+                    "look at the kernel's log: the driver may be starting, or stuck");
+      }
+      if (*available == 0) continue;
       function.creatable.push_back(*type);
       function.creatable_count.push_back(*available);
     }
@@ -301,11 +326,24 @@ Result<VgpuGpu> VgpuHost::Read(const std::string& address) const {
   const auto has = [&](const std::string& function, const char* what) {
     return files_->Exists(Folder(function) + "/" + what);
   };
-  if (!functions.empty()) {
-    if (has(functions.front(), kNvidia)) return ReadVendor(gpu, functions);
-    if (has(functions.front(), "mdev_supported_types")) return ReadMdev(gpu, functions);
-  }
+  // One that was given to another driver by hand is no place for a vGPU any more.
+  const auto with = [&](const char* what) {
+    std::vector<std::string> theirs;
+    std::copy_if(functions.begin(), functions.end(), std::back_inserter(theirs),
+                 [&](const std::string& function) { return has(function, what); });
+    return theirs;
+  };
+  if (const auto vendor = with(kNvidia); !vendor.empty()) return ReadVendor(gpu, vendor);
+  if (const auto mdev = with("mdev_supported_types"); !mdev.empty()) return ReadMdev(gpu, mdev);
   if (has(gpu, "mdev_supported_types")) return ReadMdev(gpu, {gpu});
+  if (!functions.empty()) {
+    return Fail(ErrorCode::kUnavailable,
+                fmt::format("the virtual functions of {} are not the vGPU driver's: {} has neither "
+                            "nvidia/ nor mdev_supported_types/",
+                            gpu, functions.front()),
+                "they belong to the driver nvidia, never to vfio-pci: bind them to it again, or "
+                "take them away with sriov-manage -d");
+  }
   const auto most = Number(Folder(gpu) + "/sriov_totalvfs");
   if (most && *most > 0 && files_->Exists(kSriovManage)) {
     // None yet; which interface they will have shows then.
@@ -435,6 +473,10 @@ VgpuDevice VgpuHost::DeviceAt(const VgpuSpot& spot) const {
   return device;
 }
 
+std::string VgpuHost::BootId() const {
+  return files_->Read("/proc/sys/kernel/random/boot_id").value_or("");
+}
+
 std::optional<VgpuDevice> VgpuHost::At(const VgpuSpot& spot) const {
   const bool vendor = spot.interface == VgpuInterface::kVendorVfio;
   const bool there = vendor ? Number(fmt::format("{}/{}/current_vgpu_type", Folder(spot.function),
@@ -466,7 +508,7 @@ Result<VgpuSpot> VgpuHost::FindSpot(const std::string& address, const std::strin
   const std::string similar = DidYouMean(ShortVgpuName(type), names);
   return Fail(ErrorCode::kDoesNotFit,
               fmt::format("no {} can be made on {} now", ShortVgpuName(type), gpu->address),
-              names.empty() ? "it is full: remove a vGPU of it first"
+              names.empty() ? WhyNothingCanBeMade(*gpu)
                             : fmt::format("these can: {}{}", Listed(names),
                                           similar.empty() ? "" : "; " + similar));
 }

@@ -44,6 +44,9 @@ struct VgpuGpu {
   std::vector<VgpuDevice> devices;  // by id
 };
 
+// In words, of a GPU with functions on none of which any type can be made now.
+std::string WhyNothingCanBeMade(const VgpuGpu& gpu);
+
 // What to write into a VM's definition in libvirt. Tranche owns the device, its user the VM.
 std::string LibvirtDevice(const VgpuDevice& device, VgpuInterface interface);
 
@@ -100,6 +103,8 @@ class VgpuHost {
   // Where one of that type (by its name, with or without "NVIDIA ") could be made now. kDoesNotFit
   // names what would fit.
   Result<VgpuSpot> FindSpot(const std::string& address, const std::string& type) const;
+  // Which start of the machine this is, over which no vGPU lasts; "" when the kernel does not say.
+  std::string BootId() const;
   // Makes it and reads it back; nothing is left when that fails.
   Result<VgpuDevice> CreateAt(const VgpuSpot& spot);
   // What is there now, if it is of that type.

@@ -83,16 +83,27 @@ TEST(VgpuType, IsWhatItsNameSays) {
 TEST(VgpuType, ListIsReadWithAndWithoutItsHeader) {
   const auto with =
       ParseCreatableTypes("ID    : vGPU Name\n558   : NVIDIA A40-24C\n559 : NVIDIA A40-8C\n");
-  ASSERT_EQ(with.size(), 2u);
-  EXPECT_EQ(with[0].id, 558u);
-  EXPECT_EQ(with[1].name, "NVIDIA A40-8C");
-  EXPECT_EQ(ParseCreatableTypes("558   : NVIDIA A40-24C\n559 : NVIDIA A40-8C"), with);
-  EXPECT_THAT(ParseCreatableTypes(""), IsEmpty());
+  ASSERT_TRUE(with);
+  ASSERT_EQ(with->size(), 2u);
+  EXPECT_EQ(with->at(0).id, 558u);
+  EXPECT_EQ(with->at(1).name, "NVIDIA A40-8C");
+  EXPECT_EQ(*ParseCreatableTypes("558   : NVIDIA A40-24C\n559 : NVIDIA A40-8C"), *with);
+  EXPECT_THAT(*ParseCreatableTypes(""), IsEmpty());
+  EXPECT_THAT(*ParseCreatableTypes("ID    : vGPU Name\n"), IsEmpty());
+  EXPECT_THAT(*ParseCreatableTypes("700 : NVIDIA Something Else\n"), IsEmpty()) << "none of ours";
+  // What is no list says nothing, which is not that there is none.
+  for (const char* garbage : {"garbage", "ID : vGPU Name\n559 NVIDIA A40-8C", "\x7f\x45LF", "0 : x",
+                              "559 : NVIDIA A40-8C\n-1 : NVIDIA A40-8C\n"}) {
+    const auto none = ParseCreatableTypes(garbage);
+    ASSERT_FALSE(none) << garbage;
+    EXPECT_THAT(none.error().message, HasSubstr("is no type")) << garbage;
+  }
   std::mt19937 random(3);
   for (int i = 0; i < 2000; ++i) {
     std::string text = "558   : NVIDIA A40-24C\n559 : NVIDIA A40-8C\n";
     for (int k = 0; k < 4; ++k) text[random() % text.size()] = static_cast<char>(random() % 256);
-    for (const VgpuType& type : ParseCreatableTypes(text)) EXPECT_GT(type.framebuffer.value, 0u);
+    for (const VgpuType& type : ParseCreatableTypes(text).value_or(std::vector<VgpuType>()))
+      EXPECT_GT(type.framebuffer.value, 0u);
   }
 }
 
@@ -108,6 +119,22 @@ TEST(VgpuType, SupportedOnesAreReadInFullAndInShort) {
       ParseSupportedTypes("GPU 0000:41:00.0\n    NVIDIA A40-8C\n    GRID T4-2B4\n");
   ASSERT_EQ(in_short.size(), 2u);
   EXPECT_EQ(in_short[1].framebuffer, GiB(2));
+  EXPECT_EQ(types[2].most_per_instance, 0) << "not said";
+  EXPECT_EQ(types[2].instance_profile, std::nullopt);
+  const auto backed = ParseSupportedTypes(
+      "GPU 00000000:8C:00.0\n    vGPU Type ID                          : 0x60a\n"
+      "        Name                              : NVIDIA RTX Pro 6000 Blackwell DC-1-2Q\n"
+      "        Class                             : Quadro\n"
+      "        GPU Instance Profile ID           : 47\n"
+      "        Max Instances                     : 48\n"
+      "        Max Instances Per VM              : 1\n"
+      "        Max Instances Per GI              : 12\n"
+      "        FB Memory                         : 2048 MiB\n");
+  ASSERT_EQ(backed.size(), 1u);
+  EXPECT_EQ(backed[0].most, 48);
+  EXPECT_EQ(backed[0].most_per_instance, 12);
+  EXPECT_EQ(backed[0].instance_profile, 47);
+  EXPECT_EQ(backed[0].mig_slices, 1);
   EXPECT_THAT(ParseSupportedTypes("No vGPU types found\nName : none\n"), IsEmpty());
   a40.files->smi = false;
   EXPECT_THAT(a40.host.Supported(kGpu), IsEmpty());
@@ -178,6 +205,81 @@ TEST(VgpuHost, MigInstancesAreMadeAfterTheFunctions) {
   EXPECT_FALSE(a100.host.Create(kGpu, "A100D-3-40C")) << "one instance, one of them";
   EXPECT_FALSE(a100.host.Create(kGpu, "A100D-80C")) << "not beside those on MIG";
   EXPECT_TRUE(a100.host.Create(kGpu, "A100D-1-10C"));
+}
+
+TEST(VgpuHost, SeveralOfOneSizeInAnInstance) {
+  Host dc(VgpuInterface::kVendorVfio, 96, 20,
+          {{1560, "NVIDIA RTX Pro 6000 Blackwell DC-1-24C", 24, 1, 4, 0, 1, 47},
+           {1561, "NVIDIA RTX Pro 6000 Blackwell DC-1-12C", 12, 1, 8, 0, 2, 47},
+           {1562, "NVIDIA RTX Pro 6000 Blackwell DC-1-12Q", 12, 1, 8, 0, 2, 47},
+           {1563, "NVIDIA RTX Pro 6000 Blackwell DC-1-8C", 8, 1, 12, 0, 3, 47}});
+  ASSERT_TRUE(dc.host.EnableFunctions(kGpu));
+  dc.files->instances = {{3, 1, 14}};
+  EXPECT_THAT(dc.Creatable(), IsEmpty()) << "an instance without graphics is none for them";
+  EXPECT_THAT(dc.host.Create(kGpu, "RTX Pro 6000 Blackwell DC-1-12C").error().hint,
+              HasSubstr("want an instance of their size first"))
+      << "it is not full";
+  dc.files->instances = {{3, 1, 47}};
+  const auto first = dc.host.Create(kGpu, "RTX Pro 6000 Blackwell DC-1-12C");
+  ASSERT_TRUE(first) << first.error().message;
+  EXPECT_EQ(first->gpu_instance, 3);
+  EXPECT_FALSE(dc.host.Create(kGpu, "RTX Pro 6000 Blackwell DC-1-8C")) << "one size";
+  const auto second = dc.host.Create(kGpu, "RTX Pro 6000 Blackwell DC-1-12Q");
+  ASSERT_TRUE(second) << "of any series: " << second.error().message;
+  EXPECT_EQ(second->gpu_instance, 3);
+  EXPECT_THAT(dc.host.Create(kGpu, "RTX Pro 6000 Blackwell DC-1-12C").error().hint,
+              HasSubstr("full"));
+}
+
+TEST(VgpuHost, AHalfWrittenSysfsIsNoHostWithoutVgpus) {
+  const auto broken = [](VgpuInterface interface, const std::string& file,
+                         std::optional<std::string> content) {
+    Host a40(interface, 48, 4, kA40);
+    EXPECT_TRUE(a40.host.EnableFunctions(kGpu));
+    a40.files->instead["/sys/bus/pci/devices/" + a40.files->FunctionAt(0) + file] = content;
+    const auto read = a40.host.Read(kGpu);
+    EXPECT_FALSE(read) << file;
+    return read ? Error{} : read.error();
+  };
+  // kNotFound and kUnsupported would say that this is no vGPU host at all.
+  for (const char* file : {"/nvidia/creatable_vgpu_types", "/nvidia/current_vgpu_type"}) {
+    const Error missing = broken(VgpuInterface::kVendorVfio, file, std::nullopt);
+    EXPECT_EQ(missing.code, ErrorCode::kFailed) << file;
+    EXPECT_THAT(missing.message, HasSubstr(file));
+    const Error garbage = broken(VgpuInterface::kVendorVfio, file, "\x01garbage");
+    EXPECT_EQ(garbage.code, ErrorCode::kFailed) << file;
+    EXPECT_THAT(garbage.message, HasSubstr(file));
+    EXPECT_FALSE(garbage.hint.empty());
+  }
+  for (const char* file : {"/name", "/available_instances"}) {
+    const std::string path = std::string("/mdev_supported_types/nvidia-559") + file;
+    const Error missing = broken(VgpuInterface::kMdev, path, std::nullopt);
+    EXPECT_EQ(missing.code, ErrorCode::kFailed) << file;
+    EXPECT_THAT(missing.message, HasSubstr(path));
+  }
+  EXPECT_EQ(
+      broken(VgpuInterface::kMdev, "/mdev_supported_types/nvidia-559/available_instances", "?")
+          .code,
+      ErrorCode::kFailed);
+}
+
+TEST(VgpuHost, FunctionsOfAnotherDriverAreNoPlaces) {
+  Host a40(VgpuInterface::kVendorVfio, 48, 4, kA40);
+  ASSERT_TRUE(a40.host.EnableFunctions(kGpu));
+  const auto take = [&](int i) {
+    a40.files->instead["/sys/bus/pci/devices/" + a40.files->FunctionAt(i) + "/nvidia"] =
+        std::nullopt;
+  };
+  take(0);
+  const auto some = a40.host.Read(kGpu);
+  ASSERT_TRUE(some) << some.error().message;
+  EXPECT_EQ(some->functions.size(), 3u);
+  EXPECT_EQ(a40.host.Create(kGpu, "A40-8C")->id, a40.files->FunctionAt(1));
+  for (int i = 1; i < 4; ++i) take(i);
+  const auto none = a40.host.Read(kGpu);
+  ASSERT_FALSE(none) << "they are there, so nothing has to make them";
+  EXPECT_EQ(none.error().code, ErrorCode::kUnavailable);
+  EXPECT_THAT(none.error().hint, HasSubstr("vfio-pci"));
 }
 
 TEST(VgpuHost, MediatedDevicesLikewise) {

@@ -1,5 +1,7 @@
 #include "edge/driver/vgpu/vgpu_type.h"
 
+#include <fmt/format.h>
+
 #include <cctype>
 #include <sstream>
 
@@ -8,6 +10,7 @@ namespace {
 
 // No board is larger, nor has more slices.
 constexpr int kMostGib = 1024, kMostSlices = 7;
+constexpr int kLargestId = 999999;
 
 std::optional<int> Number(const std::string& text, int most) {
   if (text.empty() || text.size() > 7) return std::nullopt;
@@ -39,6 +42,10 @@ std::vector<VgpuType> ParseSupportedTypes(const std::string& text) {
       if (const auto type = ParseVgpuTypeName(0, value)) types.push_back(*type);
     } else if (!types.empty() && key == "Max Instances") {
       types.back().most = Number(value, 256).value_or(0);
+    } else if (!types.empty() && key == "Max Instances Per GI") {
+      types.back().most_per_instance = Number(value, 256).value_or(0);
+    } else if (!types.empty() && key == "GPU Instance Profile ID") {
+      types.back().instance_profile = value == "0" ? 0 : Number(value, 9999);
     } else if (!types.empty() && key == "FB Memory") {
       const auto mib = Number(value.substr(0, value.find(' ')), kMostGib * 1024);
       if (mib) types.back().framebuffer = MiB(static_cast<uint64_t>(*mib));
@@ -85,14 +92,23 @@ Result<VgpuType> ParseVgpuTypeName(uint32_t id, const std::string& name) {
   return type;
 }
 
-std::vector<VgpuType> ParseCreatableTypes(const std::string& text) {
+Result<std::vector<VgpuType>> ParseCreatableTypes(const std::string& text) {
   std::vector<VgpuType> types;
   std::istringstream lines(text);
+  int number = 0;
   for (std::string line; std::getline(lines, line);) {
+    ++number;
+    if (Trimmed(line).empty()) continue;
     const size_t colon = line.find(':');
-    if (colon == std::string::npos) continue;
-    const auto id = Number(Trimmed(line.substr(0, colon)), 9999);
-    if (!id) continue;
+    const std::string key = Trimmed(line.substr(0, colon));
+    const bool header = number == 1 && line.find("Name", line.find(':')) != std::string::npos;
+    if (header) continue;
+    const auto id = Number(key, kLargestId);
+    if (colon == std::string::npos || !id) {
+      return Fail(ErrorCode::kInvalid,
+                  fmt::format("line {} is no type: '{}'", number, Trimmed(line).substr(0, 60)),
+                  "lines are like '559 : NVIDIA A40-8C'");
+    }
     const auto type =
         ParseVgpuTypeName(static_cast<uint32_t>(*id), Trimmed(line.substr(colon + 1)));
     if (type) types.push_back(*type);
