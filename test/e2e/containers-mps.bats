@@ -4,17 +4,20 @@ load containers
 control() { echo "$1" | sim exec "$M" -- env CUDA_MPS_PIPE_DIRECTORY="$(dirname "$(ls "$M"/tranche/run/mps/*/control)")" nvidia-cuda-mps-control; }
 clients() { control "get_client_list $(control get_server_list)" | wc -l; }
 are_healthy() { [[ $(tranche status -o json | jq '[.replicas[] | select(.state == "healthy")] | length') == "$1" ]]; }
-
-@test "programs in containers are clients of the MPS server, and held to their slices" {
-  machine H100-SXM5-80GB
-  containers
-  start_daemon_with_nodes
+one_and_two() {
   spec s <<'SPEC'
 version: 1
 workloads:
   - {name: one, kind: batch, mechanism: mps, memory: 10GiB, compute: 30%, image: "localhost/tenant:1", command: [/app/cuda_work, async, "1000", "600"]}
   - {name: two, kind: batch, mechanism: mps, memory: 20GiB, compute: 60%, image: "localhost/tenant:1", command: [/app/cuda_work, async, "1000", "600"]}
 SPEC
+}
+
+@test "programs in containers are clients of the MPS server, and held to their slices" {
+  machine H100-SXM5-80GB
+  containers
+  start_daemon_with_nodes
+  one_and_two
   apply -f "$DIR/s.yaml"
   eventually eval '[[ $(clients) == 2 ]]' || { tranche status; tranche logs one; false; }
   eventually are_healthy 2
@@ -58,12 +61,7 @@ SPEC
   rm -rf "$M" && sim create "$M" --gpu H100-SXM5-80GB --driver 615
   containers
   start_daemon_with_nodes
-  spec s <<'SPEC'
-version: 1
-workloads:
-  - {name: one, kind: batch, mechanism: mps, memory: 10GiB, compute: 30%, image: "localhost/tenant:1", command: [/app/cuda_work, async, "1000", "600"]}
-  - {name: two, kind: batch, mechanism: mps, memory: 20GiB, compute: 60%, image: "localhost/tenant:1", command: [/app/cuda_work, async, "1000", "600"]}
-SPEC
+  one_and_two
   apply -f "$DIR/s.yaml"
   eventually eval '[[ $(tranche mps list -o json | jq "[.daemons[].clients[]] | length") == 2 ]]' || { tranche status; tranche logs one; false; }
   eventually are_healthy 2

@@ -26,6 +26,15 @@ bool RunsOn(const GpuProcess& process, const Slice& slice, const Gpu& gpu,
   return instance != nullptr && process.gpu_instance == instance->id;
 }
 
+Step SettingOf(StepKind kind, Change change, const std::string& gpu_uuid, std::string why) {
+  Step step;
+  step.kind = kind;
+  step.change = change;
+  step.why = std::move(why);
+  step.gpu_uuid = gpu_uuid;
+  return step;
+}
+
 }  // namespace
 
 std::string SliceName(const Slice& slice, const std::string& gpu_name) {
@@ -112,12 +121,8 @@ void StepList::Replica(StepKind kind, Change change, const std::string& workload
 
 void StepList::TimeSlices(Change change, const std::string& gpu_uuid, TimeSlice before,
                           TimeSlice now, std::string why) {
-  Step step;
-  step.kind = StepKind::kSetTimeSlice;
-  step.change = change;
+  Step step = SettingOf(StepKind::kSetTimeSlice, change, gpu_uuid, std::move(why));
   step.target = fmt::format("{} time slice {}", GpuName(gpu_uuid), TimeSliceName(now));
-  step.why = std::move(why);
-  step.gpu_uuid = gpu_uuid;
   step.time_slice = now;
   step.time_slice_before = before;
   Add(std::move(step));
@@ -125,12 +130,8 @@ void StepList::TimeSlices(Change change, const std::string& gpu_uuid, TimeSlice 
 
 void StepList::ComputeModes(Change change, const std::string& gpu_uuid, ComputeMode before,
                             ComputeMode now, std::string why) {
-  Step step;
-  step.kind = StepKind::kSetComputeMode;
-  step.change = change;
+  Step step = SettingOf(StepKind::kSetComputeMode, change, gpu_uuid, std::move(why));
   step.target = fmt::format("{} compute mode {}", GpuName(gpu_uuid), ComputeModeName(now));
-  step.why = std::move(why);
-  step.gpu_uuid = gpu_uuid;
   step.compute_mode = now;
   step.compute_mode_before = before;
   Add(std::move(step));
@@ -138,16 +139,12 @@ void StepList::ComputeModes(Change change, const std::string& gpu_uuid, ComputeM
 
 void StepList::VgpuHosts(Change change, const std::string& gpu_uuid, const VgpuHostState& before,
                          const VgpuHostState& now, std::string why) {
-  Step step;
-  step.kind = StepKind::kSetVgpuHost;
-  step.change = change;
+  Step step = SettingOf(StepKind::kSetVgpuHost, change, gpu_uuid, std::move(why));
   step.target = fmt::format(
       "{} {}{}{}", GpuName(gpu_uuid),
       now.functions ? "virtual functions" : "without virtual functions",
       now.mixed ? ", mixed sizes" : "",
       now.functions && now.scheduler ? fmt::format(", {}", VgpuSchedulerName(*now.scheduler)) : "");
-  step.why = std::move(why);
-  step.gpu_uuid = gpu_uuid;
   step.vgpu_host = now;
   step.vgpu_host_before = before;
   Add(std::move(step));
