@@ -12,10 +12,8 @@
 namespace tranche::planning {
 namespace {
 
-using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
-using testing::IsEmpty;
 
 // A machine whose GPUs are under a vGPU host driver.
 Machine HostWith(const std::vector<std::string>& gpus, bool functions = true) {

@@ -81,7 +81,7 @@ Result<VgpuType> ParseVgpuTypeName(uint32_t id, const std::string& name) {
   if (!gib || !series) return unknown();
   // "ME": with the media engines; "4": a B type with more displays.
   const std::string rest = last.substr(letter + 1);
-  if (rest != "" && rest != "ME" && !Number(rest, 9)) return unknown();
+  if (!rest.empty() && rest != "ME" && !Number(rest, 9)) return unknown();
   VgpuType type{id, name, *series, GiB(static_cast<uint64_t>(*gib)), 0, 0};
   const std::string board = name.substr(0, dash);
   const size_t before = board.rfind('-');
