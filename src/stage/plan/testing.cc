@@ -13,6 +13,20 @@
 namespace tranche::planning {
 namespace {
 
+// Absent when the spec has no such workload.
+std::optional<DeployedReplica> DeployedBy(const Step& step, const Spec& spec) {
+  const auto workload = std::find_if(spec.workloads.begin(), spec.workloads.end(),
+                                     [&](const Workload& w) { return w.name == step.workload; });
+  if (workload == spec.workloads.end()) return std::nullopt;
+  DeployedReplica replica;
+  replica.workload = step.workload;
+  replica.replica = step.replica;
+  replica.digest = WorkloadDigest(*workload);
+  replica.slice = *step.slice;
+  replica.route = workload->route;
+  return replica;
+}
+
 Guarantees All(Guarantee guarantee) {
   return {guarantee, guarantee, guarantee, Guarantee::kKernel};
 }
@@ -141,18 +155,10 @@ void Do(const Step& step, const Spec& spec, World& world) {
           EXPECT_NE(other.slice.mechanism, Mechanism::kExclusive);
         }
       }
-      const auto workload =
-          std::find_if(spec.workloads.begin(), spec.workloads.end(),
-                       [&](const Workload& w) { return w.name == step.workload; });
-      ASSERT_NE(workload, spec.workloads.end());
-      DeployedReplica replica;
-      replica.workload = step.workload;
-      replica.replica = step.replica;
-      replica.digest = WorkloadDigest(*workload);
-      replica.slice = *step.slice;
-      replica.route = workload->route;
-      replica.pids = {100000 + static_cast<int>(replicas.size())};
-      replicas.push_back(std::move(replica));
+      std::optional<DeployedReplica> replica = DeployedBy(step, spec);
+      ASSERT_TRUE(replica);
+      replica->pids = {100000 + static_cast<int>(replicas.size())};
+      replicas.push_back(*std::move(replica));
       return;
     }
     case StepKind::kKeepReplica: {
@@ -234,17 +240,9 @@ void Do(const Step& step, const Spec& spec, World& world) {
       there.ours = true;
       there.workload = step.workload;
       there.replica = step.replica;
-      const auto workload =
-          std::find_if(spec.workloads.begin(), spec.workloads.end(),
-                       [&](const Workload& w) { return w.name == step.workload; });
-      ASSERT_NE(workload, spec.workloads.end());
-      DeployedReplica replica;
-      replica.workload = step.workload;
-      replica.replica = step.replica;
-      replica.digest = WorkloadDigest(*workload);
-      replica.slice = *step.slice;
-      replica.route = workload->route;
-      replicas.push_back(std::move(replica));
+      std::optional<DeployedReplica> replica = DeployedBy(step, spec);
+      ASSERT_TRUE(replica);
+      replicas.push_back(*std::move(replica));
       return;
     }
     case StepKind::kDestroyVgpu: {

@@ -309,6 +309,16 @@ TEST(VgpuPlan, AnotherOneJoinsTheInstanceThatHasRoom) {
   EXPECT_EQ(Count(down, StepKind::kDestroyInstance), 1);
 }
 
+// What can be planned of the two, the second over what the first made.
+void ExpectSoundOneAfterTheOther(const Machine& machine, const Spec& first, const Spec& second) {
+  const Plan plan = PlanFor(machine, first);
+  if (!plan.feasible()) return;
+  ExpectSound(machine, first, {}, plan);
+  const World now = Applied(machine, {}, plan);
+  const Plan next = PlanFor(now.machine, second, now.deployment);
+  if (next.feasible()) ExpectSound(now.machine, second, now.deployment, next);
+}
+
 TEST(VgpuPlan, RandomSpecsShareInstancesByTheRules) {
   std::mt19937 random(5);
   const std::vector<std::string> types = {"4-24C", "2-48C", "2-24C", "2-16C",
@@ -326,12 +336,7 @@ TEST(VgpuPlan, RandomSpecsShareInstancesByTheRules) {
       return SpecOf(workloads);
     };
     const Spec first = draw(), second = draw();
-    const Plan plan = PlanFor(machine, first);
-    if (!plan.feasible()) continue;
-    ExpectSound(machine, first, {}, plan);
-    const World now = Applied(machine, {}, plan);
-    const Plan next = PlanFor(now.machine, second, now.deployment);
-    if (next.feasible()) ExpectSound(now.machine, second, now.deployment, next);
+    ExpectSoundOneAfterTheOther(machine, first, second);
   }
 }
 
@@ -453,12 +458,7 @@ TEST(VgpuPlan, RandomSpecsKeepTheRules) {
       return SpecOf(workloads);
     };
     const Spec first = draw(), second = draw();
-    const Plan plan = PlanFor(machine, first);
-    if (!plan.feasible()) continue;
-    ExpectSound(machine, first, {}, plan);
-    const World now = Applied(machine, {}, plan);
-    const Plan next = PlanFor(now.machine, second, now.deployment);
-    if (next.feasible()) ExpectSound(now.machine, second, now.deployment, next);
+    ExpectSoundOneAfterTheOther(machine, first, second);
   }
 }
 

@@ -44,7 +44,7 @@ bool Took(const MpsNamespace& has, const MpsDefaults& limits) {
 
 Status MpsControl::AwaitServer(const MpsDaemonFiles& files, const std::string& server) const {
   // A server that cannot have its devices is accepted, ends, and leaves the list; its clients would
-  // then run without MPS, and be told nothing.
+  // then run without MPS, and be told nothing. Only asking tells: the program reports no event.
   const auto until = std::chrono::steady_clock::now() + kReadyWithin;
   while (std::chrono::steady_clock::now() < until) {
     const auto status = Do(files, {"server", "get", server, "status"});
